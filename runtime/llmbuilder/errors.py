@@ -1,0 +1,53 @@
+"""Every error this package raises on purpose.
+
+::
+
+    LLMBuilderError
+    ├── ConfigError           (ValueError)         a generation option is unknown, out of range or contradicts another
+    ├── ModelNotFoundError    (FileNotFoundError)  nothing at the given path that could be run
+    ├── BundleError           (ValueError)         a bundle is damaged, tampered with or from a newer version
+    ├── TokenizerError        (ValueError)         no tokenizer, or one that does not belong to the model
+    ├── ContextOverflowError  (ValueError)         more tokens than the model's window holds
+    ├── ConstraintError       (ValueError)         a constraint that cannot be met
+    ├── DeviceError           (RuntimeError)       the execution device asked for is not there
+    └── ExportError           (RuntimeError)       a checkpoint cannot be exported
+
+Each class is also the builtin a caller would expect, so ``except ValueError`` keeps working. Messages say what
+was wrong, where, and what to do next.
+"""
+
+
+class LLMBuilderError(Exception):
+    """Base of all errors raised by llmbuilder."""
+
+
+class ConfigError(LLMBuilderError, ValueError):
+    """A generation option is unknown, has a wrong type or value, or contradicts another one."""
+
+
+class ModelNotFoundError(LLMBuilderError, FileNotFoundError):
+    """There is no bundle or checkpoint at the given path."""
+
+
+class BundleError(LLMBuilderError, ValueError):
+    """A bundle's files do not match its manifest, or its manifest cannot be used."""
+
+
+class TokenizerError(LLMBuilderError, ValueError):
+    """A tokenizer is missing, unreadable, or does not belong to the model."""
+
+
+class ContextOverflowError(LLMBuilderError, ValueError):
+    """The prompt, or the prompt with its continuation, does not fit the model's window."""
+
+
+class ConstraintError(LLMBuilderError, ValueError):
+    """A constraint cannot be met; the message says which and why."""
+
+
+class DeviceError(LLMBuilderError, RuntimeError):
+    """The requested execution device or ONNX Runtime build is not available."""
+
+
+class ExportError(LLMBuilderError, RuntimeError):
+    """A checkpoint cannot be turned into a bundle."""
