@@ -1,1 +1,37 @@
-"""Placeholder."""
+"""Generate text with exported LLMBuilder models, without torch.
+
+>>> import llmbuilder as lb
+>>> text = lb.generate_text(model_path="bundle", prompt="Once upon a time")  # doctest: +SKIP
+
+Importing this package loads nothing heavy: names are resolved when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from llmbuilder._upstream import refuse_upstream
+
+if TYPE_CHECKING:
+    from llmbuilder.inference import (
+        GenerationConfig,
+        TextGenerator,
+        batch_generate,
+        generate_text,
+        stream_generate,
+    )
+
+__all__ = ["GenerationConfig", "TextGenerator", "batch_generate", "generate_text", "stream_generate"]
+
+refuse_upstream()
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Resolve a public name lazily (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("llmbuilder.inference"), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion."""
+    return sorted(__all__)

@@ -5,6 +5,7 @@ bundle's own defaults without its untouched fields hiding them.
 """
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -154,7 +155,7 @@ def _is_real(value: object, holds: Callable[[float], bool]) -> bool:
     return (
         isinstance(value, Real)
         and not isinstance(value, bool)
-        and abs(value) < float("inf")
+        and math.isfinite(value)
         and holds(float(value))
     )
 

@@ -1,0 +1,70 @@
+"""The documented functions: one call from a path and a prompt to text."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.generator import Path, TextGenerator
+from llmbuilder.session import Device
+
+
+def generate_text(
+    model_path: Path,
+    tokenizer_path: Path | None = None,
+    prompt: str = "",
+    *,
+    config: GenerationConfig | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+    **overrides: Any,  # noqa: ANN401
+) -> str:
+    """Continue a prompt and return the continuation only.
+
+    The model stays loaded for the next call. See `TextGenerator` for the arguments and errors and `GenerationConfig`
+    for the options that ``overrides`` may name.
+    """
+    with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
+        return generator.generate(prompt, config, **overrides)
+
+
+def batch_generate(
+    model_path: Path,
+    tokenizer_path: Path | None = None,
+    prompts: Sequence[str] = (),
+    *,
+    config: GenerationConfig | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+    **overrides: Any,  # noqa: ANN401
+) -> list[str]:
+    """Continue several prompts, ``batch_size`` (8) at a time; each text equals generating that prompt alone."""
+    with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
+        return generator.generate_batch(prompts, config, **overrides)
+
+
+def stream_generate(
+    model_path: Path,
+    tokenizer_path: Path | None = None,
+    prompt: str = "",
+    *,
+    config: GenerationConfig | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+    **overrides: Any,  # noqa: ANN401
+) -> Iterator[str]:
+    """Continue a prompt, yielding text as soon as it is certain; joined it equals `generate_text` with the same seed.
+
+    Mistakes in the arguments raise here, not at the first ``next``.
+    """
+    generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
+    try:
+        pieces = generator.stream(prompt, config, **overrides)
+    except BaseException:
+        generator.close()
+        raise
+    return _closing(generator, pieces)
+
+
+def _closing(generator: TextGenerator, pieces: Iterator[str]) -> Iterator[str]:
+    with generator:
+        yield from pieces

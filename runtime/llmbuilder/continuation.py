@@ -1,0 +1,114 @@
+"""One continuation in the making: its ids, its text so far, and why it ended."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.model import FloatArray
+from llmbuilder.sampling import Sampler, TokenLogprobs, token_logprobs
+from llmbuilder.stopping import StopMatcher
+from llmbuilder.tokenizer import Detokenizer, TextState
+
+FinishReason = Literal["eos", "stop", "length", "time", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as ids, with everything the decoding of its continuations shares.
+
+    ``max_new_tokens`` is the effective limit (of max_new_tokens and max_length); ``truncated_tokens`` counts ids cut
+    from the start.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    config: GenerationConfig
+    eos_ids: tuple[int, ...]
+    context_length: int
+    max_new_tokens: int
+    truncated_tokens: int = 0
+
+
+@dataclass(slots=True)
+class TextStream:
+    """The text of a continuation as its tokens arrive; ``ready`` has not been taken yet."""
+
+    detokenizer: Detokenizer
+    matcher: StopMatcher
+    state: TextState
+    held: str = ""
+    ready: str = ""
+
+    def push(self, token: int) -> bool:
+        """Add a token; return whether a stop string is complete."""
+        piece, self.state = self.detokenizer.advance(self.state, token)
+        return self._append(piece)
+
+    def finish(self) -> bool:
+        """Release what was held back: nothing more can come. Return whether that completes a stop string."""
+        stopped = self._append(self.detokenizer.finish(self.state))
+        self.ready, self.held = self.ready + self.held, ""
+        return stopped
+
+    def take(self) -> str:
+        """The text that became ready since the last call."""
+        text, self.ready = self.ready, ""
+        return text
+
+    def _append(self, piece: str) -> bool:
+        matched = self.matcher.advance(self.held, piece)
+        self.ready += matched.text
+        self.held = matched.held
+        return matched.stopped
+
+
+@dataclass(slots=True)
+class Continuation:
+    """One continuation of a prompt. Mutable, and the only place its state lives."""
+
+    prompt: Prompt
+    sampler: Sampler
+    stream: TextStream
+    clock: Callable[[], float] = time.monotonic
+    new_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    started: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
+
+    def tail(self, count: int) -> Sequence[int]:
+        """The last ``count`` ids of prompt and continuation."""
+        new = self.new_ids[-count:] if count else []
+        missing = count - len(new)
+        return [*self.prompt.ids[len(self.prompt.ids) - missing :], *new] if missing > 0 else new
+
+    def accept(self, logits: FloatArray) -> None:
+        """Choose the next token from logits [V], record it, and decide whether this continuation has ended."""
+        token = self.sampler(logits, self.new_ids)
+        if self.prompt.config.logprobs is not None:
+            self.logprobs.append(token_logprobs(logits, token, self.prompt.config.logprobs))
+        self.new_ids.append(token)
+        self.last_token = self.clock()
+        if len(self.new_ids) == 1:
+            self.first_token = self.last_token
+        self._check_end(token)
+
+    def finish(self, reason: FinishReason) -> None:
+        """End here; held-back text is released, unless a stop string took its place."""
+        self.finish_reason = reason
+        if reason != "stop" and self.stream.finish():
+            self.finish_reason = "stop"
+
+    def _check_end(self, token: int) -> None:
+        config = self.prompt.config
+        if config.early_stopping and token in self.prompt.eos_ids:
+            self.finish("eos")
+        elif self.stream.push(token):
+            self.finish("stop")
+        elif len(self.new_ids) >= self.prompt.max_new_tokens:
+            self.finish("length")
+        elif config.max_time is not None and self.last_token - self.started > config.max_time:
+            self.finish("time")

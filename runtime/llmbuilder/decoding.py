@@ -1,0 +1,209 @@
+"""The loop: prompts in, tokens out, for any number of rows. It speaks token ids only.
+
+A `Group` is one prompt with the rows its strategy needs: independent samples here, hypotheses for a beam search.
+Groups wait in an iterator, take rows as they come free, and decide; the loop computes and moves:
+
+1. admit: while there is room, prefill the next group's prompt, by itself, in a row of its own;
+2. step: one token for every live row, in one run of the graph;
+3. advance: every group says which of its rows go on, and with which token;
+4. move: rows are placed anew, copying only the cache rows that must move.
+
+Prompts are computed one by one and steps together because that makes a row's numbers independent of its neighbours:
+the kernels of a one-token step treat every row of a batch alike, bit for bit.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from llmbuilder.cache import plan_slots
+from llmbuilder.continuation import Continuation, Prompt
+from llmbuilder.errors import ContextOverflowError
+from llmbuilder.model import Decodes, FloatArray
+
+
+class Move(NamedTuple):
+    """A row that goes on: from which of the group's rows, and with which token."""
+
+    source: int
+    token: int
+
+
+class Group(Protocol):
+    """One prompt and its strategy."""
+
+    prompt: Prompt
+
+    @property
+    def width(self) -> int:
+        """Most rows it may still need."""
+        ...
+
+    def start(self) -> None:
+        """Called when the prompt is about to be computed."""
+        ...
+
+    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+        """Take the logits [V] of each of its rows; return the rows that go on, none when the group is done."""
+        ...
+
+    def tail(self, row: int, count: int) -> Sequence[int]:
+        """Last ``count`` ids of a row, prompt included."""
+        ...
+
+    def stop(self) -> None:
+        """The window is full and the group's prompt says to end there."""
+        ...
+
+
+@dataclass(slots=True)
+class SampleGroup:
+    """Independent continuations of one prompt: greedy or sampled. They share the prompt's computation."""
+
+    prompt: Prompt
+    continuations: list[Continuation]
+    _live: list[Continuation] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """All continuations begin in the one row of the prompt."""
+        self._live = list(self.continuations)
+
+    @property
+    def width(self) -> int:
+        """Continuations that have not ended."""
+        return len(self._live)
+
+    def start(self) -> None:
+        """Start the clocks."""
+        for continuation in self.continuations:
+            continuation.started = continuation.clock()
+
+    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+        """Each live continuation draws from its row (all from the first row after the prompt) or drops out."""
+        shared = len(logits) == 1
+        moves = []
+        for row, continuation in enumerate(self._live):
+            source = 0 if shared else row
+            continuation.accept(logits[source])
+            if continuation.finish_reason is None:
+                moves.append(Move(source, continuation.new_ids[-1]))
+        self._live = [c for c in self._live if c.finish_reason is None]
+        return moves
+
+    def tail(self, row: int, count: int) -> Sequence[int]:
+        """Last ``count`` ids of the row's continuation."""
+        return self._live[row].tail(count)
+
+    def stop(self) -> None:
+        """End all live continuations with reason ``length``."""
+        for continuation in self._live:
+            continuation.finish("length")
+        self._live = []
+
+
+@dataclass(slots=True)
+class _Live:
+    """A group with its place in the batch: the slot and the next token of each of its rows."""
+
+    group: Group
+    slots: list[int]
+    tokens: list[int]
+
+
+def decode(decoder: Decodes, groups: Iterable[Group], *, max_rows: int) -> Iterator[Group]:
+    """Run groups to their ends; yield a group whenever it has advanced.
+
+    At most ``max_rows`` rows are live at once, unless one group alone needs more. Closing the iterator stops the work.
+    """
+    waiting = iter(groups)
+    upcoming = next(waiting, None)
+    live: list[_Live] = []
+    while upcoming is not None or live:
+        while upcoming is not None and (not live or _reserved(live) + upcoming.width <= max_rows):
+            admitted = _admit(decoder, upcoming, _rows(live))
+            live.append(admitted)
+            yield admitted.group
+            live = _rearrange(decoder, live)
+            upcoming = next(waiting, None)
+        live = _refill(decoder, live)
+        if live:
+            _step(decoder, live)
+            for entry in live:
+                yield entry.group
+            live = _rearrange(decoder, live)
+
+
+def _rows(live: list[_Live]) -> int:
+    return sum(len(entry.slots) for entry in live)
+
+
+def _reserved(live: list[_Live]) -> int:
+    return sum(entry.group.width for entry in live)
+
+
+def _admit(decoder: Decodes, group: Group, slot: int) -> _Live:
+    """Compute a group's prompt in a free slot and let the group choose its first tokens."""
+    group.start()
+    decoder.reset(slot)
+    logits = decoder.prefill(slot, group.prompt.ids)
+    moves = group.advance([logits[-1]])
+    return _Live(group, [slot] * len(moves), [move.token for move in moves])
+
+
+def _step(decoder: Decodes, live: list[_Live]) -> None:
+    """Compute one token for every live row and let every group decide."""
+    tokens = [0] * _rows(live)
+    for entry in live:
+        for slot, token in zip(entry.slots, entry.tokens, strict=True):
+            tokens[slot] = token
+    logits = decoder.step(tokens)
+    for entry in live:
+        moves = entry.group.advance([logits[slot] for slot in entry.slots])
+        entry.slots = [entry.slots[move.source] for move in moves]
+        entry.tokens = [move.token for move in moves]
+
+
+def _rearrange(decoder: Decodes, live: list[_Live]) -> list[_Live]:
+    """Give the rows that go on the first slots, copying as few as possible; forget groups that are done."""
+    live = [entry for entry in live if entry.slots]
+    slots, copies = plan_slots([slot for entry in live for slot in entry.slots])
+    for source, target in copies:
+        decoder.copy(source, target)
+    placed = iter(slots)
+    for entry in live:
+        entry.slots = [next(placed) for _ in entry.slots]
+    return live
+
+
+def _refill(decoder: Decodes, live: list[_Live]) -> list[_Live]:
+    """Make room in rows whose window is full, and recompute those that are to use no cache.
+
+    Learned positions cannot slide: the last part of the text is computed again from position 0, all but its last
+    token, which the coming step adds.
+    """
+    for entry in live:
+        prompt = entry.group.prompt
+        window = prompt.context_length
+        full = decoder.lengths[entry.slots[0]] >= window
+        if full and prompt.config.context_overflow != "slide":
+            _end_at_window(entry, window)
+            continue
+        if prompt.config.use_cache and not full:
+            continue
+        for row, slot in enumerate(entry.slots):
+            known = decoder.lengths[slot] + 1
+            keep = min(known, window) if not prompt.config.use_cache else window - max(1, window // 4)
+            decoder.reset(slot)
+            if keep > 1:
+                decoder.prefill(slot, entry.group.tail(row, keep)[:-1])
+    return _rearrange(decoder, live)
+
+
+def _end_at_window(entry: _Live, window: int) -> None:
+    if entry.group.prompt.config.context_overflow == "error":
+        raise ContextOverflowError(
+            f"The text has reached the model's window of {window} tokens. Ask for fewer tokens, or set "
+            "context_overflow='slide' (go on with the last part) or 'stop' (end there)."
+        )
+    entry.group.stop()
+    entry.slots, entry.tokens = [], []

@@ -1,0 +1,272 @@
+"""`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.continuation import Continuation, FinishReason, Prompt, TextStream
+from llmbuilder.decoding import SampleGroup, decode
+from llmbuilder.engine import Engine, acquire
+from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.model import chunk_sizes
+from llmbuilder.prompt import prepare
+from llmbuilder.sampling import TokenLogprobs, make_sampler, token_logprobs
+from llmbuilder.session import Device
+from llmbuilder.stopping import StopMatcher
+from llmbuilder.tokenizer import Detokenizer, Tokenizer
+
+PromptLike = str | Sequence[int]
+Path = str | PathLike[str]
+
+DEFAULT_BATCH_SIZE = 8
+_SCORE_CHUNK = 128
+_FIRST_CAPACITY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One continuation of a prompt.
+
+    ``token_ids`` holds every new token, EOS and those of a stop string included; ``text`` holds neither.
+    ``tokens_per_second`` counts the tokens after the first, 0.0 if there is none.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] | None
+    finish_reason: FinishReason
+    prompt_tokens: int
+    truncated_tokens: int
+    seconds_to_first_token: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a model finds a text: n ids, the n-1 log-probabilities (nats) of all but the first, perplexity."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    perplexity: float
+
+
+class TextGenerator:
+    """Generates text with one model. May be used from many threads; also a context manager.
+
+    Options come in layers: keyword overrides, then ``config`` of the call, then ``config`` of the generator, then the
+    bundle's own defaults.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        tokenizer_path: Path | None = None,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        config: GenerationConfig | None = None,
+    ) -> None:
+        """Open a bundle, or the bundle made from a checkpoint.
+
+        Args:
+            model_path: a bundle directory or an LLMBuilder checkpoint.
+            tokenizer_path: the tokenizer that the bundle must have been exported with; None: do not compare.
+            device: ``cpu``, ``cuda``, or ``auto``: what the bundle was exported for.
+            threads: CPU threads; None: as many as this process may use.
+            config: options for all calls.
+
+        Raises:
+            ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
+        """
+        self._start(acquire(model_path, tokenizer_path, device=device, threads=threads), config)
+
+    @classmethod
+    def from_engine(cls, engine: Engine, config: GenerationConfig | None = None) -> Self:
+        """Generate with parts made elsewhere, such as those of `llmbuilder.testing`."""
+        self = cls.__new__(cls)
+        self._start(engine, config)
+        return self
+
+    def _start(self, engine: Engine, config: GenerationConfig | None) -> None:
+        self._engine = engine
+        self._config = config
+        self._detokenizer = Detokenizer(engine.tokenizer)
+        self._closed = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The bundle's tokenizer."""
+        return self._engine.tokenizer
+
+    def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:  # noqa: ANN401
+        """Continue ``prompt`` and return the text."""
+        return "".join(self.stream(prompt, config, **overrides))
+
+    def stream(
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Any,  # noqa: ANN401
+    ) -> Iterator[str]:
+        """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work."""
+        group = self._group(prompt, self._single(config, overrides))
+        return self._pieces(group)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        config: GenerationConfig | None = None,
+        **overrides: Any,  # noqa: ANN401
+    ) -> list[str]:
+        """Continue each prompt; the texts are those of generating each alone."""
+        merged = self._single(config, overrides)
+        completions = self.complete_batch(prompts, config=merged)
+        texts = [completion.text for (completion,) in completions]
+        return [p + t for p, t in zip(prompts, texts, strict=True)] if merged.return_full_text else texts
+
+    def complete(
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Any,  # noqa: ANN401
+    ) -> list[Completion]:
+        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation."""
+        return self.complete_batch([prompt], config=config, **overrides)[0]
+
+    def complete_batch(
+        self,
+        prompts: Sequence[PromptLike],
+        configs: Sequence[GenerationConfig | Mapping[str, Any] | None] | None = None,
+        config: GenerationConfig | None = None,
+        **overrides: Any,  # noqa: ANN401
+    ) -> list[list[Completion]]:
+        """Continue several prompts; ``configs`` has the options of each, over those of ``config``.
+
+        ``batch_size`` of the common options bounds the sequences decoded at once.
+        """
+        if isinstance(prompts, str):
+            raise ConfigError("prompts must be a list of prompts, got a single string. Use complete() for one prompt.")
+        if configs is not None and len(configs) != len(prompts):
+            raise ConfigError(f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}.")
+        common = self._merge(config, overrides)
+        own = configs or [None] * len(prompts)
+        merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
+        groups = [self._group(prompt, each) for prompt, each in zip(prompts, merged, strict=True)]
+        self._run(groups, common.batch_size or DEFAULT_BATCH_SIZE)
+        return [[_completion(c) for c in group.continuations] for group in groups]
+
+    def score(self, text_or_ids: PromptLike) -> Score:
+        """How likely the model finds a text.
+
+        Raises:
+            ContextOverflowError: more tokens than the window holds.
+        """
+        ids = self._encode(text_or_ids)
+        if len(ids) > self._engine.context_length:
+            raise ContextOverflowError(
+                f"The text has {len(ids)} tokens, the model's window {self._engine.context_length}. Score it in parts."
+            )
+        logprobs: list[float] = []
+        decoder = self._engine.model.decoder(capacity=len(ids))
+        done = 0
+        for size in chunk_sizes(len(ids), _SCORE_CHUNK):
+            logits = decoder.prefill(0, ids[done : done + size], keep=size)
+            following = ids[done + 1 : done + size + 1]
+            logprobs += [token_logprobs(row, token, 0).logprob for row, token in zip(logits, following, strict=False)]
+            done += size
+        perplexity = math.exp(-math.fsum(logprobs) / len(logprobs)) if logprobs else math.nan
+        return Score(tuple(ids), tuple(logprobs), perplexity)
+
+    def close(self) -> None:
+        """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""
+        if not self._closed:
+            self._closed = True
+            self._engine.release()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _merge(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
+        return GenerationConfig.merge(self._engine.defaults, self._config, config, overrides)
+
+    def _single(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
+        """Options of a call that returns one text for a prompt."""
+        merged = self._merge(config, overrides)
+        if merged.num_return_sequences > 1:
+            raise ConfigError(
+                f"num_return_sequences={merged.num_return_sequences} has several results: "
+                "call complete() or complete_batch(), which return them all."
+            )
+        return merged
+
+    def _encode(self, prompt: PromptLike) -> list[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
+
+    def _group(self, prompt: PromptLike, config: GenerationConfig) -> SampleGroup:
+        """Everything needed to decode the continuations of one prompt."""
+        if self._closed:
+            raise ConfigError("This TextGenerator is closed. Make a new one.")
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
+        prepared = prepare(self._engine, self._encode(prompt), text, config)
+        return SampleGroup(prepared, [self._continuation(prepared, k) for k in range(config.num_return_sequences)])
+
+    def _continuation(self, prompt: Prompt, index: int) -> Continuation:
+        sampler = make_sampler(
+            prompt.config,
+            prompt_ids=prompt.ids,
+            eos_ids=prompt.eos_ids,
+            vocab_size=self._engine.usable_vocab,
+            sequence_index=index,
+        )
+        matcher = StopMatcher(prompt.config.stop_strings or ())
+        stream = TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
+        return Continuation(prompt, sampler, stream)
+
+    def _pieces(self, group: SampleGroup) -> Iterator[str]:
+        (continuation,) = group.continuations
+        if group.prompt.config.return_full_text:
+            yield group.prompt.text
+        for _ in decode(self._decoder([group], 1), [group], max_rows=1):
+            if piece := continuation.stream.take():
+                yield piece
+
+    def _run(self, groups: Sequence[SampleGroup], max_rows: int) -> None:
+        for _ in decode(self._decoder(groups, max_rows), groups, max_rows=max_rows):
+            pass
+
+    def _decoder(self, groups: Sequence[SampleGroup], max_rows: int) -> Any:  # noqa: ANN401
+        longest = max((len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1)
+        rows = min(max_rows, sum(group.width for group in groups))
+        return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
+
+
+def _options(extra: GenerationConfig | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(extra, GenerationConfig):
+        return extra.options()
+    return extra or {}
+
+
+def _completion(c: Continuation) -> Completion:
+    assert c.finish_reason is not None  # noqa: S101 (the loop ends only when every continuation has)
+    decoding = c.last_token - c.first_token
+    return Completion(
+        text=c.stream.take(),
+        token_ids=tuple(c.new_ids),
+        logprobs=None if c.prompt.config.logprobs is None else tuple(c.logprobs),
+        finish_reason=c.finish_reason,
+        prompt_tokens=len(c.prompt.ids),
+        truncated_tokens=c.prompt.truncated_tokens,
+        seconds_to_first_token=c.first_token - c.started,
+        tokens_per_second=(len(c.new_ids) - 1) / decoding if decoding > 0 else 0.0,
+    )

@@ -1,0 +1,76 @@
+"""From ids and options to a `Prompt` that is safe to decode: limits, special ids and the window are settled here."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.continuation import Prompt
+from llmbuilder.errors import ConfigError, ContextOverflowError
+
+
+class Limits(Protocol):
+    """What a model and its tokenizer allow."""
+
+    context_length: int
+    usable_vocab: int
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+
+
+def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationConfig) -> Prompt:
+    """Check a prompt against the model and settle everything its decoding needs.
+
+    Raises:
+        ConfigError: ids outside the vocabulary, an empty prompt without BOS, a prompt of max_length tokens or more.
+        ContextOverflowError: more tokens than the window holds, without ``truncate_prompt``.
+    """
+    ids = tuple(ids) or _beginning(limits, config)
+    _check_ids("prompt", ids, limits.usable_vocab)
+    eos_ids = limits.eos_token_ids if config.eos_ids is None else config.eos_ids
+    _check_ids("eos_token_id", eos_ids, limits.usable_vocab)
+    kept = _fit(ids, limits.context_length, truncate=config.truncate_prompt)
+    return Prompt(
+        ids=kept,
+        text=text,
+        config=config,
+        eos_ids=eos_ids,
+        context_length=limits.context_length,
+        max_new_tokens=_room(len(kept), config),
+        truncated_tokens=len(ids) - len(kept),
+    )
+
+
+def _beginning(limits: Limits, config: GenerationConfig) -> tuple[int, ...]:
+    bos = limits.bos_token_id if config.bos_token_id is None else config.bos_token_id
+    if bos is None:
+        raise ConfigError("The prompt is empty and the model has no BOS token to start from. Give a prompt, or bos_token_id.")
+    return (bos,)
+
+
+def _check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
+    for position, token in enumerate(ids):
+        if not 0 <= token < vocab:
+            raise ConfigError(f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens.")
+
+
+def _fit(ids: tuple[int, ...], window: int, *, truncate: bool) -> tuple[int, ...]:
+    if len(ids) <= window:
+        return ids
+    if not truncate:
+        raise ContextOverflowError(
+            f"The prompt has {len(ids)} tokens, but the model's window holds {window}. "
+            "Shorten it, or set truncate_prompt=True to keep its end."
+        )
+    return ids[-window:]
+
+
+def _room(prompt_tokens: int, config: GenerationConfig) -> int:
+    """Most new tokens, of max_new_tokens and max_length the one reached first."""
+    if config.max_length is None:
+        return config.max_new_tokens
+    if prompt_tokens >= config.max_length:
+        raise ConfigError(
+            f"The prompt has {prompt_tokens} tokens, which leaves no room within max_length={config.max_length}. "
+            "Raise max_length, or use max_new_tokens."
+        )
+    return min(config.max_new_tokens, config.max_length - prompt_tokens)

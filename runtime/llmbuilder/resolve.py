@@ -1,0 +1,86 @@
+"""From the path a caller gives to a bundle directory: itself, the one made from that checkpoint, or a new one."""
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from llmbuilder.bundle import is_bundle
+from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
+from llmbuilder.manifest import MANIFEST_NAME, read_manifest
+from llmbuilder.userdata import cache_directory, remembered_sha256
+
+
+def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
+    """Return the bundle for ``model_path``, exporting a checkpoint once if that is needed and possible.
+
+    A directory is returned as it is. For a checkpoint file the bundle beside it (``model.pt`` -> ``model-onnx``) or in
+    the user's cache is used if it was made from this very file, by SHA-256.
+
+    Raises:
+        ModelNotFoundError: nothing at the path, or a checkpoint that cannot be exported here.
+        ExportError: the exporter failed; its own message went to stderr.
+    """
+    if not model_path.exists():
+        raise ModelNotFoundError(f"There is no model at {model_path}. Check the path, or make a bundle with `llmb export`.")
+    if model_path.is_dir():
+        if not is_bundle(model_path) and (model_path / "config.json").is_file():
+            raise ModelNotFoundError(f"{model_path} is a model to export, not a bundle. Run: llmb export {model_path}")
+        return model_path
+    digest = remembered_sha256(model_path)
+    beside = default_output(model_path)
+    cached = cache_directory() / "bundles" / digest
+    for candidate in (beside, cached):
+        if _made_from(candidate, digest):
+            return candidate
+    if not can_export():
+        raise ModelNotFoundError(
+            f"{model_path} is a checkpoint and must be exported once. On a machine with "
+            f'pip install "llmbuilder-runtime[export,cpu]" run: {_command(model_path, tokenizer_path)}'
+        )
+    target = cached if beside.exists() or not os.access(beside.parent, os.W_OK) else beside
+    return _export(model_path, tokenizer_path, target, digest)
+
+
+def default_output(checkpoint: Path) -> Path:
+    """Where the bundle of a checkpoint belongs: ``model/model.pt`` -> ``model/model-onnx``."""
+    return checkpoint.with_name(f"{checkpoint.stem}-onnx")
+
+
+def can_export() -> bool:
+    """Whether the exporter and what it needs are installed."""
+    return all(importlib.util.find_spec(name) for name in ("llmbuilder_export", "torch", "onnxscript"))
+
+
+def _made_from(directory: Path, digest: str) -> bool:
+    if not is_bundle(directory):
+        return False
+    try:
+        return read_manifest(directory / MANIFEST_NAME).source.sha256 == digest
+    except LLMBuilderError:
+        return False
+
+
+def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str) -> Path:
+    """Run the exporter in a process of its own, so that torch never enters this one."""
+    locks = cache_directory() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{digest}.lock"):
+        if _made_from(target, digest):  # another process was faster
+            return target
+        sys.stderr.write(f"Exporting {checkpoint} to {target}, once.\n")
+        command = [sys.executable, "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
+        if tokenizer is not None:
+            command += ["--tokenizer", str(tokenizer)]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:  # noqa: S603 (our own module)
+            raise ExportError(f"Exporting {checkpoint} failed, see above. Run: {_command(checkpoint, tokenizer)}")
+    return target
+
+
+def _command(checkpoint: Path, tokenizer: Path | None) -> str:
+    return shlex.join(["llmb", "export", str(checkpoint), "--tokenizer", str(tokenizer or "TOKENIZER")])

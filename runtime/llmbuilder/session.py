@@ -1,0 +1,125 @@
+"""One ONNX Runtime session over a graph, with everything about threads and devices decided here."""
+
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from llmbuilder.errors import BundleError, DeviceError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_INSTALL = (
+    'Install exactly one of them: pip install "llmbuilder-runtime[cpu]" for CPUs, '
+    'or pip install "llmbuilder-runtime[gpu]" for CUDA.'
+)
+_ERRORS_ONLY = 3
+
+
+def open_session(graph: Path, *, built_for: str, device: Device, threads: int | None) -> "onnxruntime.InferenceSession":
+    """Load a graph for execution.
+
+    Args:
+        graph: path of the ``.onnx`` file; its weights are mapped from beside it.
+        built_for: device the graph was exported for, ``cpu`` or ``cuda``.
+        device: where to run; ``auto`` is where it was built for.
+        threads: CPU threads, at least 1; None: as many as this process may use.
+
+    Raises:
+        DeviceError: the device does not fit the graph or is not available, or ONNX Runtime is not properly installed.
+        BundleError: ONNX Runtime cannot load the graph.
+    """
+    check_installation()
+    import onnxruntime as ort
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    wanted = built_for if device == "auto" else device
+    if wanted != built_for:
+        raise DeviceError(
+            f"{graph.parent} was exported for {built_for} and cannot run on {wanted}. "
+            f"Export it again with `llmb export --device {wanted}`."
+        )
+    if wanted == "cuda":
+        _require_cuda(ort)
+    providers = ["CUDAExecutionProvider"] if wanted == "cuda" else ["CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(str(graph), _options(ort, threads), providers=providers)
+    except Exception as error:  # ONNX Runtime's own errors share no base class
+        raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {graph}: {error}") from error
+    if session.get_providers()[0] != providers[0]:
+        raise DeviceError(f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start.")
+    return session
+
+
+def check_installation() -> None:
+    """Refuse to run without ONNX Runtime, or with both of its builds over each other.
+
+    Raises:
+        DeviceError: see above.
+    """
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(found) > 1:
+        raise DeviceError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
+            f"Uninstall both (pip uninstall onnxruntime onnxruntime-gpu). {_INSTALL}"
+        )
+    if not found:
+        try:
+            import onnxruntime  # noqa: F401 (a build without the usual metadata)
+        except ImportError as error:
+            raise DeviceError(f"ONNX Runtime is not installed. {_INSTALL}") from error
+
+
+def available_threads() -> int:
+    """CPUs this process may use: its affinity, capped by its control group's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cpus, int(quota))) if quota else cpus
+
+
+def _options(ort: "onnxruntime", threads: int | None) -> "onnxruntime.SessionOptions":
+    if threads is not None and threads < 1:
+        raise DeviceError(f"threads must be at least 1, got {threads}.")
+    options = ort.SessionOptions()
+    # Set explicitly, or ONNX Runtime pins threads to cores it may not have (onnxruntime issue 10113).
+    options.intra_op_num_threads = threads or available_threads()
+    options.inter_op_num_threads = 1
+    # Shapes change at every prefill: a memory pattern would be planned and thrown away.
+    options.enable_mem_pattern = False
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads must not spin on the cores while NumPy samples between two runs (onnxruntime issue 13808).
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _require_cuda(ort: "onnxruntime") -> None:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise DeviceError(f"This ONNX Runtime has no CUDA support. {_INSTALL}")
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs granted by cgroup v2 or v1, or None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            root = Path("/sys/fs/cgroup/cpu")
+            quota = (root / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (root / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+    return int(quota) / int(period) if quota.isdigit() else None

@@ -1,0 +1,150 @@
+"""A fake model and a byte tokenizer: whole generations in milliseconds, without ONNX Runtime.
+
+For this project's own tests and for those of programs built on it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from llmbuilder.engine import Engine
+from llmbuilder.manifest import ModelFacts
+from llmbuilder.model import FloatArray
+
+Rule = Callable[[Sequence[int]], FloatArray]
+"""From the ids of one row so far to the logits [V] of the next."""
+
+BOS, EOS = 256, 257
+BYTE_VOCAB = 258
+
+
+class ByteTokenizer:
+    """One id for each byte of UTF-8, then BOS (256) and EOS (257)."""
+
+    vocab_size = BYTE_VOCAB
+
+    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+        """UTF-8 bytes; ``</s>`` is EOS when special tokens are parsed."""
+        parts = text.split("</s>") if parse_special else [text]
+        ids: list[int] = list(parts[0].encode())
+        for part in parts[1:]:
+            ids += [EOS, *part.encode()]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the bytes; BOS and EOS have none."""
+        return bytes(i for i in ids if i < BOS).decode("utf-8", "replace")
+
+
+class FakeModel:
+    """A model whose logits are a pure function of a row's ids. It counts what it is asked for.
+
+    ``prefilled`` and ``steps`` count tokens computed in prompts and runs of one token a row; ``most_rows`` is the
+    largest number of rows stepped at once.
+    """
+
+    def __init__(self, rule: Rule, *, vocab_size: int = BYTE_VOCAB, context_length: int = 64) -> None:
+        """Answer with ``rule``."""
+        self.rule = rule
+        self.facts = ModelFacts(
+            architecture="fake",
+            vocab_size=vocab_size,
+            context_length=context_length,
+            hidden_size=1,
+            num_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            head_dim=1,
+            parameters=1,
+        )
+        self.prefilled = 0
+        self.steps = 0
+        self.most_rows = 0
+
+    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "FakeDecoder":
+        """Start a computation."""
+        return FakeDecoder(self)
+
+
+class FakeDecoder:
+    """Rows of ids, checked against the window as a real decoder's graph would."""
+
+    def __init__(self, model: FakeModel) -> None:
+        """Begin with no rows."""
+        self.model = model
+        self.rows: list[list[int]] = []
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each row."""
+        return [len(row) for row in self.rows]
+
+    def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
+        """Append ids to a row; logits [keep, V]."""
+        while len(self.rows) <= row:
+            self.rows.append([])
+        self.model.prefilled += len(ids)
+        for token in ids:
+            self._append(row, token)
+        known = self.rows[row]
+        return np.stack([self.model.rule(known[: len(known) - back]) for back in range(keep - 1, -1, -1)])
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each of the first rows; logits [rows, V]."""
+        self.model.steps += 1
+        self.model.most_rows = max(self.model.most_rows, len(tokens))
+        for row, token in enumerate(tokens):
+            self._append(row, token)
+        return np.stack([self.model.rule(self.rows[row]) for row in range(len(tokens))])
+
+    def reset(self, row: int) -> None:
+        """Forget a row's tokens."""
+        if row < len(self.rows):
+            self.rows[row] = []
+
+    def copy(self, source: int, target: int) -> None:
+        """Make a row equal to another."""
+        while len(self.rows) <= target:
+            self.rows.append([])
+        self.rows[target] = list(self.rows[source])
+
+    def _append(self, row: int, token: int) -> None:
+        if not 0 <= token < self.model.facts.vocab_size:
+            raise AssertionError(f"token {token} is outside the vocabulary")
+        if len(self.rows[row]) >= self.model.facts.context_length:
+            raise AssertionError(f"row {row} has left the window")
+        self.rows[row].append(token)
+
+
+def scripted(text: str, *, end: bool = True) -> Rule:
+    """A rule that says ``text`` from wherever the row stands, then EOS (or starts over)."""
+    script = [*text.encode(), *([EOS] if end else [])]
+
+    def rule(ids: Sequence[int]) -> FloatArray:
+        logits = np.full(BYTE_VOCAB, -20.0, np.float32)
+        done = next((n for n in range(len(script), 0, -1) if list(ids[-n:]) == script[:n]), 0)
+        logits[script[done % len(script)]] = 20.0
+        return logits
+
+    return rule
+
+
+def random_rule(seed: int = 0, *, vocab_size: int = BYTE_VOCAB, scale: float = 3.0) -> Rule:
+    """A rule with pseudo-random logits that depend on all ids of the row."""
+
+    def rule(ids: Sequence[int]) -> FloatArray:
+        generator = np.random.default_rng([seed, len(ids), *ids])
+        return (scale * generator.standard_normal(vocab_size)).astype(np.float32)
+
+    return rule
+
+
+def fake_engine(rule: Rule, *, context_length: int = 64) -> Engine:
+    """An engine for `TextGenerator.from_engine` with a `FakeModel` and a `ByteTokenizer`."""
+    return Engine(
+        model=FakeModel(rule, context_length=context_length),
+        tokenizer=ByteTokenizer(),
+        bos_token_id=BOS,
+        eos_token_ids=(EOS,),
+        defaults={},
+    )

@@ -1,0 +1,150 @@
+"""Text to token ids and back: SentencePiece models and ``tokenizer.json`` behind one protocol, and streaming text.
+
+Detokenizing one token at a time must neither split a character nor lose the spaces that only context reveals, so
+`Detokenizer` decodes a small window of ids before and after each new one and emits the difference.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from llmbuilder.errors import TokenizerError
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+class Tokenizer(Protocol):
+    """What the rest of the package needs of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids the tokenizer knows, special ones included."""
+        ...
+
+    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+        """Token ids of ``text``; with ``parse_special`` the names of control tokens become those tokens."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids`` without control tokens; half characters become U+FFFD."""
+        ...
+
+
+class SentencePieceTokenizer:
+    """A SentencePiece ``*.model`` (Kudo and Richardson 2018)."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the model file."""
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            self._processor = SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise TokenizerError(f"{path} is not a readable SentencePiece model: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of pieces."""
+        return int(self._processor.get_piece_size())
+
+    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+        """Token ids; SentencePiece never turns text into control tokens, so ``parse_special`` changes nothing."""
+        return list(self._processor.encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids``; those beyond the vocabulary have none."""
+        known = self.vocab_size
+        return str(self._processor.decode([int(i) for i in ids if i < known]))
+
+
+class JsonTokenizer:
+    """A ``tokenizer.json`` of the Hugging Face tokenizers library."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the file once as it is, and once so that special tokens are ordinary text."""
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            self._parsing = Backend.from_file(str(path))
+            self._literal = Backend.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
+        for backend in (self._parsing, self._literal):
+            backend.no_truncation()
+            backend.no_padding()
+        self._literal.encode_special_tokens = True
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included (the highest id plus one, where ids have gaps)."""
+        highest = max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
+        return int(highest) + 1
+
+    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+        """Token ids, with what the file's post-processor adds."""
+        backend = self._parsing if parse_special else self._literal
+        return list(backend.encode(text, add_special_tokens=parse_special).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids`` without special tokens."""
+        return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Open a tokenizer file by its name.
+
+    Raises:
+        TokenizerError: no such file, an unknown kind, or unreadable.
+    """
+    if not path.is_file():
+        raise TokenizerError(f"There is no tokenizer at {path}.")
+    if path.suffix == ".model":
+        return SentencePieceTokenizer(path)
+    if path.suffix == ".json":
+        return JsonTokenizer(path)
+    raise TokenizerError(f"{path} is neither a SentencePiece *.model nor a tokenizer.json.")
+
+
+class TextState(NamedTuple):
+    """Where a stream of text stands. ``before`` is the text of ``context``; ``pending`` ids have none yet."""
+
+    context: tuple[int, ...]
+    before: str
+    pending: tuple[int, ...]
+
+
+class Detokenizer:
+    """Turns token ids into text one at a time; the state is a value, so that beams may share and branch it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Decode with ``tokenizer``."""
+        self._tokenizer = tokenizer
+
+    def start(self, prompt_ids: Sequence[int]) -> TextState:
+        """The state before the first new token after ``prompt_ids``."""
+        context = tuple(prompt_ids)
+        return TextState(context, self._tokenizer.decode(context), ())
+
+    def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
+        """Add one token; return the text it completes (often, but not always, its own) and the new state."""
+        pending = (*state.pending, token)
+        after = self._tokenizer.decode(state.context + pending)
+        if after.endswith(_UNFINISHED):
+            return "", state._replace(pending=pending)
+        piece = _added(state.before, after)
+        if not piece:
+            return "", state._replace(pending=pending)
+        return piece, TextState(pending, self._tokenizer.decode(pending), ())
+
+    def finish(self, state: TextState) -> str:
+        """The text of what is still pending, unfinished characters included."""
+        if not state.pending:
+            return ""
+        return _added(state.before, self._tokenizer.decode(state.context + state.pending))
+
+
+def _added(before: str, after: str) -> str:
+    """What ``after`` has behind the part it shares with ``before``."""
+    shared = len(before) if after.startswith(before) else len(os.path.commonprefix([before, after]))
+    return after[shared:]

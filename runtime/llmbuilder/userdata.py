@@ -1,0 +1,45 @@
+"""What is remembered between runs, in the user's cache directory; losing it costs time, never correctness."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_directory() -> Path:
+    """The directory for this package below the platform's cache directory (`XDG_CACHE_HOME` on Linux)."""
+    return Path(platformdirs.user_cache_dir("llmbuilder-runtime"))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_sha256(path: Path, compute: Callable[[Path], str] = file_sha256) -> str:
+    """SHA-256 of a file, computed once for each (path, size, modification time, inode)."""
+    status = path.stat()
+    identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
+    note = cache_directory() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()
+    try:
+        known = note.read_text(encoding="ascii")
+        if len(known) == hashlib.sha256().digest_size * 2:
+            return known
+    except OSError:
+        pass
+    digest = compute(path)
+    _write_quietly(note, digest)
+    return digest
+
+
+def _write_quietly(path: Path, text: str) -> None:
+    """Write a note if the cache directory is writable; containers often have none."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="ascii")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""Prove a bundle on this machine: its files, its tokenizer, and that a batch changes nothing, bit for bit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llmbuilder.bundle import Bundle, open_bundle
+from llmbuilder.engine import Engine, load_engine
+from llmbuilder.model import FloatArray
+from llmbuilder.session import Device
+
+BATCHES = (2, 3, 8)
+_PROMPT_LENGTHS = (1, 2, 7, 16, 33, 5, 11, 24)
+_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at, whether it holds, and what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All checks of a bundle."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+
+def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = None) -> VerifyReport:
+    """Check a bundle's hashes, golden token ids and batch invariance on this machine.
+
+    Raises:
+        ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
+    """
+    bundle = open_bundle(path, rehash=True)
+    files = Check("files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed")
+    engine = load_engine(path, device=device, threads=threads)
+    return VerifyReport((files, _check_golden(bundle, engine), *_check_invariance(engine)))
+
+
+def _check_golden(bundle: Bundle, engine: Engine) -> Check:
+    """Texts have the token ids they had when the model was exported."""
+    golden = bundle.manifest.tokenizer.golden
+    wrong = [text for text, ids in golden if engine.tokenizer.encode(text) != list(ids)]
+    detail = f"{len(golden) - len(wrong)} of {len(golden)} texts have the ids they had at export"
+    return Check("tokenizer", not wrong, detail + (f"; differs: {wrong[0]!r}" if wrong else ""))
+
+
+def _check_invariance(engine: Engine) -> Iterator[Check]:
+    """Ragged batches against each prompt alone: logits equal in every bit."""
+    prompts = _prompts(engine)
+    alone = [_decode(engine, [prompt]) for prompt in prompts]
+    for rows in BATCHES:
+        together = _decode(engine, prompts[:rows])
+        different = sum(not np.array_equal(together[:, row], alone[row][:, 0]) for row in range(rows))
+        detail = f"{rows - different} of {rows} rows equal the row alone in every bit of {_STEPS + 1} steps"
+        yield Check(f"batch of {rows}", different == 0, detail)
+
+
+def _prompts(engine: Engine) -> list[list[int]]:
+    generator = np.random.default_rng(0)
+    longest = max(1, engine.context_length - _STEPS)
+    lengths = [min(length, longest) for length in _PROMPT_LENGTHS]
+    return [generator.integers(engine.usable_vocab, size=length).tolist() for length in lengths]
+
+
+def _decode(engine: Engine, prompts: list[list[int]]) -> FloatArray:
+    """Logits [1 + steps, rows, V] of greedy decoding."""
+    decoder = engine.model.decoder(rows=len(prompts), capacity=max(map(len, prompts)) + _STEPS)
+    logits = np.stack([decoder.prefill(row, ids)[-1] for row, ids in enumerate(prompts)])
+    history = [logits]
+    steps = min(_STEPS, engine.context_length - max(map(len, prompts)))
+    for _ in range(steps):
+        logits = decoder.step(logits[:, : engine.usable_vocab].argmax(-1).tolist()).copy()
+        history.append(logits)
+    return np.stack(history)
