@@ -1,0 +1,51 @@
+"""``llmb export``: turn a checkpoint into a bundle."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="LLMBuilder checkpoint (model.pt) or Hugging Face model directory.")],
+    *,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", "-t", help="Directory or file of the model's tokenizer.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Bundle to write; beside the source if not given.")
+    ] = None,
+    quantize: Annotated[Literal["none", "int8", "int4"], typer.Option(help="Precision of the weights.")] = "int8",
+    kv_cache: Annotated[Literal["float32", "int8"], typer.Option(help="Precision of the KV cache.")] = "float32",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on.")] = "cpu",
+    max_context: Annotated[int | None, typer.Option(help="Shorten the window to this many tokens.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the model's sizes, for checkpoints that do not hold them.")
+    ] = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Export a model once; the bundle then runs without torch. Prints the bundle's path."""
+    from llmbuilder.errors import ExportError
+    from llmbuilder.resolve import can_export
+
+    if not can_export():
+        raise ExportError(
+            'Exporting needs PyTorch, which is not installed here. Run: pip install "llmbuilder-runtime[export,cpu]"'
+        )
+    from llmbuilder_export import export_model
+
+    report = export_model(
+        source,
+        tokenizer=tokenizer,
+        output=output,
+        quantization=quantize,
+        kv_cache=kv_cache,
+        device=device,
+        max_context=max_context,
+        verify=not no_verify,
+        overwrite=overwrite,
+        config=config,
+    )
+    typer.echo(report.summary(), err=True)
+    typer.echo(report.output)

@@ -1,0 +1,106 @@
+"""``llmb generate text``: continue a prompt on stdout."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from llmbuilder.inference import Completion
+
+app = typer.Typer(no_args_is_help=True, help="Generate text.")
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@app.command()
+def text(
+    *,
+    model: Annotated[Path, typer.Option("--model", "-m", help="Bundle directory, or the checkpoint it was made from.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 makes used tokens less likely.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End at this text; may be repeated.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each completion instead of streaming text.")
+    ] = False,
+) -> None:
+    """Continue a prompt. The text streams to stdout as it is generated."""
+    given = {
+        "max_new_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "stop_strings": stop,
+        "do_sample": False if greedy else None,
+        "seed": seed,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= dict(_parse_assignment(assignment) for assignment in set_ or ())
+    prompt = _read_prompt(prompt)
+
+    from llmbuilder.inference import TextGenerator
+
+    with TextGenerator(model, tokenizer, device=device, threads=threads) as generator:
+        if as_json:
+            for completion in generator.complete(prompt, **options):
+                typer.echo(_to_json(completion))
+        else:
+            _print_stream(generator.stream(prompt, **options))
+
+
+def _parse_assignment(assignment: str) -> tuple[str, Any]:
+    """``"min_new_tokens=5"`` -> ``("min_new_tokens", 5)``: the value is JSON, or else a plain string."""
+    name, separator, value = assignment.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"{assignment!r} is not of the form NAME=VALUE.", param_hint="--set")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _read_prompt(prompt: str | None) -> str:
+    """The prompt given, or all of stdin without its last line break, as a shell's ``$(...)`` would pass it."""
+    if prompt is not None and prompt != "-":
+        return prompt
+    if prompt is None and sys.stdin.isatty():
+        raise typer.BadParameter("Give a prompt with -p TEXT, or pipe one in.", param_hint="--prompt")
+    return sys.stdin.read().removesuffix("\n")
+
+
+def _print_stream(pieces: Iterator[str]) -> None:
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _to_json(completion: "Completion") -> str:
+    fields = asdict(completion) | {"new_tokens": len(completion.token_ids)}
+    if fields["logprobs"] is None:
+        del fields["logprobs"]
+    return json.dumps(fields, ensure_ascii=False)

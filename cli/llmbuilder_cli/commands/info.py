@@ -1,0 +1,57 @@
+"""``llmb info``: what a bundle is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmbuilder.bundle import Bundle
+
+
+def info(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what a bundle holds, where it came from and how it was verified."""
+    from llmbuilder.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    if as_json:
+        typer.echo(opened.manifest.to_json(), nl=False)
+    else:
+        _print_table(opened)
+
+
+def _print_table(bundle: "Bundle") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(bundle):
+        table.add_row(name, value)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
+    """Yield (name, value) for every line of the table."""
+    manifest = bundle.manifest
+    model, tokenizer = manifest.model, manifest.tokenizer
+    yield "bundle", str(bundle.directory)
+    yield "source", f"{manifest.source.name} ({manifest.source.kind})"
+    yield "size", f"{bundle.size / 1e6:,.1f} MB"
+    yield "quantization", manifest.quantization
+    yield "runs on", f"{manifest.device}, {manifest.kv_cache} KV cache"
+    yield "architecture", model.architecture
+    yield "parameters", f"{model.parameters:,}"
+    yield "layers", f"{model.num_layers} of width {model.hidden_size}"
+    yield "attention", f"{model.num_attention_heads} heads, {model.num_key_value_heads} key/value, {model.head_dim} wide"
+    yield "window", f"{model.context_length:,} tokens"
+    yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} of {model.vocab_size:,} ids used"
+    yield "exported by", manifest.created_by
+    yield from ((f"default {name}", str(value)) for name, value in manifest.generation.items())
+    yield from ((f"verified {name}", str(value)) for name, value in manifest.verification.items())

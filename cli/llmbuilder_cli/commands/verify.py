@@ -1,0 +1,22 @@
+"""``llmb verify``: is this bundle intact, and does it keep its promises on this machine?"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
+    *,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")] = None,
+) -> None:
+    """Check a bundle's hashes, its tokenizer, and that batches equal single runs bit for bit on this machine."""
+    from llmbuilder.verify import verify_bundle
+
+    report = verify_bundle(bundle, device=device, threads=threads)
+    for check in report.checks:
+        typer.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+    if not report.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""The programs ``llmb`` and ``llmbuilder``: the commands wired together.
+
+Text and other results go to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage,
+130 interrupted.
+"""
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from llmbuilder_cli.commands import export, generate, info, verify
+from llmbuilder_cli.report import report_error
+
+# Without markup Typer does not load rich: help appears in half the time, and a usage error stays one line.
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("export")(export.export)
+app.add_typer(generate.app, name="generate")
+app.command("info")(info.info)
+app.command("verify")(verify.verify)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (Typer's callback protocol)
+    if wanted:
+        typer.echo(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def llmb(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001 (its callback acts)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Export LLMBuilder models once, generate anywhere without torch."""
+    if not debug:
+        sys.excepthook = report_error
+
+
+def main() -> None:
+    """Entry point of the installed programs."""
+    app()
