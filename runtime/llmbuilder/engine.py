@@ -24,7 +24,10 @@ KEPT = 2
 class Decoding(Protocol):
     """A model as generators see it."""
 
-    facts: ModelFacts
+    @property
+    def facts(self) -> ModelFacts:
+        """The shape of the network."""
+        ...
 
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> Decodes:
         """Start a computation."""

@@ -157,11 +157,16 @@ def _check(manifest: Manifest) -> None:
         if name not in manifest.files:
             raise ValueError(f"{name} is not among the listed files")
     for name, entry in manifest.files.items():
+        size: Any = entry.size
         if name in ("", ".", "..", MANIFEST_NAME) or "/" in name or "\\" in name or "\0" in name:
             raise ValueError(f"file name {name!r} is not a plain name")
-        if not isinstance(entry.size, int) or entry.size < 0 or not isinstance(entry.sha256, str):
-            raise ValueError(f"size or hash of {name!r} is malformed")
-    special = (manifest.tokenizer.bos_token_id, manifest.tokenizer.pad_token_id, *manifest.tokenizer.eos_token_ids)
+        if not isinstance(size, int) or size < 0:
+            raise ValueError(f"size of {name!r} is malformed")
+    special: tuple[Any, ...] = (
+        manifest.tokenizer.bos_token_id,
+        manifest.tokenizer.pad_token_id,
+        *manifest.tokenizer.eos_token_ids,
+    )
     for token in special:
         if token is not None and not (isinstance(token, int) and 0 <= token < facts.vocab_size):
             raise ValueError(f"special token id {token!r} is outside the vocabulary of {facts.vocab_size}")

@@ -42,7 +42,10 @@ _ROUND = 64
 class Decodes(Protocol):
     """What the decoding loop needs of a decoder; `Decoder` and the fake in `llmbuilder.testing` have it."""
 
-    lengths: list[int]
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each row."""
+        ...
 
     def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
         """Append ids to a row; logits [keep, V] of the last ``keep`` of them."""
@@ -188,7 +191,8 @@ class Decoder:
         self.bind_cache(binding, row, 1)
         self.model.session.run_with_iobinding(binding)
         self.cache.lengths[row] = total
-        return logits[0]
+        last: FloatArray = logits[0]
+        return last
 
 
 class _Step:

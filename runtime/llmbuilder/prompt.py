@@ -11,10 +11,25 @@ from llmbuilder.errors import ConfigError, ContextOverflowError
 class Limits(Protocol):
     """What a model and its tokenizer allow."""
 
-    context_length: int
-    usable_vocab: int
-    bos_token_id: int | None
-    eos_token_ids: tuple[int, ...]
+    @property
+    def context_length(self) -> int:
+        """The window in tokens."""
+        ...
+
+    @property
+    def usable_vocab(self) -> int:
+        """Ids that may occur."""
+        ...
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """What an empty prompt begins with."""
+        ...
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """What ends a text."""
+        ...
 
 
 def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationConfig) -> Prompt:
