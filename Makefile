@@ -1,0 +1,81 @@
+# Two environments: .venv has the torch-free runtime, .venv-dev has everything. Each target makes what it needs.
+
+PYTHON ?= python3
+# PyPI's torch for Linux brings gigabytes of CUDA; this index has the CPU build. pip goes on without it if unreachable.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP_INSTALL = -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+
+RUN = .venv/bin
+DEV = .venv-dev/bin
+STORYTELLER = artifacts/storyteller/bundle
+SMOLLM2 = none int8 int4
+PROMPT ?= Once upon a time
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-torch-free prove check fix package smollm2 clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: .venv/.runtime ## Tell a story with the demo model (installs the runtime without torch)
+	@$(RUN)/llmb generate text --model $(STORYTELLER) --prompt "$(PROMPT)" --max-tokens 400
+
+test: .venv-dev/.everything ## Run the whole test suite (installs everything)
+	$(DEV)/pytest
+
+test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an environment without torch
+	$(RUN)/pytest tests/runtime tests/cli tests/property
+
+prove: .venv-dev/.everything ## Run the long proofs whole and write what they measured
+	$(DEV)/pytest --prove benchmarks/results/proofs.json
+
+check: .venv-dev/.everything ## Lint, formatting, types
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+	$(DEV)/mypy
+
+fix: .venv-dev/.everything ## Format, and repair what ruff can
+	$(DEV)/ruff check --fix
+	$(DEV)/ruff format
+
+package: .venv-dev/.everything .venv/.runtime ## Build sdist and wheel, install the wheel elsewhere and try it
+	rm -rf dist .venv-package
+	$(DEV)/python -m build --outdir dist
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[cpu]"
+	cd dist && ../.venv-package/bin/llmb generate text -m ../$(STORYTELLER) -p "$(PROMPT)" --max-tokens 8
+	rm -rf .venv-package
+
+smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
+
+clean: ## Remove environments, caches and builds
+	rm -rf .venv .venv-dev .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+.venv/.runtime: pyproject.toml constraints.txt
+	@$(call make_venv,.venv,the torch-free runtime)
+	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu]'
+	@touch $@
+
+.venv/.tests: .venv/.runtime
+	@echo "Installing test tools into .venv ..."
+	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu,dev]'
+	@touch $@
+
+.venv-dev/.everything: pyproject.toml constraints.txt
+	@$(call make_venv,.venv-dev,everything (with torch: some minutes))
+	@$(DEV)/python $(PIP_INSTALL) --extra-index-url $(TORCH_INDEX) torch
+	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,dev]'
+	@touch $@
+
+artifacts/smollm2/config.json: | .venv-dev/.everything
+	$(DEV)/python scripts/smollm2.py --output artifacts/smollm2
+
+artifacts/smollm2-%: artifacts/smollm2/config.json
+	$(DEV)/llmb export artifacts/smollm2 --quantize $* --output $@ --overwrite
+
+define make_venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "$(PYTHON) is no Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+echo "Installing $(2) into $(1) ..."
+$(PYTHON) -m venv $(1)
+endef
