@@ -11,7 +11,9 @@ _RESULTS = pytest.StashKey[dict[str, object]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--prove", type=Path, metavar="FILE", help="run the long proofs whole, write results to FILE")
+    parser.addoption(
+        "--prove", type=Path, metavar="FILE", help="run the long proofs whole, write results to FILE"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

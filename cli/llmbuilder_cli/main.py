@@ -27,7 +27,7 @@ app.command("info")(info.info)
 app.command("verify")(verify.verify)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 (Typer's callback protocol)
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
         raise typer.Exit
@@ -38,7 +38,8 @@ def llmb(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[  # noqa: ARG001 (its callback acts)
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Export LLMBuilder models once, generate anywhere without torch."""

@@ -7,7 +7,9 @@ import typer
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="LLMBuilder checkpoint (model.pt) or Hugging Face model directory.")],
+    source: Annotated[
+        Path, typer.Argument(help="LLMBuilder checkpoint (model.pt) or Hugging Face model directory.")
+    ],
     *,
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", "-t", help="Directory or file of the model's tokenizer.")
@@ -15,12 +17,17 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle to write; beside the source if not given.")
     ] = None,
-    quantize: Annotated[Literal["none", "int8", "int4"], typer.Option(help="Precision of the weights.")] = "int8",
-    kv_cache: Annotated[Literal["float32", "int8"], typer.Option(help="Precision of the KV cache.")] = "float32",
+    quantize: Annotated[
+        Literal["none", "int8", "int4"], typer.Option(help="Precision of the weights.")
+    ] = "int8",
+    kv_cache: Annotated[
+        Literal["float32", "int8"], typer.Option(help="Precision of the KV cache.")
+    ] = "float32",
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on.")] = "cpu",
     max_context: Annotated[int | None, typer.Option(help="Shorten the window to this many tokens.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="JSON file with the model's sizes, for checkpoints that do not hold them.")
+        Path | None,
+        typer.Option(help="JSON file with the model's sizes, for checkpoints that do not hold them."),
     ] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,

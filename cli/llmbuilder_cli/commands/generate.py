@@ -20,9 +20,12 @@ Device = Literal["auto", "cpu", "cuda"]
 @app.command()
 def text(
     *,
-    model: Annotated[Path, typer.Option("--model", "-m", help="Bundle directory, or the checkpoint it was made from.")],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="Bundle directory, or the checkpoint it was made from.")
+    ],
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with.")
+        Path | None,
+        typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with."),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
@@ -30,20 +33,33 @@ def text(
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 makes used tokens less likely.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End at this text; may be repeated.")] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
+    top_p: Annotated[
+        float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 makes used tokens less likely.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End at this text; may be repeated.")
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; all this process may use if not given.")
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object for each completion instead of streaming text.")
+        bool,
+        typer.Option("--json", help="Print one JSON object for each completion instead of streaming text."),
     ] = False,
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""

@@ -15,7 +15,7 @@ def info(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a bundle holds, where it came from and how it was verified."""
+    """Show what a bundle holds and where it came from."""
     from llmbuilder.bundle import open_bundle
 
     opened = open_bundle(bundle)
@@ -49,7 +49,8 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "architecture", model.architecture
     yield "parameters", f"{model.parameters:,}"
     yield "layers", f"{model.num_layers} of width {model.hidden_size}"
-    yield "attention", f"{model.num_attention_heads} heads, {model.num_key_value_heads} key/value, {model.head_dim} wide"
+    heads = f"{model.num_attention_heads} heads, {model.num_key_value_heads} key/value heads"
+    yield "attention", f"{heads}, each {model.head_dim} wide"
     yield "window", f"{model.context_length:,} tokens"
     yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} of {model.vocab_size:,} ids used"
     yield "exported by", manifest.created_by

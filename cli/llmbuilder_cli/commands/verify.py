@@ -10,9 +10,15 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
     *,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; all this process may use if not given.")
+    ] = None,
 ) -> None:
-    """Check a bundle's hashes, its tokenizer, and that batches equal single runs bit for bit on this machine."""
+    """Check a bundle on this machine.
+
+    Its files against their hashes, its tokenizer against the ids it had at export, and whether rows of a batch equal
+    single runs bit for bit.
+    """
     from llmbuilder.verify import verify_bundle
 
     report = verify_bundle(bundle, device=device, threads=threads)

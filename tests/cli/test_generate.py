@@ -1,0 +1,165 @@
+"""``llmb generate text``."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.errors import ConfigError
+from llmbuilder_cli.commands import generate
+
+GREEDY = ("generate", "text", "--model", "bundle", "--greedy")
+
+
+def test_prints_the_continuation_and_nothing_else(llmb, opened, answer):
+    result = llmb(*GREEDY, "--prompt", "Tell me: ")
+    assert result.exit_code == 0
+    assert result.stdout == answer + "\n"
+    assert result.stderr == ""
+
+
+def test_passes_model_tokenizer_device_and_threads_on(llmb, opened):
+    llmb(*GREEDY, "-t", "tokenizer", "--device", "cpu", "--threads", "3", "-p", "x")
+    assert opened == [
+        {"model": Path("bundle"), "tokenizer": Path("tokenizer"), "device": "cpu", "threads": 3}
+    ]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--prompt", "-")], ids=["no prompt", "dash"])
+def test_reads_a_piped_prompt_without_its_last_line_break(llmb, opened, arguments):
+    result = llmb(*GREEDY, "--json", *arguments, stdin="two\nlines\n")
+    assert json.loads(result.stdout)["prompt_tokens"] == len("two\nlines")
+
+
+def test_without_a_prompt_a_terminal_gets_advice_and_exit_code_2(program):
+    controller, terminal = os.openpty()
+    try:
+        result = program(*GREEDY, stdin=terminal)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert result.returncode == 2
+    assert "-p TEXT" in result.stderr
+    assert result.stdout == ""
+
+
+def test_without_a_model_is_wrong_usage(llmb, opened):
+    result = llmb("generate", "text", "-p", "x")
+    assert result.exit_code == 2
+    assert "--model" in result.stderr
+
+
+def test_json_describes_the_completion(llmb, opened, answer):
+    completion = json.loads(llmb(*GREEDY, "-p", "Say: ", "--json").stdout)
+    assert completion["text"] == answer
+    assert completion["finish_reason"] == "eos"
+    assert completion["prompt_tokens"] == 5
+    assert completion["new_tokens"] == len(completion["token_ids"]) == len(answer.encode()) + 1
+    assert {"truncated_tokens", "seconds_to_first_token", "tokens_per_second"} <= completion.keys()
+    assert "logprobs" not in completion
+
+
+def test_json_has_one_line_for_each_returned_sequence(llmb, opened):
+    arguments = ("--json", "--seed", "1", "--set", "num_return_sequences=3", "--set", "logprobs=0")
+    lines = llmb("generate", "text", "-m", "bundle", "-p", "x", *arguments).stdout.splitlines()
+    completions = [json.loads(line) for line in lines]
+    assert len(completions) == 3
+    assert all(len(c["logprobs"]) == c["new_tokens"] for c in completions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "value"),
+    [
+        (("--max-tokens", "7"), "max_new_tokens", 7),
+        (("--temperature", "0.5"), "temperature", 0.5),
+        (("--top-k", "0"), "top_k", 0),
+        (("--top-p", "0.25"), "top_p", 0.25),
+        (("--min-p", "0.1"), "min_p", 0.1),
+        (("--repetition-penalty", "1.5"), "repetition_penalty", 1.5),
+        (("--stop", "a", "--stop", "b c"), "stop_strings", ["a", "b c"]),
+        (("--greedy",), "do_sample", False),
+        (("--seed", "5"), "seed", 5),
+        (("--set", "min_new_tokens=3"), "min_new_tokens", 3),
+        (("--set", "top_p=null"), "top_p", None),
+        (("--set", "context_overflow=stop"), "context_overflow", "stop"),
+    ],
+)
+def test_an_option_given_becomes_an_override_and_others_are_left_to_the_bundle(
+    llmb, opened, monkeypatch, arguments, option, value
+):
+    seen = {}
+    monkeypatch.setattr(
+        "llmbuilder.generator.TextGenerator.stream",
+        lambda _, prompt, **overrides: seen.update(overrides) or iter(()),
+    )
+    assert llmb("generate", "text", "-m", "bundle", "-p", "x", *arguments).exit_code == 0
+    assert seen == {option: value}
+
+
+def test_stop_strings_end_the_text(llmb, opened):
+    assert llmb(*GREEDY, "-p", "x", "--stop", " and").stdout == "a fox, Łódź\n"
+
+
+def test_set_needs_a_name_and_a_value(llmb, opened):
+    result = llmb(*GREEDY, "-p", "x", "--set", "seed")
+    assert result.exit_code == 2
+    assert "NAME=VALUE" in result.stderr
+
+
+def test_an_option_out_of_range_is_a_failure(llmb, opened):
+    result = llmb(*GREEDY, "-p", "x", "--temperature", "0")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_interrupting_exits_with_130(llmb, opened, monkeypatch):
+    def interrupt(*_: object, **__: object) -> Iterator[str]:
+        yield "half a st"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmbuilder.generator.TextGenerator.stream", interrupt)
+    result = llmb(*GREEDY, "-p", "x")
+    assert result.exit_code == 130
+    assert result.stdout == "half a st"
+    assert result.stderr == ""
+
+
+def test_every_piece_is_flushed_before_the_next_is_computed(monkeypatch):
+    class Pipe(io.StringIO):
+        flushed = ""
+
+        def flush(self) -> None:
+            self.flushed = self.getvalue()
+
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", pipe)
+
+    def pieces() -> Iterator[str]:
+        for count in range(1, 4):
+            yield "word "
+            assert pipe.flushed == "word " * count
+
+    generate._print_stream(pieces())
+    assert pipe.getvalue() == "word word word \n"
+
+
+def test_a_closed_pipe_ends_quietly():
+    program = (
+        "import llmbuilder.inference as inference\n"
+        "from llmbuilder.testing import fake_engine, scripted\n"
+        "from llmbuilder_cli.main import main\n"
+        "engine = fake_engine(scripted('on and on ', end=False), context_length=100_000)\n"
+        "make = inference.TextGenerator.from_engine\n"
+        "inference.TextGenerator = lambda *_, **__: make(engine)\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", program, *GREEDY, "-p", "x", "--max-tokens", "20000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.read(10) == "on and on "
+        process.stdout.close()
+        assert process.stderr.read() == ""
