@@ -1,0 +1,74 @@
+"""Attention, twice: as one ONNX operator over an in-place KV cache, and as plain PyTorch to verify it against."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.onnx.ops import symbolic_multi_out
+
+from llmbuilder_export.network import Heads
+
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+class CachedAttention:
+    """Traces to ``com.microsoft.GroupQueryAttention``: its past and present may be the same memory.
+
+    The operator appends keys and values to the cache and attends over it, each row up to its own length
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md).
+    """
+
+    def __init__(self, attention_mask: torch.Tensor, past: Sequence[Cache]) -> None:
+        """Attend over ``past``.
+
+        Args:
+            attention_mask: [B, T] int64; row b has ones for its tokens, those of this call included, then zeros.
+            past: one pair of [B, heads, P, size] for each layer.
+        """
+        self.present: list[Cache] = []
+        self._past = past
+        self._last = (attention_mask.sum(1) - 1).to(torch.int32)
+        self._width = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+    ) -> torch.Tensor:
+        """Attend over the layer's cache; see `Attention`."""
+        past_key, past_value = self._past[layer]
+        output, present_key, present_value = symbolic_multi_out(
+            "com.microsoft::GroupQueryAttention",
+            [query, key, value, past_key, past_value, self._last, self._width],
+            _operator_options(heads),
+            dtypes=[query.dtype, past_key.dtype, past_value.dtype],
+            shapes=[query.shape, past_key.shape, past_value.shape],
+            version=1,
+        )
+        self.present.append((present_key, present_value))
+        return output
+
+
+def causal_attention(
+    layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+) -> torch.Tensor:
+    """Scaled dot-product attention over the call's own tokens; see `Attention`. The layer does not matter."""
+    batch, length, _ = query.shape
+    repeat = heads.count // heads.key_value_count
+    q = query.view(batch, length, heads.count, heads.size).transpose(1, 2)
+    k = key.view(batch, length, heads.key_value_count, heads.size).transpose(1, 2).repeat_interleave(repeat, 1)
+    v = value.view(batch, length, heads.key_value_count, heads.size).transpose(1, 2).repeat_interleave(repeat, 1)
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    scores = (q @ k.transpose(-2, -1) * heads.scale).masked_fill(future, -math.inf)
+    return (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, -1)
+
+
+def _operator_options(heads: Heads) -> dict[str, int | float]:
+    options: dict[str, int | float] = {
+        "num_heads": heads.count,
+        "kv_num_heads": heads.key_value_count,
+        "scale": heads.scale,
+    }
+    if heads.window is not None:
+        options["local_window_size"] = heads.window
+    if heads.softcap:
+        options["softcap"] = heads.softcap
+    return options

@@ -1,0 +1,223 @@
+"""Rewrite a traced graph into the operators ONNX Runtime computes fastest, without changing what it computes.
+
+Each rewrite leaves alone whatever does not match exactly. Weights made here are lazy tensors: they exist only while
+they are read, so that no second copy of the model is ever in memory.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+from onnxscript.rewriter.ort_fusions.rms_normalization import fuse_rms_normalization
+from onnxscript.rewriter.ort_fusions.skip_normalization import (
+    fuse_skip_layer_normalization,
+    fuse_skip_rms_normalization,
+)
+
+from llmbuilder.manifest import POSITION_IDS
+
+MICROSOFT = "com.microsoft"
+_SWAP_MIDDLE = (0, 2, 1, 3)
+_COS_INPUT = 7
+
+
+def fuse(model: ir.Model) -> None:
+    """Apply all rewrites in place."""
+    graph = model.graph
+    model.opset_imports[MICROSOFT] = 1
+    fuse_rms_normalization(model)
+    fuse_tied_head(graph)
+    merge_parallel_linears(graph)
+    rotate_in_attention(graph)
+    drop_round_trips(graph)
+    pack_attention(graph)
+    fuse_silu(graph)
+    fuse_skip_layer_normalization(model)
+    fuse_skip_rms_normalization(model)
+    CommonSubexpressionEliminationPass()(model)
+    RemoveUnusedNodesPass()(model)
+
+
+def fuse_tied_head(graph: ir.Graph) -> None:
+    """Multiply by a transposed weight as it lies, where ONNX Runtime would make a transposed copy of it."""
+    for node in _nodes(graph, "MatMul"):
+        transpose = _producer(node.inputs[1], "Transpose")
+        if transpose is not None and _is_weight(transpose.inputs[0]):
+            _replace(graph, node, "FusedMatMul", [node.inputs[0], transpose.inputs[0]], {"transB": 1})
+
+
+def merge_parallel_linears(graph: ir.Graph) -> None:
+    """Compute all linear layers of one input in one MatMul, split afterwards (query, key, value; gate and up)."""
+    groups: dict[tuple[ir.Value | None, int], list[list[ir.Node]]] = defaultdict(list)
+    for node in _nodes(graph, "MatMul"):
+        if _is_weight(node.inputs[1], rank=2):
+            linear = [node, *_bias(node)]
+            groups[node.inputs[0], len(linear)].append(linear)
+    for linears in groups.values():
+        if len(linears) > 1:
+            _merge(graph, linears)
+
+
+def rotate_in_attention(graph: ir.Graph) -> None:
+    """Let attention rotate queries and keys itself; it counts positions from the length of its cache."""
+    for node in _nodes(graph, "GroupQueryAttention"):
+        query, key = (_rotation(value) for value in node.inputs[:2])
+        if query is None or key is None or query.inputs[1:] != key.inputs[1:]:
+            continue
+        _, positions, cos, sin = query.inputs
+        if positions is None or positions.name != POSITION_IDS:
+            continue
+        for rotation in (query, key):
+            rotation.outputs[0].replace_all_uses_with(rotation.inputs[0])
+        node.resize_inputs(_COS_INPUT + 2)
+        node.replace_input_with(_COS_INPUT, cos)
+        node.replace_input_with(_COS_INPUT + 1, sin)
+        node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 1)
+
+
+def drop_round_trips(graph: ir.Graph) -> None:
+    """Remove chains of Reshape and Transpose that end in the layout they began with."""
+    for node in graph:
+        if node.op_type in ("Reshape", "Transpose"):
+            output = node.outputs[0]
+            output.replace_all_uses_with(_before_layout(output))
+
+
+def pack_attention(graph: ir.Graph) -> None:
+    """Hand attention the tensor that its query, key and value are split from."""
+    for node in _nodes(graph, "GroupQueryAttention"):
+        split = _producer(node.inputs[0], "Split")
+        if split is not None and list(split.outputs) == list(node.inputs[:3]):
+            for index, value in enumerate((split.inputs[0], None, None)):
+                node.replace_input_with(index, value)
+
+
+def fuse_silu(graph: ir.Graph) -> None:
+    """Compute x * sigmoid(x) as QuickGelu with alpha 1."""
+    for node in _nodes(graph, "Mul"):
+        for x, gate in (node.inputs, reversed(node.inputs)):
+            sigmoid = _producer(gate, "Sigmoid")
+            if sigmoid is not None and sigmoid.inputs[0] is x:
+                _replace(graph, node, "QuickGelu", [x], {"alpha": 1.0})
+                break
+
+
+def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:
+    return [node for node in graph if node.op_type == op_type]
+
+
+def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type else None
+
+
+def _is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
+    if value is None or value.const_value is None or value.is_graph_input():
+        return False
+    return rank is None or len(value.const_value.shape) == rank
+
+
+def _replace(
+    graph: ir.Graph, old: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, int | float]
+) -> None:
+    """Put one operator of ONNX Runtime's own in the place of ``old``."""
+    new = ir.node(op_type, inputs, attributes, domain=MICROSOFT, name=old.name)
+    _describe(new.outputs[0], old.outputs[0])
+    graph.insert_before(old, new)
+    old.outputs[0].replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
+    graph.remove(old, safe=True)
+
+
+def _describe(value: ir.Value, like: ir.Value) -> None:
+    value.name, value.shape, value.type = like.name, like.shape, like.type
+
+
+def _bias(matmul: ir.Node) -> list[ir.Node]:
+    """The Add of a constant vector that is the only use of a MatMul, if that is how it is used."""
+    users = list(matmul.outputs[0].uses())
+    if len(users) != 1 or users[0].node.op_type != "Add":
+        return []
+    add = users[0].node
+    return [add] if _is_weight(add.inputs[1 - users[0].idx], rank=1) else []
+
+
+def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
+    """Replace linear layers [MatMul] or [MatMul, Add] of the same input."""
+    first = linears[0][0]
+    weights = [linear[0].inputs[1] for linear in linears]
+    widths = [weight.shape[1] for weight in weights]
+    new = [ir.node("MatMul", [first.inputs[0], _joined(graph, weights)], name=f"{first.name}_merged")]
+    if len(linears[0]) > 1:
+        biases = [next(value for value in add.inputs if _is_weight(value)) for _, add in linears]
+        new.append(ir.node("Add", [new[0].outputs[0], _joined(graph, biases)], name=f"{first.name}_bias"))
+    for node in new:
+        _describe(node.outputs[0], first.outputs[0])
+        node.outputs[0].name = f"{node.name}_out"
+        node.outputs[0].shape = ir.Shape([*first.outputs[0].shape[:-1], sum(widths)])
+    sizes = _initializer(graph, f"{first.name}_widths", ir.tensor(np.array(widths, np.int64)))
+    split = ir.node("Split", [new[-1].outputs[0], sizes], {"axis": -1}, num_outputs=len(linears), name=f"{first.name}_split")
+    graph.insert_before(first, [*new, split])
+    for part, linear in zip(split.outputs, linears, strict=True):
+        _describe(part, linear[-1].outputs[0])
+        linear[-1].outputs[0].replace_all_uses_with(part)
+        for node in reversed(linear):
+            graph.remove(node, safe=True)
+
+
+def _joined(graph: ir.Graph, values: Sequence[ir.Value]) -> ir.Value:
+    """One weight made of several, side by side in their last dimension."""
+    parts = [value.const_value for value in values]
+    shape = ir.Shape([*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)])
+    name = f"{values[0].name}_joined"
+    tensor = ir.LazyTensor(
+        lambda: ir.tensor(np.concatenate([part.numpy() for part in parts], axis=-1)),
+        dtype=parts[0].dtype,
+        shape=shape,
+        name=name,
+    )
+    return _initializer(graph, name, tensor)
+
+
+def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def _layout_steps(value: ir.Value) -> Iterator[ir.Node]:
+    """Walk back over the nodes that only change how ``value`` is laid out."""
+    node = value.producer()
+    while node is not None and node.op_type in ("Reshape", "Transpose"):
+        yield node
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+
+
+def _rotation(value: ir.Value | None) -> ir.Node | None:
+    """The RotaryEmbedding whose result ``value`` is, in whatever layout."""
+    for node in _layout_steps(value) if value is not None else ():
+        if rotation := _producer(node.inputs[0], "RotaryEmbedding"):
+            return rotation
+    return None
+
+
+def _before_layout(value: ir.Value) -> ir.Value:
+    """The earliest value that ``value`` equals: same shape, every transposition undone."""
+    origin, swapped = value, False
+    for node in _layout_steps(value):
+        source = node.inputs[0]
+        if node.op_type == "Transpose":
+            if tuple(node.attributes.get_ints("perm", ())) != _SWAP_MIDDLE:
+                break
+            swapped = not swapped
+        elif swapped or not _same_rows(source, value):
+            break
+        if not swapped and source.shape is not None and source.shape == value.shape:
+            origin = source
+    return origin
+
+
+def _same_rows(a: ir.Value, b: ir.Value) -> bool:
+    """Whether two values share batch and sequence, so that a Reshape between them only regroups what follows."""
+    return a.shape is not None and b.shape is not None and a.shape[:2] == b.shape[:2]

@@ -1,0 +1,186 @@
+"""LLMBuilder checkpoints of versions 1.0.3 and 2.0.0: final models, training and fine-tuning checkpoints."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmbuilder.errors import ExportError
+from llmbuilder.manifest import ModelFacts, SourceFacts
+from llmbuilder.userdata import file_sha256
+from llmbuilder_export.gpt import GPT
+from llmbuilder_export.network import Source
+from llmbuilder_export.sources.checkpoint import State, find_state, merge_lora, read_checkpoint
+
+_NAMES = {
+    "vocab_size": ("vocab_size",),
+    "num_layers": ("num_layers", "n_layer"),
+    "num_heads": ("num_heads", "n_head"),
+    "embedding_dim": ("embedding_dim", "n_embd"),
+    "max_seq_length": ("max_seq_length", "block_size"),
+}
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_TOKENS = "token_embedding.weight"
+_POSITIONS = "position_embedding.weight"
+_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sizes of the network, by the names LLMBuilder gives them."""
+
+    vocab_size: int
+    num_layers: int
+    embedding_dim: int
+    max_seq_length: int
+
+
+def load_llmbuilder(path: Path, config: Path | None = None) -> Source:
+    """Load a checkpoint file.
+
+    Args:
+        path: the ``.pt`` file.
+        config: JSON file with (at least) ``num_heads``, for checkpoints that do not hold it.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        ExportError: it cannot be read, or lacks weights or the number of heads.
+    """
+    checkpoint = read_checkpoint(path)
+    state = _without_buffers(merge_lora(find_state(checkpoint, path), checkpoint, path))
+    options = _read_config(config) if config else _find_config(checkpoint)
+    shape = _measure(state, options, path)
+    _check_config(options, shape, config or path)
+    heads = _heads(options, shape, path)
+    tied = _HEAD not in state or (_TOKENS in state and torch.equal(state[_HEAD], state[_TOKENS]))
+    if tied:
+        state.pop(_HEAD, None)
+    return Source(
+        network=_build(state, shape, heads, path, tied=tied),
+        facts=SourceFacts(kind="llmbuilder", name=path.name, sha256=file_sha256(path)),
+    )
+
+
+def _without_buffers(state: State) -> State:
+    return {name: weight for name, weight in state.items() if not name.endswith("causal_mask")}
+
+
+def _measure(state: State, options: Mapping[str, Any], path: Path) -> _Shape:
+    """Read sizes off the weights; what is missing there comes from the options, so that all gaps can be listed."""
+    tokens, positions = state.get(_TOKENS), state.get(_POSITIONS)
+    blocks = [int(found.group(1)) + 1 for name in state if (found := _BLOCK.match(name))]
+    sizes = {
+        "vocab_size": _size(tokens, 0) or _lookup(options, "vocab_size"),
+        "num_layers": _lookup(options, "num_layers") or max(blocks, default=None),
+        "embedding_dim": _size(tokens, 1) or _size(positions, 1) or _lookup(options, "embedding_dim"),
+        "max_seq_length": _size(positions, 0) or _lookup(options, "max_seq_length"),
+    }
+    known = {name: size for name, size in sizes.items() if size}
+    if len(known) < len(sizes):
+        raise ExportError(
+            f"{path} is not an LLMBuilder GPT: neither {_TOKENS}, {_POSITIONS} and blocks.* nor a configuration give "
+            f"its {', '.join(sorted(set(sizes) - set(known)))}. It holds {', '.join(list(state)[:5])} ..."
+        )
+    return _Shape(**known)
+
+
+def _size(weight: torch.Tensor | None, dimension: int) -> int | None:
+    return weight.shape[dimension] if weight is not None and weight.ndim == 2 else None
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"The config file {path} cannot be read as JSON: {error}.") from error
+    found = _model_options(content)
+    if found is None:
+        raise ExportError(f'The config file {path} must hold an object such as {{"num_heads": 8}}.')
+    return found
+
+
+def _find_config(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model's options, wherever this version of LLMBuilder put them; empty if nowhere."""
+    metadata = checkpoint.get("metadata")
+    places = [checkpoint.get("model_config"), checkpoint.get("config"), metadata]
+    if isinstance(metadata, Mapping):
+        places.append(metadata.get("config"))
+    for place in places:
+        found = _model_options(place)
+        if found is not None and _lookup(found, "num_heads") is not None:
+            return found
+    return {}
+
+
+def _model_options(place: object) -> Mapping[str, Any] | None:
+    if not isinstance(place, Mapping):
+        return None
+    nested = place.get("model")
+    return nested if isinstance(nested, Mapping) else place
+
+
+def _lookup(options: Mapping[str, Any], name: str) -> int | None:
+    for alias in _NAMES[name]:
+        value = options.get(alias)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _check_config(options: Mapping[str, Any], shape: _Shape, origin: Path) -> None:
+    """Refuse options that contradict the weights."""
+    wrong = []
+    for name in _NAMES:
+        stated, measured = _lookup(options, name), getattr(shape, name, None)
+        if stated is not None and measured is not None and stated != measured:
+            wrong.append(f"{name} is {stated} but the weights have {measured}")
+    if wrong:
+        raise ExportError(f"The configuration in {origin} does not belong to the weights: {'; '.join(wrong)}.")
+
+
+def _heads(options: Mapping[str, Any], shape: _Shape, path: Path) -> int:
+    heads = _lookup(options, "num_heads")
+    if heads is None:
+        raise ExportError(
+            f"{path} does not say how many attention heads the model has, and weights cannot tell "
+            "(fine-tuning checkpoints lack it). Pass --config FILE with the model's configuration, "
+            'for example {"num_heads": 8}.'
+        )
+    if heads < 1 or shape.embedding_dim % heads:
+        raise ExportError(f"{heads} attention heads do not divide the embedding of {shape.embedding_dim} in {path}.")
+    return heads
+
+
+def _build(state: State, shape: _Shape, heads: int, path: Path, *, tied: bool) -> GPT:
+    facts = ModelFacts(
+        architecture="llmbuilder-gpt",
+        vocab_size=shape.vocab_size,
+        context_length=shape.max_seq_length,
+        hidden_size=shape.embedding_dim,
+        num_layers=shape.num_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=shape.embedding_dim // heads,
+        parameters=sum(weight.numel() for weight in state.values()),
+    )
+    with torch.device("meta"):
+        network = GPT(facts, tied=tied)
+    if problems := list(_differences(network.state_dict(), state)):
+        raise ExportError(f"{path} does not hold the weights of an LLMBuilder GPT: {'; '.join(problems)}.")
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _differences(expected: Mapping[str, torch.Tensor], state: State) -> Iterator[str]:
+    """Every missing, unknown or misshapen weight."""
+    if missing := [name for name in expected if name not in state]:
+        yield f"missing {', '.join(missing)}"
+    if unknown := [name for name in state if name not in expected]:
+        yield f"unknown {', '.join(unknown)}"
+    for name, weight in expected.items():
+        if name in state and state[name].shape != weight.shape:
+            yield f"{name} has shape {list(state[name].shape)} instead of {list(weight.shape)}"

@@ -1,0 +1,128 @@
+"""Trace a network into an ONNX graph with the names every ONNX language model tool uses."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+
+from llmbuilder.errors import ExportError
+from llmbuilder.manifest import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LOGITS,
+    LOGITS_TO_KEEP,
+    PAST,
+    POSITION_IDS,
+    PRESENT,
+    ModelFacts,
+)
+from llmbuilder_export.attention import Cache, CachedAttention
+from llmbuilder_export.network import Network
+
+OPSET = 20
+_IR_VERSION = 10
+# Sizes to trace with: all different and none below 2, so that no dimension is taken for a constant or for another.
+_BATCH, _SEQUENCE, _PAST, _KEEP = 2, 3, 5, 2
+
+
+class _CachedNetwork(torch.nn.Module):
+    """The network with its cache as inputs and outputs."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        past: Sequence[Cache],
+        keep: torch.Tensor,
+    ) -> tuple[torch.Tensor, list[Cache]]:
+        attention = CachedAttention(attention_mask, past)
+        logits = self.network(input_ids, position_ids, attention, keep)
+        return logits, attention.present
+
+
+def trace(network: Network) -> ir.Model:
+    """Trace ``network``; its weights are shared with the graph, not copied.
+
+    Raises:
+        ExportError: PyTorch cannot trace it.
+    """
+    wrapped = _CachedNetwork(network).eval()
+    dynamic = torch.export.Dim.DYNAMIC
+    rows = {0: dynamic, 1: dynamic}
+    cache = {0: dynamic, 2: dynamic}
+    shapes = (rows, rows, rows, [(cache, cache)] * network.facts.num_layers, None)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                wrapped,
+                _example(network.facts),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=shapes,
+                optimize=True,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise ExportError(f"{network.facts.architecture} cannot be traced to ONNX: {reason}") from error
+    assert program is not None
+    model = program.model
+    model.ir_version = _IR_VERSION
+    _name(model.graph, network.facts)
+    return model
+
+
+def _example(facts: ModelFacts) -> tuple[object, ...]:
+    ids = torch.zeros(_BATCH, _SEQUENCE, dtype=torch.int64)
+    positions = torch.arange(_SEQUENCE).expand(_BATCH, -1)
+    mask = torch.ones(_BATCH, _SEQUENCE + 1, dtype=torch.int64)
+    cache = torch.zeros(_BATCH, facts.num_key_value_heads, _PAST, facts.head_dim)
+    past = [(cache.clone(), cache.clone()) for _ in range(facts.num_layers)]
+    return ids, mask, positions, past, torch.tensor(_KEEP)
+
+
+def _name(graph: ir.Graph, facts: ModelFacts) -> None:
+    """Give inputs and outputs their names and dimensions, and ``num_logits_to_keep`` its default."""
+    layers = [(layer, kind) for layer in range(facts.num_layers) for kind in ("key", "value")]
+    rows = ("batch_size", "sequence_length")
+    heads, size = facts.num_key_value_heads, facts.head_dim
+    inputs: dict[str, tuple[int | str, ...]] = {
+        INPUT_IDS: rows,
+        ATTENTION_MASK: ("batch_size", "total_sequence_length"),
+        POSITION_IDS: rows,
+    }
+    inputs |= {PAST.format(layer=i, kind=k): ("batch_size", heads, "past_sequence_length", size) for i, k in layers}
+    inputs[LOGITS_TO_KEEP] = ()
+    outputs: dict[str, tuple[int | str, ...]] = {LOGITS: ("batch_size", LOGITS_TO_KEEP, facts.vocab_size)}
+    outputs |= {
+        PRESENT.format(layer=i, kind=k): ("batch_size", heads, "present_sequence_length", size) for i, k in layers
+    }
+    for values, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
+        for value, (name, shape) in zip(values, names.items(), strict=True):
+            value.name = name
+            value.shape = ir.Shape(shape)
+    keep = graph.inputs[-1]
+    keep.const_value = ir.tensor(1, dtype=ir.DataType.INT64, name=LOGITS_TO_KEEP)
+    graph.register_initializer(keep)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes about itself off the user's terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
