@@ -251,11 +251,26 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
         c.num_return_sequences > 1 and not c.do_sample and c.num_beams == 1,
         "Greedy decoding has one result: use do_sample=True or num_beams, or num_return_sequences=1.",
     )
-    unbuilt = ("num_beams", "num_beam_groups", "diversity_penalty", "prompt_lookup_num_tokens")
-    for name in unbuilt:
-        default = GenerationConfig.__dataclass_fields__[name].default
-        value = getattr(c, name)
-        yield value != default, f"{name}={value!r} is not supported by this release; leave it at {default!r}."
+    yield (
+        c.num_beams > 1 and c.num_return_sequences > c.num_beams,
+        f"num_return_sequences={c.num_return_sequences} exceeds num_beams={c.num_beams}; raise num_beams.",
+    )
+    yield (
+        c.num_beams % c.num_beam_groups != 0,
+        f"num_beams={c.num_beams} cannot be divided into num_beam_groups={c.num_beam_groups} equal groups.",
+    )
+    yield (
+        c.num_beam_groups > 1 and (c.do_sample or c.diversity_penalty == 0),
+        "Diverse beam search (num_beam_groups above 1) needs do_sample=False and a diversity_penalty above 0.",
+    )
+    yield (
+        c.diversity_penalty > 0 and c.num_beam_groups == 1,
+        f"diversity_penalty={c.diversity_penalty} acts between groups of beams only: set num_beam_groups above 1.",
+    )
+    yield (
+        c.prompt_lookup_num_tokens is not None,
+        "prompt_lookup_num_tokens is not supported by this release; leave it at None.",
+    )
 
 
 def _as_tuple(name: str, value: object) -> object:

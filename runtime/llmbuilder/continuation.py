@@ -31,6 +31,20 @@ class Prompt:
     truncated_tokens: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A continuation that has ended. Times are those of the group's clock, in seconds."""
+
+    prompt: Prompt
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...]
+    finish_reason: FinishReason
+    started: float
+    first_token: float
+    last_token: float
+
+
 @dataclass(slots=True)
 class TextStream:
     """The text of a continuation as its tokens arrive; ``ready`` has not been taken yet."""
@@ -101,6 +115,20 @@ class Continuation:
         self.finish_reason = reason
         if reason != "stop" and self.stream.finish():
             self.finish_reason = "stop"
+
+    def outcome(self) -> Outcome:
+        """What came of it, once it has ended; takes the text."""
+        assert self.finish_reason is not None  # noqa: S101 (the loop runs every continuation to its end)
+        return Outcome(
+            prompt=self.prompt,
+            text=self.stream.take(),
+            token_ids=tuple(self.new_ids),
+            logprobs=tuple(self.logprobs),
+            finish_reason=self.finish_reason,
+            started=self.started,
+            first_token=self.first_token,
+            last_token=self.last_token,
+        )
 
     def _check_end(self, token: int) -> None:
         config = self.prompt.config

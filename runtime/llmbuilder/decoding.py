@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from llmbuilder.cache import plan_slots
-from llmbuilder.continuation import Continuation, Prompt
+from llmbuilder.continuation import Continuation, FinishReason, Outcome, Prompt
 from llmbuilder.errors import ContextOverflowError
 from llmbuilder.model import Decodes, FloatArray
 
@@ -51,8 +51,12 @@ class Group(Protocol):
         """Last ``count`` ids of a row, prompt included."""
         ...
 
-    def stop(self) -> None:
-        """The window is full and the group's prompt says to end there."""
+    def finish(self, reason: FinishReason) -> None:
+        """End all rows as they are."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """The results, once the group is done."""
         ...
 
 
@@ -94,11 +98,15 @@ class SampleGroup:
         """Last ``count`` ids of the row's continuation."""
         return self._live[row].tail(count)
 
-    def stop(self) -> None:
-        """End all live continuations with reason ``length``."""
+    def finish(self, reason: FinishReason) -> None:
+        """End all live continuations."""
         for continuation in self._live:
-            continuation.finish("length")
+            continuation.finish(reason)
         self._live = []
+
+    def outcomes(self) -> list[Outcome]:
+        """One result for each continuation, in order."""
+        return [continuation.outcome() for continuation in self.continuations]
 
 
 @dataclass(slots=True)
@@ -205,5 +213,5 @@ def _end_at_window(entry: _Live, window: int) -> None:
             f"The text has reached the model's window of {window} tokens. Ask for fewer tokens, or set "
             "context_overflow='slide' (go on with the last part) or 'stop' (end there)."
         )
-    entry.group.stop()
+    entry.group.finish("length")
     entry.slots, entry.tokens = [], []

@@ -7,13 +7,15 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
+from llmbuilder.beam import BeamGroup
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Continuation, FinishReason, Prompt, TextStream
-from llmbuilder.decoding import SampleGroup, decode
+from llmbuilder.continuation import Continuation, FinishReason, Outcome, Prompt, TextStream
+from llmbuilder.decoding import Group, SampleGroup, decode
 from llmbuilder.engine import Engine, acquire
 from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.model import chunk_sizes
 from llmbuilder.prompt import prepare
+from llmbuilder.ranking import make_scorer
 from llmbuilder.sampling import TokenLogprobs, make_sampler, token_logprobs
 from llmbuilder.session import Device
 from llmbuilder.stopping import StopMatcher
@@ -104,7 +106,7 @@ class TextGenerator:
 
     def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:  # noqa: ANN401
         """Continue ``prompt`` and return the text."""
-        return "".join(self.stream(prompt, config, **overrides))
+        return self.generate_batch([prompt], config, **overrides)[0]
 
     def stream(
         self,
@@ -113,8 +115,10 @@ class TextGenerator:
         **overrides: Any,  # noqa: ANN401
     ) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work."""
-        group = self._group(prompt, self._single(config, overrides))
-        return self._pieces(group)
+        merged = self._single(config, overrides)
+        if merged.num_beams > 1:
+            raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
+        return self._pieces(self._prepare(prompt, merged))
 
     def generate_batch(
         self,
@@ -155,9 +159,9 @@ class TextGenerator:
         common = self._merge(config, overrides)
         own = configs or [None] * len(prompts)
         merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
-        groups = [self._group(prompt, each) for prompt, each in zip(prompts, merged, strict=True)]
+        groups = [self._group(self._prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)]
         self._run(groups, common.batch_size or DEFAULT_BATCH_SIZE)
-        return [[_completion(c) for c in group.continuations] for group in groups]
+        return [[_completion(outcome) for outcome in group.outcomes()] for group in groups]
 
     def score(self, text_or_ids: PromptLike) -> Score:
         """How likely the model finds a text.
@@ -213,13 +217,18 @@ class TextGenerator:
     def _encode(self, prompt: PromptLike) -> list[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
 
-    def _group(self, prompt: PromptLike, config: GenerationConfig) -> SampleGroup:
-        """Everything needed to decode the continuations of one prompt."""
+    def _prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
         if self._closed:
             raise ConfigError("This TextGenerator is closed. Make a new one.")
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
-        prepared = prepare(self._engine, self._encode(prompt), text, config)
-        return SampleGroup(prepared, [self._continuation(prepared, k) for k in range(config.num_return_sequences)])
+        return prepare(self._engine, self._encode(prompt), text, config)
+
+    def _group(self, prompt: Prompt) -> Group:
+        """The strategy that the prompt's options ask for."""
+        if prompt.config.num_beams > 1:
+            return BeamGroup(prompt, self._text_stream(prompt), make_scorer(prompt, self._engine.usable_vocab))
+        count = prompt.config.num_return_sequences
+        return SampleGroup(prompt, [self._continuation(prompt, k) for k in range(count)])
 
     def _continuation(self, prompt: Prompt, index: int) -> Continuation:
         sampler = make_sampler(
@@ -229,23 +238,26 @@ class TextGenerator:
             vocab_size=self._engine.usable_vocab,
             sequence_index=index,
         )
-        matcher = StopMatcher(prompt.config.stop_strings or ())
-        stream = TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
-        return Continuation(prompt, sampler, stream)
+        return Continuation(prompt, sampler, self._text_stream(prompt))
 
-    def _pieces(self, group: SampleGroup) -> Iterator[str]:
-        (continuation,) = group.continuations
-        if group.prompt.config.return_full_text:
-            yield group.prompt.text
+    def _text_stream(self, prompt: Prompt) -> TextStream:
+        matcher = StopMatcher(prompt.config.stop_strings or ())
+        return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
+
+    def _pieces(self, prompt: Prompt) -> Iterator[str]:
+        continuation = self._continuation(prompt, 0)
+        group = SampleGroup(prompt, [continuation])
+        if prompt.config.return_full_text:
+            yield prompt.text
         for _ in decode(self._decoder([group], 1), [group], max_rows=1):
             if piece := continuation.stream.take():
                 yield piece
 
-    def _run(self, groups: Sequence[SampleGroup], max_rows: int) -> None:
+    def _run(self, groups: Sequence[Group], max_rows: int) -> None:
         for _ in decode(self._decoder(groups, max_rows), groups, max_rows=max_rows):
             pass
 
-    def _decoder(self, groups: Sequence[SampleGroup], max_rows: int) -> Any:  # noqa: ANN401
+    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Any:  # noqa: ANN401
         longest = max((len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1)
         rows = min(max_rows, sum(group.width for group in groups))
         return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
@@ -257,16 +269,15 @@ def _options(extra: GenerationConfig | Mapping[str, Any] | None) -> Mapping[str,
     return extra or {}
 
 
-def _completion(c: Continuation) -> Completion:
-    assert c.finish_reason is not None  # noqa: S101 (the loop ends only when every continuation has)
-    decoding = c.last_token - c.first_token
+def _completion(outcome: Outcome) -> Completion:
+    decoding = outcome.last_token - outcome.first_token
     return Completion(
-        text=c.stream.take(),
-        token_ids=tuple(c.new_ids),
-        logprobs=None if c.prompt.config.logprobs is None else tuple(c.logprobs),
-        finish_reason=c.finish_reason,
-        prompt_tokens=len(c.prompt.ids),
-        truncated_tokens=c.prompt.truncated_tokens,
-        seconds_to_first_token=c.first_token - c.started,
-        tokens_per_second=(len(c.new_ids) - 1) / decoding if decoding > 0 else 0.0,
+        text=outcome.text,
+        token_ids=outcome.token_ids,
+        logprobs=None if outcome.prompt.config.logprobs is None else outcome.logprobs,
+        finish_reason=outcome.finish_reason,
+        prompt_tokens=len(outcome.prompt.ids),
+        truncated_tokens=outcome.prompt.truncated_tokens,
+        seconds_to_first_token=outcome.first_token - outcome.started,
+        tokens_per_second=(len(outcome.token_ids) - 1) / decoding if decoding > 0 else 0.0,
     )

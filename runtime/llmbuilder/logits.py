@@ -12,6 +12,7 @@ The formulas, skip conditions and ties are those of ``transformers`` 4.46.3, flo
 in float64, where they do not depend on how many removed tokens lie between.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,11 @@ Ids = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.intp]
 
 NEVER = np.float32(-np.inf)
+_LOWEST = np.finfo(np.float32).min
 _LARGEST_GROWTH = 1e30  # keeps a boosted score inside float32, and finite when divided by a temperature
+_FIRST_GUESS = 256  # tokens in which a filter by mass first looks for it
+_COLUMNS = 1024  # enough for vectorized maxima
+_ROUNDING = 1e-6  # more than float32 probabilities of a row can miss in their sum
 
 
 def repetition_penalty(scores: Scores, ids: Ids, penalty: float) -> Scores:
@@ -81,7 +86,7 @@ def exponential_decay_length_penalty(
         growth = min(float(np.float64(factor) ** (new_tokens - start)) - 1, _LARGEST_GROWTH)
     open_ids = eos_ids[np.isfinite(scores[eos_ids])]
     values = scores[open_ids]
-    boosted: Scores = values + np.abs(values) * np.float32(growth)
+    boosted = (values + np.abs(values) * np.float32(growth)).astype(np.float32)
     return _replaced(scores, open_ids, boosted)
 
 
@@ -91,7 +96,7 @@ def temperature(scores: Scores, value: float) -> Scores:
     Where a quotient overflows, the largest score is subtracted first, which changes no probability.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        scaled = scores / np.float32(value)
+        scaled: Scores = scores / np.float32(value)
         if not np.isfinite(scaled.max()):
             scaled = ((scores.astype(np.float64) - scores.max()) / value).astype(np.float32)
     return scaled
@@ -99,19 +104,31 @@ def temperature(scores: Scores, value: float) -> Scores:
 
 def top_k(scores: Scores, k: int, min_tokens_to_keep: int = 1) -> Positions:
     """Keep the `k` largest scores and all that tie with the last of them (Fan et al. 2018)."""
-    return np.flatnonzero(scores >= _kth_largest(scores, max(k, min_tokens_to_keep)))
+    k = max(k, min_tokens_to_keep)
+    near = _near_top(scores, k)
+    values = scores[near]
+    rank = max(values.size - k, 0)
+    kept: Positions = near[values >= np.partition(values, rank)[rank]]
+    return kept
 
 
 def top_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
     """Keep the smallest set of the likeliest tokens whose mass reaches `p` (Holtzman et al. 2020).
 
     Tokens are removed from the least likely upwards while their cumulative mass is at most ``1 - p``. Among equal
-    scores the lower id is removed first (a stable ascending sort).
+    scores the lower id is removed first: the order is that of a stable ascending sort.
     """
-    order = np.argsort(scores, kind="stable")
-    mass = softmax(scores)[order].cumsum(dtype=np.float64).astype(np.float32)
-    removed = min(int(np.count_nonzero(mass <= np.float32(1 - p))), scores.size - min_tokens_to_keep)
-    return np.sort(order[max(removed, 0) :])
+    likely = softmax(scores)
+    near = _covering(scores, likely, p, min_tokens_to_keep)
+    below = likely.sum(dtype=np.float64) - likely[near].sum(dtype=np.float64)
+    mass = (below + np.sort(likely[near]).cumsum(dtype=np.float64)).astype(np.float32)
+    removed = int(mass.searchsorted(np.float32(1 - p), side="right"))
+    removed = max(min(removed, near.size - min_tokens_to_keep), 0)
+    values = scores[near]
+    last = np.partition(values, removed)[removed]
+    kept = near[values >= last]
+    ties = np.flatnonzero(scores[kept] == last)
+    return np.delete(kept, ties[: kept.size - (near.size - removed)])
 
 
 def min_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
@@ -125,15 +142,16 @@ def min_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
 def typical_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
     """Keep the tokens whose information content is nearest the entropy, until their mass reaches `p`.
 
-    Locally typical sampling (Meister et al. 2023). All that tie with the last kept token are kept.
+    Locally typical sampling (Meister et al. 2023). All that are as near as the last of them are kept too.
     """
-    information = -log_softmax(scores)
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(information - np.float32(entropy(scores)))
-    order = np.argsort(distance, kind="stable")
-    mass = softmax(scores)[order].cumsum(dtype=np.float64).astype(np.float32)
-    last = min(int(np.count_nonzero(mass < np.float32(p))), scores.size - 1)
-    keep = distance <= distance[order[last]]
+    logs = log_softmax(scores)
+    likely = softmax(scores)
+    distance = np.abs(-logs - np.float32(_entropy(logs)))
+    near = _covering(-distance, likely, p, min_tokens_to_keep)
+    order = near[np.argsort(distance[near], kind="stable")]
+    mass = likely[order].cumsum(dtype=np.float64).astype(np.float32)
+    last = order[min(int(mass.searchsorted(np.float32(p))), order.size - 1)]
+    keep = distance <= distance[last]
     keep[order[:min_tokens_to_keep]] = True
     return np.flatnonzero(keep)
 
@@ -141,34 +159,29 @@ def typical_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Position
 def epsilon_cutoff(scores: Scores, epsilon: float, min_tokens_to_keep: int = 1) -> Positions:
     """Keep tokens of probability `epsilon` or more, and the largest scores (Hewitt et al. 2022)."""
     keep = softmax(scores) >= np.float32(epsilon)
-    return np.flatnonzero(keep | (scores >= _kth_largest(scores, min_tokens_to_keep)))
+    keep[top_k(scores, min_tokens_to_keep)] = True
+    return np.flatnonzero(keep)
 
 
 def eta_cutoff(scores: Scores, epsilon: float, min_tokens_to_keep: int = 1) -> Positions:
     """`epsilon_cutoff` at ``min(epsilon, sqrt(epsilon) * exp(-entropy))`` (Hewitt et al. 2022)."""
-    limit = min(epsilon, float(np.sqrt(epsilon) * np.exp(-entropy(scores))))
-    return epsilon_cutoff(scores, limit, min_tokens_to_keep)
+    relative = math.sqrt(epsilon) * math.exp(-_entropy(log_softmax(scores)))
+    return epsilon_cutoff(scores, min(epsilon, relative), min_tokens_to_keep)
 
 
 def softmax(scores: Scores) -> Scores:
     """Probabilities ``[n]`` in float32."""
-    weights = np.exp(scores - scores.max())
-    probabilities: Scores = weights / np.float32(weights.sum(dtype=np.float64))
-    return probabilities
+    weights: Scores = scores - scores.max()
+    np.exp(weights, out=weights)
+    weights /= np.float32(weights.sum(dtype=np.float64))
+    return weights
 
 
 def log_softmax(scores: Scores) -> Scores:
     """Logarithms of the probabilities ``[n]`` in float32."""
-    shifted = scores - scores.max()
-    logs: Scores = shifted - np.float32(np.log(np.exp(shifted).sum(dtype=np.float64)))
+    logs: Scores = scores - scores.max()
+    logs -= np.float32(np.log(np.exp(logs).sum(dtype=np.float64)))
     return logs
-
-
-def entropy(scores: Scores) -> float:
-    """Entropy of the distribution in nats."""
-    logs = log_softmax(scores)
-    possible = logs > NEVER
-    return -float((np.exp(logs[possible]) * logs[possible]).sum(dtype=np.float64))
 
 
 def only(scores: Scores, kept: Positions) -> Scores:
@@ -179,11 +192,9 @@ def only(scores: Scores, kept: Positions) -> Scores:
 
 
 def largest(scores: Scores, n: int) -> Positions:
-    """Positions of the `n` largest scores, largest first, lower position first among equals."""
-    if n == 0:
-        return np.empty(0, dtype=np.intp)
-    near = top_k(scores, n)
-    return near[np.argsort(-scores[near], kind="stable")][:n]
+    """Positions of the `n` largest scores, largest first, the lower position first among equals."""
+    near = _near_top(scores, n)
+    return near[np.argsort(-scores[near], kind="stable")[:n]]
 
 
 def as_ids(ids: Sequence[int]) -> Ids:
@@ -191,11 +202,34 @@ def as_ids(ids: Sequence[int]) -> Ids:
     return np.asarray(ids, dtype=np.int64)
 
 
-def _kth_largest(scores: Scores, k: int) -> np.float32:
-    """The k-th largest score; the smallest if there are fewer."""
-    rank = max(scores.size - k, 0)
-    value: np.float32 = np.partition(scores, rank)[rank]
-    return value
+def _entropy(logs: Scores) -> float:
+    """Entropy in nats of a distribution given as logarithms."""
+    return -float((np.exp(logs) * np.maximum(logs, _LOWEST)).sum(dtype=np.float64))
+
+
+def _near_top(keys: Scores, count: int) -> Positions:
+    """Ascending positions of the `count` largest keys, of all equal to the last of them, and perhaps of more.
+
+    In a long row the keys are laid out in columns: the count-th largest of the column maxima cannot exceed the
+    count-th largest key, since `count` columns hold one at least that large, and costs a fraction of a partition.
+    """
+    if count >= keys.size:
+        return np.arange(keys.size)
+    columns = max(4 * count, _COLUMNS)
+    rows = keys.size // columns
+    some = keys[: rows * columns].reshape(rows, columns).max(axis=0) if rows >= 4 else keys
+    bound = np.partition(some, some.size - count)[some.size - count]
+    return np.flatnonzero(keys >= bound)
+
+
+def _covering(keys: Scores, likely: Scores, share: float, at_least: int) -> Positions:
+    """Ascending positions of the largest keys, ties included, whose probabilities reach `share` for certain."""
+    count = max(at_least, _FIRST_GUESS)
+    while (near := _near_top(keys, count)).size < keys.size:
+        if likely[near].sum(dtype=np.float64) > share + _ROUNDING:
+            break
+        count *= 8
+    return near
 
 
 def _replaced(scores: Scores, ids: Ids, values: Scores | np.float32) -> Scores:

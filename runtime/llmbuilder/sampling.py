@@ -156,11 +156,15 @@ def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filt
         (config.eta_cutoff > 0, rules.eta_cutoff, config.eta_cutoff),
     )
     return tuple(
-        partial(_filtered, keep, value, min_tokens_to_keep) for active, keep, value in steps if active and value
+        partial(_filtered, keep, value, min_tokens_to_keep)
+        for active, keep, value in steps
+        if active and value
     )
 
 
-def candidates(scores: Scores, temperature: float, steps: Sequence[Filter]) -> tuple[Positions | None, Scores]:
+def candidates(
+    scores: Scores, temperature: float, steps: Sequence[Filter]
+) -> tuple[Positions | None, Scores]:
     """Steps 6 to 12: the token ids still possible, ascending (None: every one), and their scores."""
     ids: Positions | None = None
     if temperature != 1.0:
@@ -174,7 +178,8 @@ def candidates(scores: Scores, temperature: float, steps: Sequence[Filter]) -> t
 
 def inverse_cdf(scores: Scores, uniform: float) -> int:
     """The position at which the cumulative distribution of softmax(scores) first exceeds `uniform`, in [0, 1)."""
-    cumulative = np.exp(scores - scores.max()).cumsum(dtype=np.float64)
+    weights = scores - scores.max()
+    cumulative = np.exp(weights, out=weights).cumsum(dtype=np.float64)
     # The product rounds to less than the total for every float64 below 1, so the position exists and, as the sum
     # grows there, has a probability above zero.
     return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
@@ -213,7 +218,9 @@ def _drawer(config: GenerationConfig, sequence_index: int) -> Callable[[Scores],
     return draw
 
 
-def _filtered(keep: Callable[..., Positions], value: float, min_tokens_to_keep: int, scores: Scores) -> Positions:
+def _filtered(
+    keep: Callable[..., Positions], value: float, min_tokens_to_keep: int, scores: Scores
+) -> Positions:
     return keep(scores, value, min_tokens_to_keep)
 
 

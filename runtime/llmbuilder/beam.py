@@ -1,0 +1,228 @@
+"""Beam search, beam sampling and diverse beam search, as one more `Group` for the decoding loop.
+
+The rules are those of ``transformers`` 4.46.3 (its ``generation/beam_search.py``); the diverse kind is Vijayakumar et
+al.'s (2018). Two differences, on purpose: a stop string finishes the beam it occurs in, as EOS does, and sampled
+candidates are drawn with this package's own random numbers.
+
+`Search` is one group of beams and decides; `BeamGroup` feeds it and gathers the results.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from llmbuilder.continuation import FinishReason, Outcome, Prompt, TextStream
+from llmbuilder.decoding import Move
+from llmbuilder.model import FloatArray
+from llmbuilder.ranking import Candidate, Scorer, best, diversity, drawn
+from llmbuilder.sampling import TokenLogprobs, generator, token_logprobs
+
+_CANNOT_WIN = -1e9
+"""Score of all but the first beam at the start, so that they do not all choose the same first token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """A hypothesis. ``score`` sums the (processed) log-probabilities of its tokens."""
+
+    score: float
+    stream: TextStream
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A hypothesis that has ended, with its score divided by length to the power of the length penalty."""
+
+    score: float
+    beam: Beam
+    reason: FinishReason
+
+
+@dataclass(slots=True)
+class Search:
+    """The beams of one group and the best hypotheses it has finished, at most ``size`` of each."""
+
+    prompt: Prompt
+    size: int
+    beams: list[Beam]
+    finished: list[Finished] = field(default_factory=list)
+    done: bool = False
+
+    def take(self, ranked: Sequence[Candidate], rows: Sequence[FloatArray]) -> list[int]:
+        """Extend the best candidates.
+
+        Args:
+            ranked: candidates, best first.
+            rows: raw logits [V] of each beam.
+
+        Returns:
+            For each of the new beams, the beam it extends.
+        """
+        if not ranked:  # the rules forbid every token
+            self.close("length")
+            return []
+        beams: list[Beam] = []
+        sources = []
+        for rank, candidate in enumerate(ranked):
+            beam, reason = self._extend(candidate, rows[candidate.beam])
+            if reason is None:
+                beams.append(beam)
+                sources.append(candidate.beam)
+            elif rank < self.size:
+                self._finish(beam, reason)
+            if len(beams) == self.size:
+                break
+        length = len(self.beams[0].ids) + 1
+        self.beams = beams
+        self.done = not beams or self._cannot_improve(ranked[0].score, length)
+        return sources
+
+    def close(self, reason: FinishReason) -> None:
+        """Finish all beams as they are, unless the search is over already."""
+        if not self.done:
+            for beam in self.beams:
+                beam.stream.finish()
+                self._finish(beam, reason)
+        self.done = True
+
+    def _extend(self, candidate: Candidate, row: FloatArray) -> tuple[Beam, FinishReason | None]:
+        """The beam with one more token, and why it ends there, if it does."""
+        parent, wanted = self.beams[candidate.beam], self.prompt.config.logprobs
+        logprobs = parent.logprobs
+        if wanted is not None:
+            logprobs += (token_logprobs(row, candidate.token, wanted),)
+        stream = replace(parent.stream)
+        beam = Beam(candidate.score, stream, (*parent.ids, candidate.token), logprobs)
+        if candidate.token in self.prompt.eos_ids:
+            stream.finish()
+            return beam, "eos"
+        return beam, "stop" if stream.push(candidate.token) else None
+
+    def _finish(self, beam: Beam, reason: FinishReason) -> None:
+        """Keep a finished hypothesis if it is among the best."""
+        score = beam.score / len(beam.ids) ** self.prompt.config.length_penalty
+        if len(self.finished) == self.size:
+            worst = min(self.finished, key=lambda finished: finished.score)
+            if score <= worst.score:
+                return
+            self.finished.remove(worst)
+        self.finished.append(Finished(score, beam, reason))
+
+    def _cannot_improve(self, leader: float, length: int) -> bool:
+        """Whether, by the rule of ``early_stopping``, no running beam is to replace a finished one any more."""
+        config = self.prompt.config
+        if len(self.finished) < self.size:
+            return False
+        if config.early_stopping is True:
+            return True
+        if config.early_stopping == "never" and config.length_penalty > 0:
+            length = self.prompt.max_new_tokens
+        attainable: float = leader / length**config.length_penalty
+        return min(f.score for f in self.finished) >= attainable
+
+
+@dataclass(slots=True)
+class BeamGroup:
+    """Beam search over one prompt. Its rows are the beams of its searches, one search after the other."""
+
+    prompt: Prompt
+    stream: TextStream
+    scorer: Scorer
+    clock: Callable[[], float] = time.monotonic
+    _searches: list[Search] = field(init=False)
+    _random: np.random.Generator = field(init=False)
+    _times: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start every search with copies of the prompt, of which one counts."""
+        config = self.prompt.config
+        size = config.num_beams // config.num_beam_groups
+        beams = [Beam(0.0, self.stream)] + [Beam(_CANNOT_WIN, self.stream)] * (size - 1)
+        self._searches = [Search(self.prompt, size, beams) for _ in range(config.num_beam_groups)]
+        self._random = generator(config.seed, 0)
+
+    @property
+    def width(self) -> int:
+        """Rows of the searches that go on."""
+        return sum(search.size for search in self._searches if not search.done)
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._times = [self.clock()]
+
+    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+        """Take the logits [V] of each row, at first of the prompt alone, and let every search choose."""
+        moves: list[Move] = []
+        chosen: list[int] = []
+        first = 0
+        for search in self._searches:
+            if search.done:
+                # transformers fills finished groups with padding, which the others' diversity penalty counts.
+                chosen += [self._padding()] * search.size
+                continue
+            sources = range(first, first + len(search.beams)) if len(self._times) > 1 else [0] * search.size
+            first += len(search.beams)
+            origins = self._choose(search, [logits[source] for source in sources], chosen)
+            tokens = [beam.ids[-1] for beam in search.beams] if origins else []
+            chosen += tokens
+            if not search.done:
+                moves += [Move(sources[origin], token) for origin, token in zip(origins, tokens, strict=True)]
+        self._times.append(self.clock())
+        return [] if self._ended() else moves
+
+    def tail(self, row: int, count: int) -> Sequence[int]:
+        """Last ``count`` ids of a row, prompt included."""
+        beams = [beam for search in self._searches if not search.done for beam in search.beams]
+        return (self.prompt.ids + beams[row].ids)[-count:]
+
+    def finish(self, reason: FinishReason) -> None:
+        """Finish all beams as they are."""
+        for search in self._searches:
+            search.close(reason)
+
+    def outcomes(self) -> list[Outcome]:
+        """The best ``num_return_sequences`` hypotheses of all searches, best first."""
+        finished = [f for search in self._searches for f in search.finished]
+        # Sorted up, then reversed: of equal scores the last finished comes first, as in transformers.
+        ranked = sorted(finished, key=lambda f: f.score)[::-1]
+        return [self._outcome(f) for f in ranked[: self.prompt.config.num_return_sequences]]
+
+    def _choose(self, search: Search, rows: Sequence[FloatArray], chosen: Sequence[int]) -> list[int]:
+        """Score what could extend a search's beams and let it take the best; see `Search.take`."""
+        config = self.prompt.config
+        # As many as may end by EOS beside one to go on for each beam; a stop string may end any of them.
+        count = max(2, 1 + len(self.prompt.eos_ids)) * search.size * (2 if config.stop_strings else 1)
+        penalty = diversity(chosen, config.diversity_penalty, rows[0].size)
+        scored = [
+            self.scorer(row, beam.ids, beam.score, penalty) for beam, row in zip(search.beams, rows, strict=True)
+        ]
+        ranked = drawn(scored, count, self._random) if config.do_sample else best(scored, count)
+        return search.take(ranked, rows)
+
+    def _ended(self) -> bool:
+        limit = self.prompt.config.max_time
+        if len(self._times) > self.prompt.max_new_tokens:
+            self.finish("length")
+        elif limit is not None and self._times[-1] - self._times[0] > limit:
+            self.finish("time")
+        return all(search.done for search in self._searches)
+
+    def _padding(self) -> int:
+        pad = self.prompt.config.pad_token_id
+        return pad if pad is not None else next(iter(self.prompt.eos_ids), 0)
+
+    def _outcome(self, finished: Finished) -> Outcome:
+        return Outcome(
+            prompt=self.prompt,
+            text=finished.beam.stream.ready,
+            token_ids=finished.beam.ids,
+            logprobs=finished.beam.logprobs,
+            finish_reason=finished.reason,
+            started=self._times[0],
+            first_token=self._times[1],
+            last_token=self._times[len(finished.beam.ids)],
+        )
