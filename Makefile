@@ -24,7 +24,7 @@ test: .venv-dev/.everything ## Run the whole test suite (installs everything)
 	$(DEV)/pytest
 
 test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an environment without torch
-	$(RUN)/pytest tests/runtime tests/cli tests/property
+	$(RUN)/pytest tests/runtime tests/cli tests/property tests/test_*.py
 
 prove: .venv-dev/.everything ## Run the long proofs whole and write what they measured
 	$(DEV)/pytest --prove benchmarks/results/proofs.json
