@@ -179,6 +179,10 @@ class BeamGroup:
         beams = [beam for search in self._searches if not search.done for beam in search.beams]
         return (self.prompt.ids + beams[row].ids)[-count:]
 
+    def draft(self, most: int) -> Sequence[int]:
+        """No guess."""
+        return ()
+
     def finish(self, reason: FinishReason) -> None:
         """Finish all beams as they are."""
         for search in self._searches:

@@ -100,7 +100,9 @@ class GenerationConfig:
     def __new__(cls, *args: object, **options: object) -> Self:
         """Record which options are given and refuse unknown ones with a suggestion."""
         if args:
-            raise ConfigError("GenerationConfig takes keyword arguments only, e.g. GenerationConfig(max_new_tokens=50).")
+            raise ConfigError(
+                "GenerationConfig takes keyword arguments only, e.g. GenerationConfig(max_new_tokens=50)."
+            )
         _refuse_unknown(options)
         self = object.__new__(cls)
         object.__setattr__(self, "given", frozenset(options))
@@ -113,7 +115,11 @@ class GenerationConfig:
         for name, (holds, expected) in _RULES.items():
             value = getattr(self, name)
             if not holds(value):
-                hint = " For greedy decoding set do_sample=False." if name == "temperature" and value == 0 else ""
+                hint = (
+                    " For greedy decoding set do_sample=False."
+                    if name == "temperature" and value == 0
+                    else ""
+                )
                 raise ConfigError(f"{name} must be {expected}, got {value!r}.{hint}")
         for broken, message in _contradictions(self):
             if broken:
@@ -123,7 +129,7 @@ class GenerationConfig:
     def eos_ids(self) -> tuple[int, ...] | None:
         """`eos_token_id` as a tuple, or None where the bundle decides."""
         ids = self.eos_token_id
-        return (ids,) if isinstance(ids, int) else ids
+        return ids if ids is None or isinstance(ids, tuple) else (ids,)
 
     def options(self) -> dict[str, Any]:
         """The options that were given, by name."""
@@ -151,13 +157,14 @@ def _is_int(value: object, low: int) -> bool:
 
 
 def _is_real(value: object, holds: Callable[[float], bool]) -> bool:
-    # NaN fails every comparison and infinities are excluded here, so `holds` sees ordinary numbers only.
-    return (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and holds(float(value))
-    )
+    """Whether a finite number, as a float, satisfies ``holds``."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+    return math.isfinite(number) and holds(number)
 
 
 def _integer(low: int) -> Rule:
@@ -174,7 +181,7 @@ def _optional(rule: Rule) -> Rule:
 
 def _one_of(*choices: object) -> Rule:
     def holds(value: object) -> bool:
-        return any(value is c or (isinstance(c, str) and value == c) for c in choices)
+        return any(value is c or (isinstance(value, str) and value == c) for c in choices)
 
     return holds, "one of " + ", ".join(map(repr, choices))
 
@@ -268,8 +275,10 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
         f"diversity_penalty={c.diversity_penalty} acts between groups of beams only: set num_beam_groups above 1.",
     )
     yield (
-        c.prompt_lookup_num_tokens is not None,
-        "prompt_lookup_num_tokens is not supported by this release; leave it at None.",
+        c.prompt_lookup_num_tokens is not None
+        and (c.num_beams > 1 or c.num_return_sequences > 1 or not c.use_cache),
+        "prompt_lookup_num_tokens speculates on one row with a cache: "
+        "it needs num_beams=1, num_return_sequences=1 and use_cache=True.",
     )
 
 

@@ -51,6 +51,10 @@ class Group(Protocol):
         """Last ``count`` ids of a row, prompt included."""
         ...
 
+    def draft(self, most: int) -> Sequence[int]:
+        """A guess of the next tokens, at most ``most``, of a group that is alone; usually none."""
+        ...
+
     def finish(self, reason: FinishReason) -> None:
         """End all rows as they are."""
         ...
@@ -98,6 +102,10 @@ class SampleGroup:
         """Last ``count`` ids of the row's continuation."""
         return self._live[row].tail(count)
 
+    def draft(self, most: int) -> Sequence[int]:
+        """No guess."""
+        return ()
+
     def finish(self, reason: FinishReason) -> None:
         """End all live continuations."""
         for continuation in self._live:
@@ -135,7 +143,8 @@ def decode(decoder: Decodes, groups: Iterable[Group], *, max_rows: int) -> Itera
             upcoming = next(waiting, None)
         live = _refill(decoder, live)
         if live:
-            _step(decoder, live)
+            if not _speculate(decoder, live):
+                _step(decoder, live)
             for entry in live:
                 yield entry.group
             live = _rearrange(decoder, live)
@@ -152,7 +161,7 @@ def _reserved(live: list[_Live]) -> int:
 def _admit(decoder: Decodes, group: Group, slot: int) -> _Live:
     """Compute a group's prompt in a free slot and let the group choose its first tokens."""
     group.start()
-    decoder.reset(slot)
+    decoder.truncate(slot, 0)
     logits = decoder.prefill(slot, group.prompt.ids)
     moves = group.advance([logits[-1]])
     return _Live(group, [slot] * len(moves), [move.token for move in moves])
@@ -169,6 +178,23 @@ def _step(decoder: Decodes, live: list[_Live]) -> None:
         moves = entry.group.advance([logits[slot] for slot in entry.slots])
         entry.slots = [entry.slots[move.source] for move in moves]
         entry.tokens = [move.token for move in moves]
+
+
+def _speculate(decoder: Decodes, live: list[_Live]) -> bool:
+    """Compute a lone row's next token and a guess of those after it in one run; keep what the sampler confirms."""
+    entry = live[0]
+    room = entry.group.prompt.context_length - decoder.lengths[0] - 1
+    if len(live) > 1 or room < 1 or not (draft := entry.group.draft(room)):
+        return False
+    before = decoder.lengths[0]
+    logits = decoder.prefill(0, [*entry.tokens, *draft], keep=1 + len(draft))
+    for confirmed, guess in enumerate((*draft, None)):
+        moves = entry.group.advance([logits[confirmed]])
+        entry.slots, entry.tokens = [0] * len(moves), [move.token for move in moves]
+        if entry.tokens != [guess]:
+            decoder.truncate(0, before + 1 + confirmed)
+            break
+    return True
 
 
 def _rearrange(decoder: Decodes, live: list[_Live]) -> list[_Live]:
@@ -201,7 +227,7 @@ def _refill(decoder: Decodes, live: list[_Live]) -> list[_Live]:
         for row, slot in enumerate(entry.slots):
             known = decoder.lengths[slot] + 1
             keep = min(known, window) if not prompt.config.use_cache else window - max(1, window // 4)
-            decoder.reset(slot)
+            decoder.truncate(slot, 0)
             if keep > 1:
                 decoder.prefill(slot, entry.group.tail(row, keep)[:-1])
     return _rearrange(decoder, live)

@@ -14,6 +14,7 @@ from llmbuilder.decoding import Group, SampleGroup, decode
 from llmbuilder.engine import Engine, acquire
 from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.model import chunk_sizes
+from llmbuilder.lookup import LookupGroup
 from llmbuilder.prompt import prepare
 from llmbuilder.ranking import make_scorer
 from llmbuilder.sampling import TokenLogprobs, make_sampler, token_logprobs
@@ -227,8 +228,12 @@ class TextGenerator:
         """The strategy that the prompt's options ask for."""
         if prompt.config.num_beams > 1:
             return BeamGroup(prompt, self._text_stream(prompt), make_scorer(prompt, self._engine.usable_vocab))
-        count = prompt.config.num_return_sequences
-        return SampleGroup(prompt, [self._continuation(prompt, k) for k in range(count)])
+        return self._samples(prompt)
+
+    def _samples(self, prompt: Prompt) -> SampleGroup:
+        continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
+        strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
+        return strategy(prompt, continuations)
 
     def _continuation(self, prompt: Prompt, index: int) -> Continuation:
         sampler = make_sampler(
@@ -245,8 +250,8 @@ class TextGenerator:
         return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
 
     def _pieces(self, prompt: Prompt) -> Iterator[str]:
-        continuation = self._continuation(prompt, 0)
-        group = SampleGroup(prompt, [continuation])
+        group = self._samples(prompt)
+        (continuation,) = group.continuations
         if prompt.config.return_full_text:
             yield prompt.text
         for _ in decode(self._decoder([group], 1), [group], max_rows=1):

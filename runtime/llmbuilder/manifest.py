@@ -30,6 +30,12 @@ PRESENT = "present.{layer}.{kind}"
 Quantization = Literal["none", "int8", "int4"]
 T = TypeVar("T")
 
+_CHOICES = {
+    "quantization": ("none", "int8", "int4"),
+    "kv_cache": ("float32", "int8"),
+    "device": ("cpu", "cuda"),
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:
@@ -106,12 +112,14 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read as a manifest ({error}). Export the model again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} cannot be read as a manifest ({error}). Export the model again."
+        ) from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise BundleError(f"{path} is not the manifest of a {FORMAT}. Export the model with `llmb export`.")
     version = raw.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if not _is_count(version, 1) or version > VERSION:
         raise BundleError(
             f"{path} has manifest version {version!r}, but this release reads versions up to {VERSION}. "
             "Upgrade llmbuilder-runtime, or export the model again with this release."
@@ -125,7 +133,7 @@ def read_manifest(path: Path) -> Manifest:
 def _build(raw: dict[str, Any]) -> Manifest:
     raw = dict(raw)
     tokenizer = dict(raw["tokenizer"])
-    tokenizer["eos_token_ids"] = tuple(int(i) for i in tokenizer["eos_token_ids"])
+    tokenizer["eos_token_ids"] = tuple(tokenizer["eos_token_ids"])
     tokenizer["golden"] = tuple((str(text), tuple(ids)) for text, ids in tokenizer.get("golden", ()))
     raw["tokenizer"] = _strict(TokenizerFacts, tokenizer)
     raw["model"] = _strict(ModelFacts, raw["model"])
@@ -146,27 +154,41 @@ def _strict(kind: type[T], raw: Mapping[str, Any]) -> T:
 
 def _check(manifest: Manifest) -> None:
     """Refuse values that later code would trust blindly."""
-    facts = manifest.model
     for name in (f.name for f in fields(ModelFacts) if f.name != "architecture"):
-        value = getattr(facts, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"model.{name} must be a positive whole number, not {value!r}")
-    if manifest.tokenizer.kind not in ("sentencepiece", "tokenizers"):
-        raise ValueError(f"unknown tokenizer kind {manifest.tokenizer.kind!r}")
+        if not _is_count(getattr(manifest.model, name), 1):
+            raise ValueError(
+                f"model.{name} must be a positive whole number, not {getattr(manifest.model, name)!r}"
+            )
+    for name, choices in _CHOICES.items():
+        if getattr(manifest, name) not in choices:
+            raise ValueError(f"{name} must be one of {choices}, not {getattr(manifest, name)!r}")
+    for name in ("generation", "verification"):
+        if not isinstance(getattr(manifest, name), dict):
+            raise ValueError(f"{name} must be an object, not {getattr(manifest, name)!r}")
+    _check_files(manifest)
+    _check_tokenizer(manifest.tokenizer, manifest.model.vocab_size)
+
+
+def _check_files(manifest: Manifest) -> None:
+    """The files that make a bundle are listed, under names that stay in its directory."""
     for name in (GRAPH_NAME, manifest.tokenizer.file):
         if name not in manifest.files:
             raise ValueError(f"{name} is not among the listed files")
     for name, entry in manifest.files.items():
-        size: Any = entry.size
         if name in ("", ".", "..", MANIFEST_NAME) or "/" in name or "\\" in name or "\0" in name:
             raise ValueError(f"file name {name!r} is not a plain name")
-        if not isinstance(size, int) or size < 0:
+        if not _is_count(entry.size, 0):
             raise ValueError(f"size of {name!r} is malformed")
-    special: tuple[Any, ...] = (
-        manifest.tokenizer.bos_token_id,
-        manifest.tokenizer.pad_token_id,
-        *manifest.tokenizer.eos_token_ids,
-    )
-    for token in special:
-        if token is not None and not (isinstance(token, int) and 0 <= token < facts.vocab_size):
-            raise ValueError(f"special token id {token!r} is outside the vocabulary of {facts.vocab_size}")
+
+
+def _check_tokenizer(facts: TokenizerFacts, model_vocab: int) -> None:
+    if facts.kind not in ("sentencepiece", "tokenizers"):
+        raise ValueError(f"unknown tokenizer kind {facts.kind!r}")
+    optional = (token for token in (facts.bos_token_id, facts.pad_token_id) if token is not None)
+    for token in (*optional, *facts.eos_token_ids):
+        if not _is_count(token, 0) or token >= model_vocab:
+            raise ValueError(f"special token id {token!r} is outside the vocabulary of {model_vocab}")
+
+
+def _is_count(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low

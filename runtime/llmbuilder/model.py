@@ -55,8 +55,8 @@ class Decodes(Protocol):
         """Append one token to each of the first rows; logits [rows, V]."""
         ...
 
-    def reset(self, row: int) -> None:
-        """Forget a row's tokens."""
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on."""
         ...
 
     def copy(self, source: int, target: int) -> None:
@@ -144,10 +144,10 @@ class Decoder:
             lengths[row] += 1
         return logits
 
-    def reset(self, row: int) -> None:
-        """Forget a row's tokens."""
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
         if row < self.cache.slots:
-            self.cache.lengths[row] = 0
+            self.cache.lengths[row] = min(length, self.cache.lengths[row])
 
     def copy(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""

@@ -97,10 +97,10 @@ class FakeDecoder:
             self._append(row, token)
         return np.stack([self.model.rule(self.rows[row]) for row in range(len(tokens))])
 
-    def reset(self, row: int) -> None:
-        """Forget a row's tokens."""
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on."""
         if row < len(self.rows):
-            self.rows[row] = []
+            del self.rows[row][length:]
 
     def copy(self, source: int, target: int) -> None:
         """Make a row equal to another."""

@@ -1,0 +1,52 @@
+"""Prompt-lookup speculation (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
+
+What a text repeats of itself is guessed from where its last words stood before. A guess is checked by computing all its
+tokens in one run; tokens are still chosen by the sampler alone, so a wrong guess costs time and changes nothing. But a
+chunk's kernels round differently from a one-token step, so the text may differ from that without speculation where two
+tokens are nearly equal: the option is never a default.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmbuilder.decoding import SampleGroup
+
+LONGEST_MATCH = 3
+
+
+class LookupGroup(SampleGroup):
+    """One continuation that guesses ahead. It decodes alone: its chunks are not computed beside other rows."""
+
+    @property
+    def width(self) -> int:
+        """More rows than any batch has, so that the loop never places another group beside it."""
+        return sys.maxsize if self._live else 0
+
+    def draft(self, most: int) -> Sequence[int]:
+        """At most ``most`` tokens that may follow."""
+        wanted = self.prompt.config.prompt_lookup_num_tokens or 0
+        continuation = self.continuations[0]
+        return find_draft([*self.prompt.ids, *continuation.new_ids], min(wanted, most))
+
+
+def find_draft(ids: Sequence[int], count: int, longest: int = LONGEST_MATCH) -> Sequence[int]:
+    """What followed the last earlier occurrence of the longest ending of ``ids``.
+
+    Args:
+        ids: the text so far.
+        count: most tokens to return.
+        longest: length of the ending to look for; shorter ones, down to 1, are tried if it is not found.
+
+    Returns:
+        Up to ``count`` ids, none if even the last id is new.
+    """
+    known = np.asarray(ids, np.int64)
+    for size in range(min(longest, len(known) - 1), 0, -1):
+        windows = np.lib.stride_tricks.sliding_window_view(known[:-1], size)
+        found = np.flatnonzero((windows == known[-size:]).all(axis=1))
+        if found.size:
+            start = int(found[-1]) + size
+            return [int(i) for i in known[start : start + count]]
+    return []
