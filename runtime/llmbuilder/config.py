@@ -153,12 +153,12 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def _is_int(value: object, low: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
 
 
 def _is_real(value: object, holds: Callable[[float], bool]) -> bool:
     """Whether a finite number, as a float, satisfies ``holds``."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         number = float(value)
@@ -277,8 +277,10 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
     yield (
         c.prompt_lookup_num_tokens is not None
         and (c.num_beams > 1 or c.num_return_sequences > 1 or not c.use_cache),
-        "prompt_lookup_num_tokens speculates on one row with a cache: "
-        "it needs num_beams=1, num_return_sequences=1 and use_cache=True.",
+        (
+            "prompt_lookup_num_tokens speculates on one row with a cache: "
+            "it needs num_beams=1, num_return_sequences=1 and use_cache=True."
+        ),
     )
 
 

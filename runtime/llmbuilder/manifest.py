@@ -118,7 +118,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise BundleError(f"{path} is not the manifest of a {FORMAT}. Export the model with `llmb export`.")
-    version = raw.get("version")
+    version: Any = raw.get("version")
     if not _is_count(version, 1) or version > VERSION:
         raise BundleError(
             f"{path} has manifest version {version!r}, but this release reads versions up to {VERSION}. "
@@ -164,7 +164,7 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"{name} must be one of {choices}, not {getattr(manifest, name)!r}")
     for name in ("generation", "verification"):
         if not isinstance(getattr(manifest, name), dict):
-            raise ValueError(f"{name} must be an object, not {getattr(manifest, name)!r}")
+            raise TypeError(f"{name} must be an object, not {getattr(manifest, name)!r}")
     _check_files(manifest)
     _check_tokenizer(manifest.tokenizer, manifest.model.vocab_size)
 
