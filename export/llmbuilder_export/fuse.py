@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
+    RemoveUnusedNodesPass,
+)
 from onnxscript.rewriter.ort_fusions.rms_normalization import fuse_rms_normalization
 from onnxscript.rewriter.ort_fusions.skip_normalization import (
     fuse_skip_layer_normalization,
@@ -38,6 +42,8 @@ def fuse(model: ir.Model) -> None:
     fuse_skip_rms_normalization(model)
     CommonSubexpressionEliminationPass()(model)
     RemoveUnusedNodesPass()(model)
+    ClearMetadataAndDocStringPass()(model)
+    _forget_shapes(graph)
 
 
 def fuse_tied_head(graph: ir.Graph) -> None:
@@ -102,6 +108,14 @@ def fuse_silu(graph: ir.Graph) -> None:
             if sigmoid is not None and sigmoid.inputs[0] is x:
                 _replace(graph, node, "QuickGelu", [x], {"alpha": 1.0})
                 break
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    """Drop the tracer's shapes of intermediate values: ONNX Runtime infers its own."""
+    for node in graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = value.type = None
 
 
 def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,13 @@ class _Shape:
     max_seq_length: int
 
 
-def load_llmbuilder(path: Path, config: Path | None = None) -> Source:
+def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | None = None) -> Source:
     """Load a checkpoint file.
 
     Args:
         path: the ``.pt`` file.
         config: JSON file with (at least) ``num_heads``, for checkpoints that do not hold it.
+        max_context: most tokens of the window; later positions are left out.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -56,6 +57,9 @@ def load_llmbuilder(path: Path, config: Path | None = None) -> Source:
     shape = _measure(state, options, path)
     _check_config(options, shape, config or path)
     heads = _heads(options, shape, path)
+    if max_context is not None and _POSITIONS in state:
+        state[_POSITIONS] = state[_POSITIONS][:max_context]
+        shape = replace(shape, max_seq_length=min(max_context, shape.max_seq_length))
     tied = _HEAD not in state or (_TOKENS in state and torch.equal(state[_HEAD], state[_TOKENS]))
     if tied:
         state.pop(_HEAD, None)

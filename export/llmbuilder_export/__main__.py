@@ -1,0 +1,47 @@
+"""``python -m llmbuilder_export SOURCE``: how the runtime starts an export in a process of its own."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from llmbuilder.errors import LLMBuilderError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export as the arguments say; return 0, 1 after an error told in one line, or 130 if interrupted."""
+    options = vars(_parser().parse_args(arguments))
+    # Ends like an interrupt, so that temporary files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        from llmbuilder_export import export_model
+
+        export_model(options.pop("source"), **options)
+    except LLMBuilderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f'error: {error}. Exporting needs pip install "llmbuilder-runtime[export,cpu]".', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llmbuilder_export", description="Export a model as a bundle.")
+    parser.add_argument("source", help="LLMBuilder checkpoint or Hugging Face directory")
+    parser.add_argument("-t", "--tokenizer", help="tokenizer file or directory")
+    parser.add_argument("-o", "--output", help="directory of the bundle")
+    parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"), default="int8")
+    parser.add_argument("--kv-cache", choices=("float32", "int8"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--max-context", type=int, help="most tokens of the window")
+    parser.add_argument("--config", help="JSON file with the model's configuration")
+    parser.add_argument("--no-verify", dest="verify", action="store_false")
+    parser.add_argument("--overwrite", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The export as one function: load, trace, quantize, write, verify, publish."""
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+import onnx_ir as ir
+
+from llmbuilder.errors import ExportError
+from llmbuilder.graphcheck import check_graph
+from llmbuilder.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
+from llmbuilder_export.fuse import fuse
+from llmbuilder_export.sources import load_source
+from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
+from llmbuilder_export.trace import trace
+from llmbuilder_export.verify import Reference, compare, record
+from llmbuilder_export.write import created_by, refuse_existing, staged, write_files, write_manifest
+
+Progress = Callable[[str], None]
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What an export made and measured.
+
+    ``manifest.verification`` holds the measured differences from PyTorch.
+    """
+
+    path: Path
+    """The bundle's directory."""
+    weights_bytes: int
+    """Size of the model's weights in float32."""
+    bundle_bytes: int
+    """Size of the bundle's files."""
+    seconds: Mapping[str, float]
+    """Time of each stage."""
+    manifest: Manifest
+
+
+@dataclass
+class _Stages:
+    """Times the stages of an export and tells of each when it is done."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        self.progress(f"{name}: {self.seconds[name]:.1f} s")
+
+
+def to_stderr(line: str) -> None:
+    """Print a line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def export_model(
+    source: AnyPath,
+    tokenizer: AnyPath | None = None,
+    output: AnyPath | None = None,
+    *,
+    quantization: Quantization = "int8",
+    kv_cache: Literal["float32", "int8"] = "float32",
+    device: Literal["cpu", "cuda"] = "cpu",
+    max_context: int | None = None,
+    verify: bool = True,
+    overwrite: bool = False,
+    config: AnyPath | None = None,
+    progress: Progress = to_stderr,
+) -> ExportReport:
+    """Export a model as a bundle.
+
+    Args:
+        source: an LLMBuilder checkpoint file or a Hugging Face model directory.
+        tokenizer: tokenizer file or a directory holding one; None looks where the model lies.
+        output: the bundle's directory; None puts it beside the source: ``model.pt`` -> ``model-onnx``.
+        quantization: weights as float32 (``none``), ``int8`` or ``int4``.
+        kv_cache: type of cached keys and values.
+        device: where the bundle will run.
+        max_context: most tokens of the window, at least 2; None: all the model has.
+        verify: compare the bundle with PyTorch.
+        overwrite: replace a bundle that is already there.
+        config: JSON file with the model's configuration, for checkpoints that hold none.
+        progress: called with one line for each finished stage.
+
+    Raises:
+        ModelNotFoundError: there is nothing at ``source``.
+        TokenizerError: no tokenizer, or one that does not fit the model.
+        ExportError: anything else that keeps the model from being exported. Nothing is left behind.
+    """
+    path = Path(source)
+    target = Path(output) if output is not None else default_output(path)
+    _check_options(quantization, kv_cache, device, max_context)
+    refuse_existing(target, overwrite=overwrite)
+    stage = _Stages(progress)
+    traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
+    with stage("quantize"):
+        model = _quantize(traced.model, quantization, progress)
+    with staged(target, overwrite=overwrite) as folder:
+        with stage("write"):
+            files = write_files(folder, model, traced.tokenizer, traced.chat_template)
+        manifest = replace(traced.draft, files=files, quantization=quantization)
+        reference = traced.reference
+        del model, traced
+        gc.collect()
+        with stage("verify"):
+            check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
+            if reference is not None:
+                manifest = replace(manifest, verification=compare(folder, manifest, reference))
+        write_manifest(folder, manifest)
+    return ExportReport(
+        path=target,
+        weights_bytes=4 * manifest.model.parameters,
+        bundle_bytes=sum(entry.size for entry in files.values()),
+        seconds=stage.seconds,
+        manifest=manifest,
+    )
+
+
+def default_output(source: Path) -> Path:
+    """Where a bundle goes if nobody says: beside its source, named after it."""
+    absolute = source.absolute()
+    name = absolute.name if absolute.is_dir() else absolute.stem
+    return absolute.with_name(f"{name}-onnx")
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A traced model, its manifest so far, and what the bundle needs besides; the PyTorch network is gone."""
+
+    model: ir.Model
+    draft: Manifest
+    tokenizer: TokenizerSource
+    chat_template: str | None
+    reference: Reference | None
+
+
+def _trace(
+    path: Path, tokenizer: Path | None, config: Path | None, max_context: int | None, stage: _Stages, *, verify: bool
+) -> _Traced:
+    reference = None
+    with stage("load"):
+        source = load_source(path, config, max_context)
+        facts = source.network.facts
+        words = load_tokenizer_source(tokenizer, path, facts.vocab_size)
+    if verify:
+        with stage("run in PyTorch"):
+            reference = record(source.network, [ids for _, ids in words.facts.golden], words.facts.vocab_size)
+    with stage("trace"):
+        model = trace(source.network)
+        fuse(model)
+    draft = Manifest(
+        model=facts,
+        tokenizer=words.facts,
+        source=source.facts,
+        files={},
+        generation=source.generation,
+        created_by=created_by(),
+    )
+    return _Traced(model, draft, words, source.chat_template, reference)
+
+
+def _quantize(model: ir.Model, quantization: Quantization, progress: Progress) -> ir.Model:
+    if quantization == "none":
+        return model
+    from llmbuilder_export.quantize import quantize
+
+    return quantize(model, quantization, progress)
+
+
+def _check_options(quantization: str, kv_cache: str, device: str, max_context: int | None) -> None:
+    if quantization not in get_args(Quantization):
+        raise ExportError(f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}.")
+    if kv_cache != "float32":
+        raise ExportError(f"kv_cache={kv_cache!r} is not supported by this release; use 'float32'.")
+    if device != "cpu":
+        raise ExportError(f"device={device!r} is not supported by this release; use 'cpu'.")
+    if max_context is not None and max_context < 2:
+        raise ExportError(f"max_context must be at least 2 tokens, got {max_context}.")
+
+
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
