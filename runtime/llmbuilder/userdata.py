@@ -1,6 +1,8 @@
 """What is remembered between runs, in the user's cache directory; losing it costs time, never correctness."""
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,15 +25,20 @@ def remembered_sha256(path: Path, compute: Callable[[Path], str] = file_sha256) 
     status = path.stat()
     identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
     note = cache_directory() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()
+    known = _read_note(note)
+    if known is None:
+        known = compute(path)
+        _write_quietly(note, known)
+    return known
+
+
+def _read_note(path: Path) -> str | None:
+    """A remembered SHA-256, or None if there is none or a crash has damaged it."""
     try:
-        known = note.read_text(encoding="ascii")
-        if len(known) == hashlib.sha256().digest_size * 2:
-            return known
-    except OSError:
-        pass
-    digest = compute(path)
-    _write_quietly(note, digest)
-    return digest
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch("[0-9a-f]{64}", text) else None
 
 
 def _write_quietly(path: Path, text: str) -> None:
@@ -42,4 +49,5 @@ def _write_quietly(path: Path, text: str) -> None:
         partial.write_text(text, encoding="ascii")
         partial.replace(path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
