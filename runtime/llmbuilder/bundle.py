@@ -67,9 +67,13 @@ def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
         BundleError: not a bundle; a file is missing, added, changed, or is a link.
     """
     if not directory.exists():
-        raise ModelNotFoundError(f"There is no bundle at {directory}. Check the path, or make one with `llmb export`.")
+        raise ModelNotFoundError(
+            f"There is no bundle at {directory}. Check the path, or make one with `llmb export`."
+        )
     if not directory.is_dir() or not is_bundle(directory):
-        raise BundleError(f"{directory} is not a bundle: it has no {MANIFEST_NAME}. Make one with `llmb export`.")
+        raise BundleError(
+            f"{directory} is not a bundle: it has no {MANIFEST_NAME}. Make one with `llmb export`."
+        )
     _check_file(directory / MANIFEST_NAME, None)
     manifest = read_manifest(directory / MANIFEST_NAME)
     _check_names(directory, manifest)
@@ -87,9 +91,13 @@ def _check_names(directory: Path, manifest: Manifest) -> None:
     expected = {MANIFEST_NAME, *manifest.files}
     found = {path.name for path in directory.iterdir()}
     if missing := sorted(expected - found):
-        raise BundleError(f"{directory} lacks {', '.join(missing)}. Copy the whole bundle again, or export again.")
+        raise BundleError(
+            f"{directory} lacks {', '.join(missing)}. Copy the whole bundle again, or export again."
+        )
     if extra := sorted(found - expected):
-        raise BundleError(f"{directory} holds files its manifest does not list: {', '.join(extra)}. Remove them.")
+        raise BundleError(
+            f"{directory} holds files its manifest does not list: {', '.join(extra)}. Remove them."
+        )
 
 
 def _check_file(path: Path, entry: FileEntry | None) -> None:
@@ -100,11 +108,21 @@ def _check_file(path: Path, entry: FileEntry | None) -> None:
     if status.st_nlink != 1:
         raise BundleError(f"{path} has {status.st_nlink} hard links. Copy the file itself into the bundle.")
     if entry is None and status.st_size > _LARGEST_MANIFEST:
-        raise BundleError(f"{path} has {status.st_size} bytes, too many for a manifest. Export the model again.")
+        raise BundleError(
+            f"{path} has {status.st_size} bytes, too many for a manifest. Export the model again."
+        )
     if entry is not None and status.st_size != entry.size:
-        raise BundleError(f"{path} has {status.st_size} bytes, its manifest says {entry.size}. Copy the bundle again.")
+        raise BundleError(
+            f"{path} has {status.st_size} bytes, its manifest says {entry.size}. Copy the bundle again."
+        )
 
 
 def _check_hash(path: Path, entry: FileEntry, digest: Callable[[Path], str]) -> None:
-    if digest(path) != entry.sha256:
-        raise BundleError(f"{path} was changed: its SHA-256 is not the manifest's. Copy the bundle again, or export again.")
+    try:
+        found = digest(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error}. Check its permissions.") from error
+    if found != entry.sha256:
+        raise BundleError(
+            f"{path} was changed: its SHA-256 is not the manifest's. Copy the bundle again, or export again."
+        )
