@@ -1,0 +1,88 @@
+"""Hugging Face model directories: weights and configuration, generation defaults, chat template."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError, ExportError
+from llmbuilder.manifest import CHAT_TEMPLATE_NAME, SourceFacts
+from llmbuilder_export.adapt import AdaptedNetwork
+from llmbuilder_export.network import Source
+
+# Token ids belong to the tokenizer's facts.
+_ELSEWHERE = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
+
+
+def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
+    """Load a directory as ``save_pretrained`` writes it, without the network and without running its code.
+
+    Args:
+        directory: holds ``config.json`` and weights.
+        max_context: most tokens of the window, if fewer than the model has.
+
+    Raises:
+        ExportError: it cannot be loaded, or its architecture cannot be exported.
+    """
+    model = _load_model(directory)
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
+    if window is None:
+        raise ExportError(f"{directory}/config.json does not say how long the window is. Pass --max-context.")
+    return Source(
+        network=AdaptedNetwork(model, min(window, max_context or window)),
+        facts=SourceFacts(kind="huggingface", name=directory.resolve().name, sha256=None),
+        generation=generation_defaults(directory),
+        chat_template=chat_template(directory),
+    )
+
+
+def generation_defaults(directory: Path) -> dict[str, Any]:
+    """The options of ``generation_config.json`` that `GenerationConfig` has and accepts."""
+    options = {}
+    for name, value in _read_json(directory / "generation_config.json").items():
+        if name in GenerationConfig.__dataclass_fields__ and name not in _ELSEWHERE and value is not None:
+            try:
+                GenerationConfig(**{name: value})
+            except ConfigError:
+                continue  # transformers allows values that mean nothing here
+            options[name] = value
+    return options
+
+
+def chat_template(directory: Path) -> str | None:
+    """The model's chat template, from the file of its own or from the tokenizer's configuration."""
+    path = directory / CHAT_TEMPLATE_NAME
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    template = _read_json(directory / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, Mapping)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _load_model(directory: Path) -> PreTrainedModel:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and safetensors share no base class
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise ExportError(f"{directory} cannot be loaded as a causal language model: {reason}") from error
+    loaded: PreTrainedModel = model.eval().requires_grad_(False)
+    return loaded
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
