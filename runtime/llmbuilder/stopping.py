@@ -23,14 +23,15 @@ class StopMatcher:
         """Add ``piece`` to the text held back so far.
 
         Only a true beginning of a stop string is held back. When one is complete, the text before it is returned and
-        nothing is held any more.
+        nothing is held any more. Of several the one that is complete first counts, so that it does not matter how the
+        text is cut into pieces.
         """
         if not self._stop_strings:
             return Matched(held + piece, "", stopped=False)
         text = held + piece
-        found = [at for at in map(text.find, self._stop_strings) if at >= 0]
-        if found:
-            return Matched(text[: min(found)], "", stopped=True)
+        ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stop_strings if stop in text]
+        if ends:
+            return Matched(text[: min(ends)[1]], "", stopped=True)
         keep = max(_overlap(text, stop) for stop in self._stop_strings)
         return Matched(text[: len(text) - keep], text[len(text) - keep :], stopped=False)
 
