@@ -1,5 +1,9 @@
-"""Long proofs: every run takes a sample of them, ``make prove`` runs them whole and writes what it measured."""
+"""What several folders share: tokenizers made on the spot, and the long proofs.
 
+Every run takes a sample of the proofs; ``make prove`` runs them whole and writes what it measured.
+"""
+
+import io
 import json
 import platform
 from collections.abc import Callable
@@ -42,6 +46,51 @@ def record_proof(pytestconfig: pytest.Config) -> Callable[..., None]:
         pytestconfig.stash[_RESULTS][name] = measured
 
     return record
+
+
+_TEXT = (
+    "The fox sat down. Łódź and naïve café 🦊 say: the end.",
+    "A cat and a dog ran up the hill, then sat.",
+)
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model trained as LLMBuilder does by default, with bytes for unknown characters."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(_TEXT),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=330,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    path = tmp_path_factory.mktemp("sentencepiece") / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def byte_bpe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE ``tokenizer.json`` as GPT-2 has, with one special token, ``<|end|>``."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_TEXT, trainer)
+    path = tmp_path_factory.mktemp("tokenizers") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -4,7 +4,7 @@ Detokenizing one token at a time must neither split a character nor lose the spa
 `Detokenizer` decodes a small window of ids before and after each new one and emits the difference.
 """
 
-import os
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -48,7 +48,7 @@ class SentencePieceTokenizer:
         """Number of pieces."""
         return int(self._processor.get_piece_size())
 
-    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+    def encode(self, text: str, parse_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens, so ``parse_special`` changes nothing."""
         return list(self._processor.encode(text))
 
@@ -135,7 +135,10 @@ class Detokenizer:
         piece = _added(state.before, after)
         if not piece:
             return "", state._replace(pending=pending)
-        return piece, TextState(pending, self._tokenizer.decode(pending), ())
+        alone = self._tokenizer.decode(pending)
+        if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
+            return piece, TextState(state.context + pending, after, ())
+        return piece, TextState(pending, alone, ())
 
     def finish(self, state: TextState) -> str:
         """The text of what is still pending, unfinished characters included."""
@@ -146,5 +149,7 @@ class Detokenizer:
 
 def _added(before: str, after: str) -> str:
     """What ``after`` has behind the part it shares with ``before``."""
-    shared = len(before) if after.startswith(before) else len(os.path.commonprefix([before, after]))
-    return after[shared:]
+    if after.startswith(before):
+        return after[len(before) :]
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    return after[sum(1 for _ in shared) :]

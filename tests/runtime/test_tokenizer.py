@@ -1,0 +1,151 @@
+import pytest
+
+from llmbuilder.errors import TokenizerError
+from llmbuilder.testing import ByteTokenizer
+from llmbuilder.tokenizer import Detokenizer, JsonTokenizer, SentencePieceTokenizer, load_tokenizer
+
+TEXTS = ["The fox sat.", "Łódź 🦊🦊 日本語", "naïve café", "a"]
+
+
+@pytest.fixture(params=["bytes", "sentencepiece", "byte BPE"])
+def tokenizer(request, sentencepiece_file, byte_bpe_file):
+    if request.param == "bytes":
+        return ByteTokenizer()
+    return load_tokenizer(sentencepiece_file if request.param == "sentencepiece" else byte_bpe_file)
+
+
+def stream(tokenizer, prompt_ids, new_ids):
+    """The pieces of a continuation, the last one from the end of the stream."""
+    detokenizer = Detokenizer(tokenizer)
+    state, pieces = detokenizer.start(prompt_ids), []
+    for token in new_ids:
+        piece, state = detokenizer.advance(state, token)
+        pieces.append(piece)
+    return [*pieces, detokenizer.finish(state)]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_survives_encoding_and_decoding(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert all(type(i) is int and 0 <= i < tokenizer.vocab_size for i in ids)
+    assert tokenizer.decode(ids) == text
+
+
+def test_no_text_has_no_ids(tokenizer):
+    assert tokenizer.encode("") == []
+    assert tokenizer.decode([]) == ""
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pieces_joined_are_the_text(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert "".join(stream(tokenizer, [], ids)) == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_piece_holds_half_a_character(tokenizer, text):
+    assert all(
+        "\N{REPLACEMENT CHARACTER}" not in piece for piece in stream(tokenizer, [], tokenizer.encode(text))
+    )
+
+
+def test_a_character_of_several_tokens_comes_whole_with_its_last():
+    assert stream(ByteTokenizer(), [], "a🦊b".encode()) == ["a", "", "", "", "🦊", "b", ""]
+
+
+def test_half_a_character_at_the_end_is_shown_as_such():
+    assert stream(ByteTokenizer(), [], "a🦊".encode()[:3]) == ["a", "", "", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_the_space_before_a_first_word_is_kept(sentencepiece_file):
+    tokenizer = load_tokenizer(sentencepiece_file)
+    prompt, whole = tokenizer.encode("The fox"), tokenizer.encode("The fox sat down.")
+    new = whole[len(prompt) :]
+    assert tokenizer.decode(new) == "sat down."
+    assert "".join(stream(tokenizer, prompt, new)) == " sat down."
+
+
+def test_a_space_alone_is_kept_between_words(sentencepiece_file):
+    tokenizer = load_tokenizer(sentencepiece_file)
+    word, space = tokenizer.encode("the"), tokenizer.encode("x")[:1]
+    assert tokenizer.decode([*word, *space, *word]) == "the  the"
+    assert "".join(stream(tokenizer, word, [*space, *word])) == "  the"
+
+
+def test_control_tokens_have_no_text(sentencepiece_file):
+    tokenizer = load_tokenizer(sentencepiece_file)
+    bos, eos = 1, 2
+    assert tokenizer.decode([bos, *tokenizer.encode("The fox"), eos]) == "The fox"
+    assert stream(tokenizer, [], [bos, eos]) == ["", "", ""]
+
+
+def test_sentencepiece_never_reads_control_tokens_in_text(sentencepiece_file):
+    ids = load_tokenizer(sentencepiece_file).encode("<s>The fox</s>")
+    assert not {1, 2} & set(ids)
+
+
+def test_json_special_tokens_are_parsed_only_if_asked(byte_bpe_file):
+    tokenizer = load_tokenizer(byte_bpe_file)
+    assert tokenizer.encode("a<|end|>")[-1] == 0
+    literal = tokenizer.encode("a<|end|>", parse_special=False)
+    assert 0 not in literal
+    assert tokenizer.decode(literal) == "a<|end|>"
+
+
+def test_special_tokens_have_no_text(byte_bpe_file):
+    tokenizer = load_tokenizer(byte_bpe_file)
+    assert tokenizer.decode([0, *tokenizer.encode("The fox"), 0]) == "The fox"
+
+
+def test_what_the_files_post_processor_adds_is_added(byte_bpe_file, tmp_path):
+    from tokenizers import Tokenizer, processors
+
+    backend = Tokenizer.from_file(str(byte_bpe_file))
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A <|end|>", special_tokens=[("<|end|>", 0)]
+    )
+    backend.enable_truncation(2)
+    backend.enable_padding(length=64)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    ids = load_tokenizer(tmp_path / "tokenizer.json").encode("The fox sat down.")
+    assert ids == [*load_tokenizer(byte_bpe_file).encode("The fox sat down."), 0]
+
+
+def test_the_vocabulary_counts_added_tokens(byte_bpe_file, tmp_path):
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_file(str(byte_bpe_file))
+    before = load_tokenizer(byte_bpe_file).vocab_size
+    backend.add_tokens(["<new>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path / "tokenizer.json").vocab_size == before + 1
+
+
+def test_ids_that_only_the_model_knows_have_no_text(tokenizer):
+    ids = tokenizer.encode("The fox")
+    assert tokenizer.decode([*ids, tokenizer.vocab_size, tokenizer.vocab_size + 100]) == "The fox"
+
+
+def test_the_kind_is_told_by_the_files_name(sentencepiece_file, byte_bpe_file):
+    assert isinstance(load_tokenizer(sentencepiece_file), SentencePieceTokenizer)
+    assert isinstance(load_tokenizer(byte_bpe_file), JsonTokenizer)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"\x00not a tokenizer")
+    with pytest.raises(TokenizerError, match="not a readable") as caught:
+        load_tokenizer(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TokenizerError, match=r"no tokenizer at .*gone\.model"):
+        load_tokenizer(tmp_path / "gone.model")
+
+
+def test_an_unknown_kind_is_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("a")
+    with pytest.raises(TokenizerError, match=r"neither a SentencePiece .* nor a tokenizer\.json"):
+        load_tokenizer(tmp_path / "vocab.txt")
