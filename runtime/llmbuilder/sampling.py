@@ -86,17 +86,43 @@ def make_sampler(
         scores = logits[:vocab_size]
         if steps:
             scores = process(steps, scores, np.concatenate((prompt, rules.as_ids(new_ids))))
-        best = int(scores.argmax())
-        if scores[best] == -np.inf:
-            return _forced_end(eos)
-        if not np.isfinite(scores[best]):
-            raise LLMBuilderError(
-                f"The model's score of token {best} is {scores[best]}, so no token can be chosen: the weights or "
-                "their quantization are damaged. Run `llmb verify` on the bundle."
-            )
+        best = likeliest(scores)
+        if best is None:
+            return forced_end(eos)
         return best if draw is None else draw(scores)
 
     return sample
+
+
+def likeliest(scores: Scores) -> int | None:
+    """The token of the highest score, the lowest id among equals; None if every one is forbidden.
+
+    Raises:
+        LLMBuilderError: a score is NaN or +inf.
+    """
+    best = int(scores.argmax())
+    if scores[best] == -np.inf:
+        return None
+    if not np.isfinite(scores[best]):
+        raise LLMBuilderError(
+            f"The model's score of token {best} is {scores[best]}, so no token can be chosen: the weights or "
+            "their quantization are damaged. Run `llmb verify` on the bundle."
+        )
+    return best
+
+
+def forced_end(eos_ids: Sequence[int]) -> int:
+    """The token chosen where the rules forbid every one: the first EOS.
+
+    Raises:
+        LLMBuilderError: there is none.
+    """
+    if not eos_ids:
+        raise LLMBuilderError(
+            "The rules forbid every token and there is no end-of-sequence token to end with. Relax "
+            "no_repeat_ngram_size, or set eos_token_id."
+        )
+    return eos_ids[0]
 
 
 def processors(
@@ -222,12 +248,3 @@ def _filtered(
     keep: Callable[..., Positions], value: float, min_tokens_to_keep: int, scores: Scores
 ) -> Positions:
     return keep(scores, value, min_tokens_to_keep)
-
-
-def _forced_end(eos_ids: Sequence[int]) -> int:
-    if not eos_ids:
-        raise LLMBuilderError(
-            "The rules forbid every token and there is no end-of-sequence token to end with. Relax "
-            "no_repeat_ngram_size, or set eos_token_id."
-        )
-    return eos_ids[0]
