@@ -141,7 +141,8 @@ def decode(decoder: Decodes, groups: Iterable[Group], *, max_rows: int) -> Itera
             yield admitted.group
             live = _rearrange(decoder, live)
             upcoming = next(waiting, None)
-        live = _refill(decoder, live)
+        yield from _refill(decoder, live)
+        live = _rearrange(decoder, live)
         if live:
             if not _speculate(decoder, live):
                 _step(decoder, live)
@@ -209,18 +210,23 @@ def _rearrange(decoder: Decodes, live: list[_Live]) -> list[_Live]:
     return live
 
 
-def _refill(decoder: Decodes, live: list[_Live]) -> list[_Live]:
+def _refill(decoder: Decodes, live: list[_Live]) -> list[Group]:
     """Make room in rows whose window is full, and recompute those that are to use no cache.
 
     Learned positions cannot slide: the last part of the text is computed again from position 0, all but its last
     token, which the coming step adds.
+
+    Returns:
+        The groups that end because their window is full.
     """
+    ended = []
     for entry in live:
         prompt = entry.group.prompt
         window = prompt.context_length
         full = decoder.lengths[entry.slots[0]] >= window
         if full and prompt.config.context_overflow != "slide":
             _end_at_window(entry, window)
+            ended.append(entry.group)
             continue
         if prompt.config.use_cache and not full:
             continue
@@ -230,7 +236,7 @@ def _refill(decoder: Decodes, live: list[_Live]) -> list[_Live]:
             decoder.truncate(slot, 0)
             if keep > 1:
                 decoder.prefill(slot, entry.group.tail(row, keep)[:-1])
-    return _rearrange(decoder, live)
+    return ended
 
 
 def _end_at_window(entry: _Live, window: int) -> None:
