@@ -63,7 +63,7 @@ clean: ## Remove environments, caches and builds
 
 .venv-dev/.everything: pyproject.toml constraints.txt
 	@$(call make_venv,.venv-dev,everything (with torch: some minutes))
-	@$(DEV)/python $(PIP_INSTALL) --extra-index-url $(TORCH_INDEX) torch
+	@$(DEV)/python $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
 	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,dev]'
 	@touch $@
 

@@ -4,6 +4,7 @@ Text and other results go to stdout, everything else to stderr. Exit codes: 0 su
 130 interrupted.
 """
 
+import signal
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -49,4 +50,6 @@ def llmb(
 
 def main() -> None:
     """Entry point of the installed programs."""
+    # Being told to stop ends like an error, so that what is half done is cleaned up.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()

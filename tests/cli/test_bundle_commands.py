@@ -97,7 +97,13 @@ def exported(monkeypatch):
 
     def export_model(source: Path, **options: object) -> SimpleNamespace:
         calls.append((source, options))
-        return SimpleNamespace(output=Path("out/bundle"), summary=lambda: "1.5 MB in 2 s")
+        return SimpleNamespace(
+            path=Path("out/bundle"),
+            weights_bytes=4_000_000,
+            bundle_bytes=1_500_000,
+            seconds={"trace": 1.5, "verify": 0.5},
+            manifest=MANIFEST,
+        )
 
     module = ModuleType("llmbuilder_export")
     module.export_model = export_model
@@ -109,7 +115,10 @@ def exported(monkeypatch):
 def test_export_prints_the_path_on_stdout_and_the_report_on_stderr(llmb, exported):
     result = llmb("export", "model.pt", "-t", "tokenizer")
     assert result.stdout == f"{Path('out/bundle')}\n"
-    assert result.stderr == "1.5 MB in 2 s\n"
+    assert result.stderr.splitlines() == [
+        "4.0 MB of float32 weights became 1.5 MB in 2.0 s",
+        "max_logit_difference: 0.01",
+    ]
 
 
 def test_export_passes_every_option_on(llmb, exported):

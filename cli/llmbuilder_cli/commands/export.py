@@ -1,9 +1,12 @@
 """``llmb export``: turn a checkpoint into a bundle."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from llmbuilder_export import ExportReport
 
 
 def export(
@@ -54,5 +57,15 @@ def export(
         overwrite=overwrite,
         config=config,
     )
-    typer.echo(report.summary(), err=True)
-    typer.echo(report.output)
+    typer.echo(_summary(report), err=True)
+    typer.echo(report.path)
+
+
+def _summary(report: "ExportReport") -> str:
+    """Sizes, time and the measured difference from PyTorch, a line each."""
+    before, after = report.weights_bytes / 1e6, report.bundle_bytes / 1e6
+    lines = [
+        f"{before:,.1f} MB of float32 weights became {after:,.1f} MB in {sum(report.seconds.values()):.1f} s"
+    ]
+    lines += [f"{name}: {value}" for name, value in report.manifest.verification.items()]
+    return "\n".join(lines)

@@ -63,7 +63,7 @@ def text(
     ] = False,
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""
-    given = {
+    given: dict[str, Any] = {
         "max_new_tokens": max_tokens,
         "temperature": temperature,
         "top_k": top_k,
