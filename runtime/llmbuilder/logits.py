@@ -193,7 +193,7 @@ def only(scores: Scores, kept: Positions) -> Scores:
 
 def largest(scores: Scores, n: int) -> Positions:
     """Positions of the `n` largest scores, largest first, the lower position first among equals."""
-    near = _near_top(scores, n)
+    near = _near_top(scores, max(n, 1))
     return near[np.argsort(-scores[near], kind="stable")[:n]]
 
 
