@@ -22,6 +22,13 @@ class CacheLayout:
     dtype: np.dtype[np.generic]
 
 
+@dataclass(frozen=True, slots=True)
+class SavedRow:
+    """Keys and values [heads, length, head_dim] of one sequence, by past input name."""
+
+    arrays: Mapping[str, npt.NDArray[np.generic]]
+
+
 class KVCache:
     """Arrays of shape [slots, heads, capacity, head_dim] for every layer's keys and values.
 
@@ -71,6 +78,18 @@ class KVCache:
             array[target, :, :length] = array[source, :, :length]
             self.bytes_copied += array[source, :, :length].nbytes
         self.lengths[target] = length
+
+    def save(self, slot: int) -> SavedRow:
+        """Copy the valid tokens of a slot out of the cache."""
+        length = self.lengths[slot]
+        return SavedRow({name: array[slot, :, :length].copy() for name, array in self._arrays.items()})
+
+    def load(self, slot: int, saved: SavedRow, length: int) -> None:
+        """Make a slot the first ``length`` tokens of a saved one; there must be room."""
+        for name, array in self._arrays.items():
+            array[slot, :, :length] = saved.arrays[name][:, :length]
+            self.bytes_copied += array[slot, :, :length].nbytes
+        self.lengths[slot] = length
 
     def _allocate(self, slots: int, capacity: int) -> npt.NDArray[np.generic]:
         shape = (slots, self.layout.heads, capacity, self.layout.head_dim)

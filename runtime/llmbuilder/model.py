@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from llmbuilder.cache import CacheLayout, KVCache
+from llmbuilder.cache import CacheLayout, KVCache, SavedRow
 from llmbuilder.errors import BundleError
 from llmbuilder.manifest import (
     ATTENTION_MASK,
@@ -153,6 +153,15 @@ class Decoder:
         """Make row ``target`` equal to row ``source``."""
         self._reserve(target + 1, 0)
         self.cache.copy(source, target)
+
+    def save(self, row: int) -> SavedRow:
+        """Keep what a row has computed."""
+        return self.cache.save(row)
+
+    def load(self, row: int, saved: SavedRow, length: int) -> None:
+        """Begin a row with the first ``length`` tokens of a kept one."""
+        self._reserve(row + 1, length)
+        self.cache.load(row, saved, length)
 
     def bind_cache(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
         """Bind slots from ``first`` on as past and present: the same memory, so the graph writes in place."""

@@ -108,6 +108,16 @@ class FakeDecoder:
             self.rows.append([])
         self.rows[target] = list(self.rows[source])
 
+    def save(self, row: int) -> list[int]:
+        """Keep a row's ids."""
+        return list(self.rows[row])
+
+    def load(self, row: int, saved: Sequence[int], length: int) -> None:
+        """Begin a row with the first ``length`` kept ids."""
+        while len(self.rows) <= row:
+            self.rows.append([])
+        self.rows[row] = list(saved[:length])
+
     def _append(self, row: int, token: int) -> None:
         if not 0 <= token < self.model.facts.vocab_size:
             raise AssertionError(f"token {token} is outside the vocabulary")

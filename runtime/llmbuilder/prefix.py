@@ -1,0 +1,73 @@
+"""Compute a prompt only from where it differs from the last one.
+
+For chats, whose prompt grows by a turn at a time, and for many samples of one prompt. What is reused was computed as
+part of a prompt, never token by token, and at least two tokens are computed anew: so the numbers are, bit for bit,
+those of computing the whole prompt (see `llmbuilder.model.chunk_sizes`).
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from llmbuilder.model import Decodes, FloatArray
+
+_LEAST_NEW = 2
+
+
+class Keeps(Decodes, Protocol):
+    """A decoder whose rows can be kept and begun with."""
+
+    def save(self, row: int) -> Any:
+        """Keep what a row has computed."""
+        ...
+
+    def load(self, row: int, saved: Any, length: int) -> None:
+        """Begin a row with the first ``length`` tokens of a kept one."""
+        ...
+
+
+class PrefixDecoder:
+    """A decoder that remembers its last prompt. ``prefilled`` counts the tokens of prompts it did compute."""
+
+    def __init__(self, decoder: Keeps) -> None:
+        """Compute with ``decoder``."""
+        self.decoder = decoder
+        self.prefilled = 0
+        self._ids: list[int] = []
+        self._saved: Any = None
+        self._logits: FloatArray | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each row."""
+        return self.decoder.lengths
+
+    def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
+        """Append ids to a row; see `Decoder.prefill`. An empty row begins with what the last prompt shares with it."""
+        if keep > 1 or (row < len(self.lengths) and self.lengths[row] > 0):
+            return self.decoder.prefill(row, ids, keep)
+        ids = list(ids)
+        if ids == self._ids and self._logits is not None:
+            self.decoder.load(row, self._saved, len(ids))
+            return self._logits
+        common = min(len(os.path.commonprefix([self._ids, ids])), len(ids) - _LEAST_NEW)
+        if common < _LEAST_NEW:  # a token alone was computed by other kernels
+            common = 0
+        else:
+            self.decoder.load(row, self._saved, common)
+        self._logits = self.decoder.prefill(row, ids[common:])
+        self.prefilled += len(ids) - common
+        self._ids, self._saved = ids, self.decoder.save(row)
+        return self._logits
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each of the first rows; see `Decoder.step`."""
+        return self.decoder.step(tokens)
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on."""
+        self.decoder.truncate(row, length)
+
+    def copy(self, source: int, target: int) -> None:
+        """Make a row equal to another."""
+        self.decoder.copy(source, target)

@@ -1,0 +1,64 @@
+"""A decoder that remembers its last prompt computes only what is new, and nothing else changes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbuilder.prefix import PrefixDecoder
+from llmbuilder.testing import FakeModel, random_rule
+
+PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=6)
+
+
+def remembering() -> PrefixDecoder:
+    return PrefixDecoder(FakeModel(random_rule(), context_length=64).decoder())
+
+
+@given(PROMPTS)
+def test_logits_and_rows_are_those_of_computing_every_prompt_afresh(prompts):
+    decoder = remembering()
+    for prompt in prompts:
+        decoder.truncate(0, 0)
+        fresh = FakeModel(random_rule(), context_length=64).decoder()
+        assert np.array_equal(decoder.prefill(0, prompt), fresh.prefill(0, prompt))
+        assert np.array_equal(decoder.step([1]), fresh.step([1]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "computed"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6], 2),  # what is new
+        ([1, 2, 3, 4], [1, 2, 3, 4, 5], 2),  # never a token alone
+        ([1, 2, 3, 4], [1, 2, 9, 4], 2),  # from the first difference
+        ([1, 2, 3, 4], [1, 2, 3, 4], 0),  # the same again
+        ([1, 2, 3, 4], [9, 2, 3, 4], 4),  # nothing shared
+        ([1], [1, 2, 3], 3),  # a single token was computed by other kernels
+    ],
+)
+def test_only_tokens_after_the_shared_beginning_are_computed(first, second, computed):
+    decoder = remembering()
+    decoder.prefill(0, first)
+    decoder.truncate(0, 0)
+    before = decoder.prefilled
+    decoder.prefill(0, second)
+    assert decoder.prefilled - before == computed
+
+
+def test_generated_tokens_are_not_reused():
+    decoder = remembering()
+    decoder.prefill(0, [1, 2, 3])
+    decoder.step([7])
+    decoder.truncate(0, 0)
+    before = decoder.prefilled
+    decoder.prefill(0, [1, 2, 3, 7, 8])
+    assert decoder.prefilled - before == 2  # [7, 8]: 7 was a step
+
+
+def test_other_rows_may_begin_with_the_same_prompt():
+    decoder = remembering()
+    first = decoder.prefill(0, [1, 2, 3])
+    second = decoder.prefill(1, [1, 2, 3])
+    assert decoder.prefilled == 3
+    assert np.array_equal(first, second)
+    assert decoder.lengths == [3, 3]
