@@ -16,7 +16,7 @@ def generate_text(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,  # noqa: ANN401
+    **overrides: Any,
 ) -> str:
     """Continue a prompt and return the continuation only.
 
@@ -35,7 +35,7 @@ def batch_generate(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,  # noqa: ANN401
+    **overrides: Any,
 ) -> list[str]:
     """Continue several prompts, ``batch_size`` (8) at a time; each text equals generating that prompt alone."""
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
@@ -50,21 +50,12 @@ def stream_generate(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,  # noqa: ANN401
+    **overrides: Any,
 ) -> Iterator[str]:
     """Continue a prompt, yielding text as soon as it is certain; joined it equals `generate_text` with the same seed.
 
     Mistakes in the arguments raise here, not at the first ``next``.
     """
-    generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-    try:
-        pieces = generator.stream(prompt, config, **overrides)
-    except BaseException:
-        generator.close()
-        raise
-    return _closing(generator, pieces)
-
-
-def _closing(generator: TextGenerator, pieces: Iterator[str]) -> Iterator[str]:
-    with generator:
-        yield from pieces
+    # The iterator keeps the model alive by itself, even if it is never begun or ended.
+    with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
+        return generator.stream(prompt, config, **overrides)

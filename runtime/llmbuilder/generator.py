@@ -1,6 +1,7 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -13,9 +14,9 @@ from llmbuilder.continuation import Continuation, FinishReason, Outcome, Prompt,
 from llmbuilder.decoding import Group, SampleGroup, decode
 from llmbuilder.engine import Engine, acquire
 from llmbuilder.errors import ConfigError, ContextOverflowError
-from llmbuilder.model import chunk_sizes
 from llmbuilder.lookup import LookupGroup
-from llmbuilder.prompt import prepare
+from llmbuilder.model import chunk_sizes
+from llmbuilder.prompt import check_ids, prepare
 from llmbuilder.ranking import make_scorer
 from llmbuilder.sampling import TokenLogprobs, make_sampler, token_logprobs
 from llmbuilder.session import Device
@@ -34,7 +35,8 @@ _FIRST_CAPACITY = 256
 class Completion:
     """One continuation of a prompt.
 
-    ``token_ids`` holds every new token, EOS and those of a stop string included; ``text`` holds neither.
+    ``token_ids`` holds every new token, EOS and those of a stop string included; ``text`` holds neither, but begins
+    with the prompt if ``return_full_text`` says so.
     ``tokens_per_second`` counts the tokens after the first, 0.0 if there is none.
     """
 
@@ -105,7 +107,7 @@ class TextGenerator:
         """The bundle's tokenizer."""
         return self._engine.tokenizer
 
-    def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:  # noqa: ANN401
+    def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:
         """Continue ``prompt`` and return the text."""
         return self.generate_batch([prompt], config, **overrides)[0]
 
@@ -113,7 +115,7 @@ class TextGenerator:
         self,
         prompt: PromptLike,
         config: GenerationConfig | None = None,
-        **overrides: Any,  # noqa: ANN401
+        **overrides: Any,
     ) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work."""
         merged = self._single(config, overrides)
@@ -125,19 +127,17 @@ class TextGenerator:
         self,
         prompts: Sequence[str],
         config: GenerationConfig | None = None,
-        **overrides: Any,  # noqa: ANN401
+        **overrides: Any,
     ) -> list[str]:
         """Continue each prompt; the texts are those of generating each alone."""
-        merged = self._single(config, overrides)
-        completions = self.complete_batch(prompts, config=merged)
-        texts = [completion.text for (completion,) in completions]
-        return [p + t for p, t in zip(prompts, texts, strict=True)] if merged.return_full_text else texts
+        completions = self.complete_batch(prompts, config=self._single(config, overrides))
+        return [completion.text for (completion,) in completions]
 
     def complete(
         self,
         prompt: PromptLike,
         config: GenerationConfig | None = None,
-        **overrides: Any,  # noqa: ANN401
+        **overrides: Any,
     ) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation."""
         return self.complete_batch([prompt], config=config, **overrides)[0]
@@ -147,20 +147,26 @@ class TextGenerator:
         prompts: Sequence[PromptLike],
         configs: Sequence[GenerationConfig | Mapping[str, Any] | None] | None = None,
         config: GenerationConfig | None = None,
-        **overrides: Any,  # noqa: ANN401
+        **overrides: Any,
     ) -> list[list[Completion]]:
         """Continue several prompts; ``configs`` has the options of each, over those of ``config``.
 
         ``batch_size`` of the common options bounds the sequences decoded at once.
         """
         if isinstance(prompts, str):
-            raise ConfigError("prompts must be a list of prompts, got a single string. Use complete() for one prompt.")
+            raise ConfigError(
+                "prompts must be a list of prompts, got a single string. Use complete() for one prompt."
+            )
         if configs is not None and len(configs) != len(prompts):
-            raise ConfigError(f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}.")
+            raise ConfigError(
+                f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}."
+            )
         common = self._merge(config, overrides)
         own = configs or [None] * len(prompts)
         merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
-        groups = [self._group(self._prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)]
+        groups = [
+            self._group(self._prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)
+        ]
         self._run(groups, common.batch_size or DEFAULT_BATCH_SIZE)
         return [[_completion(outcome) for outcome in group.outcomes()] for group in groups]
 
@@ -181,7 +187,9 @@ class TextGenerator:
         for size in chunk_sizes(len(ids), _SCORE_CHUNK):
             logits = decoder.prefill(0, ids[done : done + size], keep=size)
             following = ids[done + 1 : done + size + 1]
-            logprobs += [token_logprobs(row, token, 0).logprob for row, token in zip(logits, following, strict=False)]
+            logprobs += [
+                token_logprobs(row, token, 0).logprob for row, token in zip(logits, following, strict=False)
+            ]
             done += size
         perplexity = math.exp(-math.fsum(logprobs) / len(logprobs)) if logprobs else math.nan
         return Score(tuple(ids), tuple(logprobs), perplexity)
@@ -216,18 +224,29 @@ class TextGenerator:
         return merged
 
     def _encode(self, prompt: PromptLike) -> list[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-
-    def _prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
+        """Token ids of a prompt, all of them in the vocabulary."""
         if self._closed:
             raise ConfigError("This TextGenerator is closed. Make a new one.")
-        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
-        return prepare(self._engine, self._encode(prompt), text, config)
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        try:
+            ids = [operator.index(i) for i in prompt]
+        except TypeError as error:
+            raise ConfigError(f"A prompt must be text or a sequence of token ids, got {prompt!r}.") from error
+        check_ids("prompt", ids, self._engine.usable_vocab)
+        return ids
+
+    def _prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
+        ids = self._encode(prompt)
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(ids)
+        return prepare(self._engine, ids, text, config)
 
     def _group(self, prompt: Prompt) -> Group:
         """The strategy that the prompt's options ask for."""
         if prompt.config.num_beams > 1:
-            return BeamGroup(prompt, self._text_stream(prompt), make_scorer(prompt, self._engine.usable_vocab))
+            return BeamGroup(
+                prompt, self._text_stream(prompt), make_scorer(prompt, self._engine.usable_vocab)
+            )
         return self._samples(prompt)
 
     def _samples(self, prompt: Prompt) -> SampleGroup:
@@ -262,8 +281,10 @@ class TextGenerator:
         for _ in decode(self._decoder(groups, max_rows), groups, max_rows=max_rows):
             pass
 
-    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Any:  # noqa: ANN401
-        longest = max((len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1)
+    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Any:
+        longest = max(
+            (len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1
+        )
         rows = min(max_rows, sum(group.width for group in groups))
         return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
 
@@ -277,7 +298,7 @@ def _options(extra: GenerationConfig | Mapping[str, Any] | None) -> Mapping[str,
 def _completion(outcome: Outcome) -> Completion:
     decoding = outcome.last_token - outcome.first_token
     return Completion(
-        text=outcome.text,
+        text=(outcome.prompt.text if outcome.prompt.config.return_full_text else "") + outcome.text,
         token_ids=outcome.token_ids,
         logprobs=None if outcome.prompt.config.logprobs is None else outcome.logprobs,
         finish_reason=outcome.finish_reason,

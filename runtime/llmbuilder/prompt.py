@@ -40,9 +40,9 @@ def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationCon
         ContextOverflowError: more tokens than the window holds, without ``truncate_prompt``.
     """
     ids = tuple(ids) or _beginning(limits, config)
-    _check_ids("prompt", ids, limits.usable_vocab)
+    check_ids("prompt", ids, limits.usable_vocab)
     eos_ids = limits.eos_token_ids if config.eos_ids is None else config.eos_ids
-    _check_ids("eos_token_id", eos_ids, limits.usable_vocab)
+    check_ids("eos_token_id", eos_ids, limits.usable_vocab)
     kept = _fit(ids, limits.context_length, truncate=config.truncate_prompt)
     return Prompt(
         ids=kept,
@@ -58,14 +58,19 @@ def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationCon
 def _beginning(limits: Limits, config: GenerationConfig) -> tuple[int, ...]:
     bos = limits.bos_token_id if config.bos_token_id is None else config.bos_token_id
     if bos is None:
-        raise ConfigError("The prompt is empty and the model has no BOS token to start from. Give a prompt, or bos_token_id.")
+        raise ConfigError(
+            "The prompt is empty and the model has no BOS token to start from. Give a prompt, or bos_token_id."
+        )
     return (bos,)
 
 
-def _check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
+def check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
+    """Refuse ids outside the vocabulary with a `ConfigError` that says what ``name``'s wrong id is and where."""
     for position, token in enumerate(ids):
         if not 0 <= token < vocab:
-            raise ConfigError(f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens.")
+            raise ConfigError(
+                f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens."
+            )
 
 
 def _fit(ids: tuple[int, ...], window: int, *, truncate: bool) -> tuple[int, ...]:
