@@ -36,7 +36,7 @@ MANIFEST = Manifest(
     files={"model.onnx": FileEntry(size=2_000_000, sha256="0" * 64)},
     quantization="int8",
     generation={"temperature": 0.7},
-    verification={"max_logit_difference": 0.01},
+    verification={"max_logit_difference": 0.012345},
 )
 
 
@@ -56,7 +56,7 @@ def test_info_shows_what_the_bundle_is(llmb, bundle):
         ("parameters", "3,500,000"),
         ("window", "512 tokens"),
         ("default temperature", "0.7"),
-        ("verified max_logit_difference", "0.01"),
+        ("verified max logit difference", "0.0123"),
     ]:
         assert [line.removeprefix(name).strip() for line in lines if line.startswith(name)] == [value]
 
@@ -117,7 +117,7 @@ def test_export_prints_the_path_on_stdout_and_the_report_on_stderr(llmb, exporte
     assert result.stdout == f"{Path('out/bundle')}\n"
     assert result.stderr.splitlines() == [
         "4.0 MB of float32 weights became 1.5 MB in 2.0 s",
-        "max_logit_difference: 0.01",
+        "max logit difference: 0.0123",
     ]
 
 

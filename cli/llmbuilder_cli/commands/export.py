@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llmbuilder_cli.commands.info import measurements
+
 if TYPE_CHECKING:
     from llmbuilder_export import ExportReport
 
@@ -67,5 +69,5 @@ def _summary(report: "ExportReport") -> str:
     lines = [
         f"{before:,.1f} MB of float32 weights became {after:,.1f} MB in {sum(report.seconds.values()):.1f} s"
     ]
-    lines += [f"{name}: {value}" for name, value in report.manifest.verification.items()]
+    lines += [f"{name}: {value}" for name, value in measurements(report.manifest)]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from llmbuilder.bundle import Bundle
+    from llmbuilder.manifest import Manifest
 
 
 def info(
@@ -21,24 +22,21 @@ def info(
     opened = open_bundle(bundle)
     if as_json:
         typer.echo(opened.manifest.to_json(), nl=False)
-    else:
-        _print_table(opened)
+        return
+    facts = list(_facts(opened))
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        typer.echo(f"{name:{width}}  {value}")
 
 
-def _print_table(bundle: "Bundle") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _facts(bundle):
-        table.add_row(name, value)
-    Console(markup=False, highlight=False).print(table)
+def measurements(manifest: "Manifest") -> Iterator[tuple[str, str]]:
+    """Yield (name, value) for what the export measured against PyTorch."""
+    for name, value in manifest.verification.items():
+        yield name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
-    """Yield (name, value) for every line of the table."""
+    """Yield (name, value) for every line."""
     manifest = bundle.manifest
     model, tokenizer = manifest.model, manifest.tokenizer
     yield "bundle", str(bundle.directory)
@@ -52,7 +50,7 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     heads = f"{model.num_attention_heads} heads, {model.num_key_value_heads} key/value heads"
     yield "attention", f"{heads}, each {model.head_dim} wide"
     yield "window", f"{model.context_length:,} tokens"
-    yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} of {model.vocab_size:,} ids used"
+    yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens for {model.vocab_size:,} ids"
     yield "exported by", manifest.created_by
     yield from ((f"default {name}", str(value)) for name, value in manifest.generation.items())
-    yield from ((f"verified {name}", str(value)) for name, value in manifest.verification.items())
+    yield from ((f"verified {name}", value) for name, value in measurements(manifest))
