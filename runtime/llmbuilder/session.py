@@ -19,7 +19,9 @@ _INSTALL = (
 _ERRORS_ONLY = 3
 
 
-def open_session(graph: Path, *, built_for: str, device: Device, threads: int | None) -> "onnxruntime.InferenceSession":
+def open_session(
+    graph: Path, *, built_for: str, device: Device, threads: int | None
+) -> "onnxruntime.InferenceSession":
     """Load a graph for execution.
 
     Args:
@@ -46,12 +48,15 @@ def open_session(graph: Path, *, built_for: str, device: Device, threads: int | 
     if wanted == "cuda":
         _require_cuda(ort)
     providers = ["CUDAExecutionProvider"] if wanted == "cuda" else ["CPUExecutionProvider"]
+    options = _options(ort, threads)
     try:
-        session = ort.InferenceSession(str(graph), _options(ort, threads), providers=providers)
+        session = ort.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # ONNX Runtime's own errors share no base class
         raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {graph}: {error}") from error
     if session.get_providers()[0] != providers[0]:
-        raise DeviceError(f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start.")
+        raise DeviceError(
+            f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start."
+        )
     return session
 
 

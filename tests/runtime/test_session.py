@@ -1,0 +1,210 @@
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from llmbuilder.errors import BundleError, DeviceError
+from llmbuilder.session import available_threads, check_installation, open_session
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that only these distributions are installed."""
+
+    def install(*names):
+        def version(name):
+            if name not in names:
+                raise metadata.PackageNotFoundError(name)
+            return "1.30.0"
+
+        monkeypatch.setattr("llmbuilder.session.metadata.version", version)
+
+    return install
+
+
+@pytest.fixture
+def runtime(monkeypatch, installed):
+    """A fake ONNX Runtime; ``sessions`` holds what was opened."""
+    installed("onnxruntime")
+    fake = SimpleNamespace(
+        __version__="1.30.0", available=["CPUExecutionProvider"], started=None, preloaded=0, sessions=[]
+    )
+
+    class SessionOptions:
+        def __init__(self):
+            self.entries = {}
+
+        def add_session_config_entry(self, name, value):
+            self.entries[name] = value
+
+    class InferenceSession:
+        def __init__(self, path, options, providers):
+            if not Path(path).is_file():
+                raise RuntimeError(f"NO_SUCHFILE {path}")
+            self.options, self.providers = options, fake.started or providers
+            fake.sessions.append(self)
+
+        def get_providers(self):
+            return [*self.providers, "CPUExecutionProvider"]
+
+    def preload_dlls():
+        fake.preloaded += 1
+
+    fake.SessionOptions, fake.InferenceSession, fake.preload_dlls = (
+        SessionOptions,
+        InferenceSession,
+        preload_dlls,
+    )
+    fake.get_available_providers = lambda: fake.available
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
+
+
+@pytest.fixture
+def graph(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"")
+    return path
+
+
+def opened(graph, built_for="cpu", device="auto", threads=None):
+    return open_session(graph, built_for=built_for, device=device, threads=threads)
+
+
+class TestInstallation:
+    def test_one_build_is_fine(self, installed):
+        installed("onnxruntime")
+        check_installation()
+        installed("onnxruntime-gpu")
+        check_installation()
+
+    def test_two_builds_over_each_other_are_refused_with_what_to_type(self, installed):
+        installed("onnxruntime", "onnxruntime-gpu")
+        with pytest.raises(
+            DeviceError, match=r"overwrite each other.*pip uninstall onnxruntime onnxruntime-gpu.*\[cpu\]"
+        ):
+            check_installation()
+
+    def test_none_is_refused_with_what_to_type(self, installed, monkeypatch):
+        installed()
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(
+            DeviceError, match=r'not installed.*pip install "llmbuilder-runtime\[cpu\]".*\[gpu\]'
+        ):
+            check_installation()
+
+    def test_a_build_without_metadata_will_do(self, installed, monkeypatch):
+        installed()
+        monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+        check_installation()
+
+
+class TestDevice:
+    @pytest.mark.parametrize("device", ["auto", "cpu"])
+    def test_a_cpu_bundle_runs_on_the_cpu(self, runtime, graph, device):
+        assert opened(graph, device=device).providers == ["CPUExecutionProvider"]
+
+    def test_an_unknown_device_is_refused(self, runtime, graph):
+        with pytest.raises(DeviceError, match="'auto', 'cpu' or 'cuda', got 'tpu'"):
+            opened(graph, device="tpu")
+
+    @pytest.mark.parametrize(("built_for", "device"), [("cpu", "cuda"), ("cuda", "cpu")])
+    def test_a_bundle_for_another_device_is_refused_with_how_to_export(
+        self, runtime, graph, built_for, device
+    ):
+        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        with pytest.raises(DeviceError, match=f"exported for {built_for} .*`llmb export --device {device}`"):
+            opened(graph, built_for=built_for, device=device)
+
+    @pytest.mark.parametrize("device", ["auto", "cuda"])
+    def test_cuda_without_cuda_is_refused_and_never_falls_back(self, runtime, graph, device):
+        with pytest.raises(DeviceError, match=r"no CUDA support.*\[gpu\]"):
+            opened(graph, built_for="cuda", device=device)
+        assert runtime.sessions == []
+
+    def test_cuda_that_fails_to_start_is_refused(self, runtime, graph):
+        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        runtime.started = ["CPUExecutionProvider"]
+        with pytest.raises(DeviceError, match="fell back to CPUExecutionProvider"):
+            opened(graph, built_for="cuda")
+
+    def test_cuda_libraries_are_loaded_first(self, runtime, graph):
+        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        assert opened(graph, built_for="cuda").providers == ["CUDAExecutionProvider"]
+        assert runtime.preloaded == 1
+
+    def test_a_graph_that_cannot_be_loaded_is_named(self, runtime, tmp_path):
+        with pytest.raises(BundleError, match=r"ONNX Runtime 1\.30\.0 cannot load .*gone\.onnx: NO_SUCHFILE"):
+            opened(tmp_path / "gone.onnx")
+
+
+class TestThreads:
+    @pytest.fixture
+    def machine(self, monkeypatch):
+        """A machine with this many CPUs for this process and these control group files."""
+
+        def machine(cpus, files=()):
+            files = dict(files)
+
+            def read_text(path, **kwargs):
+                if str(path) not in files:
+                    raise FileNotFoundError(path)
+                return files[str(path)]
+
+            monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
+            monkeypatch.setattr("llmbuilder.session.Path.read_text", read_text)
+
+        return machine
+
+    def test_are_set_as_asked(self, runtime, graph):
+        assert opened(graph, threads=3).options.intra_op_num_threads == 3
+
+    def test_are_those_of_the_process_by_default(self, runtime, graph, machine):
+        machine(6)
+        options = opened(graph).options
+        assert (options.intra_op_num_threads, options.inter_op_num_threads) == (6, 1)
+
+    @pytest.mark.parametrize("threads", [0, -2])
+    def test_fewer_than_one_are_refused(self, runtime, graph, threads):
+        with pytest.raises(DeviceError, match=f"at least 1, got {threads}"):
+            opened(graph, threads=threads)
+
+    @pytest.mark.parametrize(
+        ("files", "expected"),
+        [
+            ({}, 8),
+            ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+            ({"/sys/fs/cgroup/cpu.max": "400000 100000\n"}, 4),
+            ({"/sys/fs/cgroup/cpu.max": "250000 100000\n"}, 2),
+            ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
+            ({"/sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
+            ({"/sys/fs/cgroup/cpu.max": "400000\n"}, 8),
+            (
+                {
+                    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
+                    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+                },
+                3,
+            ),
+            (
+                {
+                    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+                },
+                8,
+            ),
+        ],
+        ids=["none", "max", "4", "2.5", "0.5", "99", "malformed", "v1", "v1 without limit"],
+    )
+    def test_are_capped_by_the_control_groups_quota(self, machine, files, expected):
+        machine(8, files)
+        assert available_threads() == expected
+
+    def test_are_all_cpus_where_there_is_no_affinity(self, machine, monkeypatch):
+        machine(8)
+        monkeypatch.delattr(os, "sched_getaffinity")
+        monkeypatch.setattr(os, "cpu_count", lambda: 5)
+        assert available_threads() == 5
