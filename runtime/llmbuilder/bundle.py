@@ -66,14 +66,7 @@ def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
         ModelNotFoundError: there is no such directory.
         BundleError: not a bundle; a file is missing, added, changed, or is a link.
     """
-    if not directory.exists():
-        raise ModelNotFoundError(
-            f"There is no bundle at {directory}. Check the path, or make one with `llmb export`."
-        )
-    if not directory.is_dir() or not is_bundle(directory):
-        raise BundleError(
-            f"{directory} is not a bundle: it has no {MANIFEST_NAME}. Make one with `llmb export`."
-        )
+    require_bundle(directory)
     _check_file(directory / MANIFEST_NAME, None)
     manifest = read_manifest(directory / MANIFEST_NAME)
     _check_names(directory, manifest)
@@ -84,6 +77,18 @@ def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
     weights = manifest.files.get(WEIGHTS_NAME)
     check_graph(directory / GRAPH_NAME, weights.size if weights else None)
     return Bundle(directory, manifest)
+
+
+def require_bundle(directory: Path) -> None:
+    """Raise what `open_bundle` raises if there is no manifest in ``directory``."""
+    if not directory.exists():
+        raise ModelNotFoundError(
+            f"There is no bundle at {directory}. Check the path, or make one with `llmb export`."
+        )
+    if not directory.is_dir() or not is_bundle(directory):
+        raise BundleError(
+            f"{directory} is not a bundle: it has no {MANIFEST_NAME}. Make one with `llmb export`."
+        )
 
 
 def _check_names(directory: Path, manifest: Manifest) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from llmbuilder.bundle import is_bundle
+from llmbuilder.bundle import is_bundle, require_bundle
 from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.manifest import MANIFEST_NAME, read_manifest
 from llmbuilder.userdata import cache_directory, remembered_sha256
+
+_STDERR = 2
 
 
 def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
@@ -23,13 +25,19 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
 
     Raises:
         ModelNotFoundError: nothing at the path, or a checkpoint that cannot be exported here.
+        BundleError: a directory that is no bundle.
         ExportError: the exporter failed; its own message went to stderr.
     """
     if not model_path.exists():
-        raise ModelNotFoundError(f"There is no model at {model_path}. Check the path, or make a bundle with `llmb export`.")
+        raise ModelNotFoundError(
+            f"There is no model at {model_path}. Check the path, or make a bundle with `llmb export`."
+        )
     if model_path.is_dir():
         if not is_bundle(model_path) and (model_path / "config.json").is_file():
-            raise ModelNotFoundError(f"{model_path} is a model to export, not a bundle. Run: llmb export {model_path}")
+            raise ModelNotFoundError(
+                f"{model_path} is a model to export, not a bundle. Run: llmb export {shlex.quote(str(model_path))}"
+            )
+        require_bundle(model_path)
         return model_path
     digest = remembered_sha256(model_path)
     beside = default_output(model_path)
@@ -67,18 +75,20 @@ def _made_from(directory: Path, digest: str) -> bool:
 
 def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str) -> Path:
     """Run the exporter in a process of its own, so that torch never enters this one."""
-    locks = cache_directory() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{digest}.lock"):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The lock lies beside what it guards: several users may share a folder, but not a cache directory.
+    with FileLock(target.with_name(f".{target.name}.lock")):
         if _made_from(target, digest):  # another process was faster
             return target
         sys.stderr.write(f"Exporting {checkpoint} to {target}, once.\n")
         command = [sys.executable, "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
         if tokenizer is not None:
             command += ["--tokenizer", str(tokenizer)]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:  # noqa: S603 (our own module)
-            raise ExportError(f"Exporting {checkpoint} failed, see above. Run: {_command(checkpoint, tokenizer)}")
+        # By number, because the sys.stderr of a notebook has none; S603: the command is our own module.
+        if subprocess.run(command, stdout=_STDERR, check=False).returncode != 0:  # noqa: S603
+            raise ExportError(
+                f"Exporting {checkpoint} failed, see above. Run: {_command(checkpoint, tokenizer)}"
+            )
     return target
 
 

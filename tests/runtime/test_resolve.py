@@ -1,0 +1,183 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.errors import BundleError, ExportError, ModelNotFoundError
+from llmbuilder.resolve import can_export, default_output, find_bundle
+from llmbuilder.userdata import cache_directory, file_sha256
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint in a folder of its own."""
+    path = tmp_path / "my model" / "model.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"checkpoint")
+    return path
+
+
+@pytest.fixture
+def exporter(monkeypatch, make_bundle):
+    """An exporter that writes a bundle; ``calls`` holds its command lines."""
+
+    def run(command, **options):
+        run.calls.append(command)
+        assert options["stdout"] == 2  # standard error: standard output is for text alone
+        if run.fails:
+            return subprocess.CompletedProcess(command, 1)
+        output = Path(command[command.index("--output") + 1])
+        make_bundle(output, source_sha256=file_sha256(Path(command[3])))
+        return subprocess.CompletedProcess(command, 0)
+
+    run.calls, run.fails = [], False
+    monkeypatch.setattr("llmbuilder.resolve.subprocess.run", run)
+    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: True)
+    return run
+
+
+@pytest.fixture
+def no_exporter(monkeypatch):
+    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: False)
+
+
+def cached(checkpoint):
+    return cache_directory() / "bundles" / file_sha256(checkpoint)
+
+
+def test_a_bundle_is_found_where_it_is(make_bundle):
+    directory = make_bundle()
+    assert find_bundle(directory, None) == directory
+
+
+def test_nothing_there_is_a_missing_model(tmp_path):
+    with pytest.raises(ModelNotFoundError, match=r"no model at .*gone\.pt.*llmb export"):
+        find_bundle(tmp_path / "gone.pt", None)
+
+
+def test_a_directory_without_a_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="not a bundle"):
+        find_bundle(tmp_path, None)
+
+
+def test_a_hugging_face_directory_says_how_to_export_it(tmp_path):
+    source = tmp_path / "my model"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    with pytest.raises(ModelNotFoundError, match=f"Run: llmb export '{source}'"):
+        find_bundle(source, None)
+
+
+def test_the_bundle_of_a_checkpoint_belongs_beside_it():
+    assert default_output(Path("model/model.pt")) == Path("model/model-onnx")
+
+
+def test_the_bundle_beside_a_checkpoint_is_used(checkpoint, make_bundle, no_exporter):
+    beside = make_bundle(default_output(checkpoint), source_sha256=file_sha256(checkpoint))
+    assert find_bundle(checkpoint, None) == beside
+
+
+def test_a_bundle_in_the_cache_is_used(checkpoint, make_bundle, no_exporter):
+    make_bundle(cached(checkpoint), source_sha256=file_sha256(checkpoint))
+    assert find_bundle(checkpoint, None) == cached(checkpoint)
+
+
+@pytest.mark.parametrize("source", [None, "0" * 64])
+def test_a_bundle_of_another_checkpoint_is_not_used(checkpoint, make_bundle, no_exporter, source):
+    make_bundle(default_output(checkpoint), source_sha256=source)
+    with pytest.raises(ModelNotFoundError, match="must be exported"):
+        find_bundle(checkpoint, None)
+
+
+def test_a_bundle_is_stale_once_its_checkpoint_changes(checkpoint, make_bundle, no_exporter):
+    make_bundle(default_output(checkpoint), source_sha256=file_sha256(checkpoint))
+    find_bundle(checkpoint, None)
+    checkpoint.write_bytes(b"trained some more")
+    with pytest.raises(ModelNotFoundError, match="must be exported"):
+        find_bundle(checkpoint, None)
+
+
+def test_a_damaged_manifest_beside_a_checkpoint_is_passed_over(checkpoint, no_exporter):
+    default_output(checkpoint).mkdir()
+    (default_output(checkpoint) / "manifest.json").write_text("{")
+    with pytest.raises(ModelNotFoundError, match="must be exported"):
+        find_bundle(checkpoint, None)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "named"), [(None, "TOKENIZER"), (Path("my tokenizer"), "'my tokenizer'")]
+)
+def test_without_exporter_the_error_names_the_exact_command(checkpoint, no_exporter, tokenizer, named):
+    with pytest.raises(ModelNotFoundError) as caught:
+        find_bundle(checkpoint, tokenizer)
+    assert f"llmb export '{checkpoint}' --tokenizer {named}" in str(caught.value)
+    assert 'pip install "llmbuilder-runtime[export,cpu]"' in str(caught.value)
+
+
+def test_a_checkpoint_is_exported_once_beside_itself(checkpoint, exporter, capsys):
+    beside = default_output(checkpoint)
+    assert find_bundle(checkpoint, Path("tokenizer")) == beside
+    assert find_bundle(checkpoint, Path("tokenizer")) == beside
+    assert exporter.calls == [
+        [
+            *(sys.executable, "-m", "llmbuilder_export", str(checkpoint)),
+            *("--output", str(beside), "--tokenizer", "tokenizer"),
+        ]
+    ]
+    shown = capsys.readouterr()
+    assert shown.err == f"Exporting {checkpoint} to {beside}, once.\n"
+    assert shown.out == ""
+
+
+def test_the_exporter_finds_the_tokenizer_itself_if_none_is_given(checkpoint, exporter):
+    find_bundle(checkpoint, None)
+    assert "--tokenizer" not in exporter.calls[0]
+
+
+def test_a_stale_bundle_is_left_alone_and_the_new_one_goes_to_the_cache(checkpoint, exporter, make_bundle):
+    make_bundle(default_output(checkpoint), source_sha256="0" * 64)
+    assert find_bundle(checkpoint, None) == cached(checkpoint)
+
+
+def test_from_a_read_only_folder_a_checkpoint_is_exported_to_the_cache(checkpoint, exporter, monkeypatch):
+    monkeypatch.setattr("llmbuilder.resolve.os.access", lambda path, mode: False)
+    assert find_bundle(checkpoint, None) == cached(checkpoint)
+    assert not default_output(checkpoint).exists()
+
+
+def test_a_bundle_another_process_has_just_made_is_taken(checkpoint, exporter, make_bundle, monkeypatch):
+    class Lock:
+        """Someone else exports while this process waits for the lock."""
+
+        def __init__(self, path):
+            pass
+
+        def __enter__(self):
+            make_bundle(default_output(checkpoint), source_sha256=file_sha256(checkpoint))
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr("llmbuilder.resolve.FileLock", Lock)
+    assert find_bundle(checkpoint, None) == default_output(checkpoint)
+    assert exporter.calls == []
+
+
+def test_a_failed_export_names_the_command_to_see_why(checkpoint, exporter):
+    exporter.fails = True
+    with pytest.raises(ExportError, match=r"failed.*Run: llmb export '.*model\.pt' --tokenizer TOKENIZER"):
+        find_bundle(checkpoint, None)
+
+
+def test_an_export_needs_no_writable_cache(checkpoint, exporter, cache_home):
+    shutil.rmtree(cache_home)
+    cache_home.write_bytes(b"a file where the directory should be")
+    assert find_bundle(checkpoint, None) == default_output(checkpoint)
+
+
+@pytest.mark.parametrize("missing", ["llmbuilder_export", "torch", "onnxscript", None])
+def test_exporting_needs_the_exporter_and_its_libraries(monkeypatch, missing):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
+    assert can_export() is (missing is None)
