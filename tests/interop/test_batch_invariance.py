@@ -1,0 +1,93 @@
+"""A row of a batch says what its prompt says alone: same ids and log-probabilities, bit for bit.
+
+Rows differ in prompt, length, seed and number of tokens; even ones are greedy, odd ones sampled, and rows end and are
+moved while others go on.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from upstream_cases import SAMPLE as UPSTREAM
+
+from llmbuilder import TextGenerator
+
+LARGEST = 64
+SAMPLE_SIZES = (2, 3, 8)
+WIDEST = UPSTREAM[-1]
+QUANTIZATIONS = ["none", "int8", "int4"]
+
+
+@pytest.fixture(scope="module", params=QUANTIZATIONS)
+def small(request, exported):
+    with TextGenerator(exported(WIDEST, request.param)) as generator:
+        yield Rows(generator, longest_prompt=60)
+
+
+@pytest.fixture(scope="module", params=QUANTIZATIONS)
+def large(request, smollm2):
+    with TextGenerator(smollm2(request.param).bundle) as generator:
+        yield Rows(generator, longest_prompt=24)
+
+
+class Rows:
+    """64 prompts with their options, and what each says alone."""
+
+    def __init__(self, generator, longest_prompt):
+        random = np.random.default_rng(0)
+        vocab = generator.tokenizer.vocab_size
+        lengths = random.integers(1, longest_prompt, LARGEST, endpoint=True)
+        self.generator = generator
+        self.prompts = [random.integers(vocab, size=length).tolist() for length in lengths]
+        self.configs = [
+            {"do_sample": row % 2 == 1, "seed": row, "max_new_tokens": int(random.integers(1, 12))}
+            for row in range(LARGEST)
+        ]
+        self.alone = cache(self._alone)
+
+    def _alone(self, row):
+        (completion,) = self.generator.complete(self.prompts[row], self._config(row))
+        return said(completion)
+
+    def together(self, rows):
+        completions = self.generator.complete_batch(
+            [self.prompts[row] for row in rows], [self._config(row) for row in rows], batch_size=len(rows)
+        )
+        return [said(completion) for (completion,) in completions]
+
+    def _config(self, row):
+        return self.configs[row] | {"logprobs": 2, "early_stopping": False}
+
+
+def said(completion):
+    return completion.token_ids, completion.logprobs
+
+
+def prove_batches_of(sizes, rows):
+    for size in sizes:
+        start = size % 7  # so that a prompt stands at different places
+        chosen = [(start + step) % LARGEST for step in range(size)]
+        assert rows.together(chosen) == [rows.alone(row) for row in chosen], f"in a batch of {size}"
+
+
+def test_llmbuilder_model(small):
+    prove_batches_of((*SAMPLE_SIZES, 33), small)
+
+
+def test_smollm2(large):
+    prove_batches_of(SAMPLE_SIZES, large)
+
+
+@pytest.mark.prove
+def test_llmbuilder_model_in_batches_of_1_to_64(small):
+    prove_batches_of(range(1, LARGEST + 1), small)
+
+
+@pytest.mark.prove
+def test_smollm2_in_batches_of_1_to_64(large):
+    prove_batches_of(range(1, LARGEST + 1), large)
+
+
+def test_log_probabilities_depend_on_the_prompt(small):
+    """Equality above would be worth nothing if every prompt were answered alike."""
+    assert len({small.alone(row) for row in range(8)}) == 8
