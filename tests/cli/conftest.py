@@ -42,11 +42,14 @@ def llmb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 @pytest.fixture
 def program() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``python -m llmbuilder_cli ARGUMENTS`` as a user would."""
+    """Run ``python -m llmbuilder_cli ARGUMENTS`` as a user would, with what is ``installed`` in a folder besides."""
 
-    def run(*arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, stdin: int = subprocess.DEVNULL, installed: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)]
-        environment = os.environ | {"PYTHONUTF8": "1"}
+        path = os.pathsep.join([*([str(installed)] if installed else []), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path}
         return subprocess.run(
             command, stdin=stdin, capture_output=True, text=True, timeout=60, check=False, env=environment
         )

@@ -52,6 +52,17 @@ def test_an_error_is_one_line_and_exit_code_1(program, tmp_path):
     assert result.stdout == ""
 
 
+def test_upstream_in_the_same_environment_is_refused_with_advice(program, tmp_path):
+    upstream = tmp_path / "llmbuilder-2.0.0.dist-info"
+    upstream.mkdir()
+    (upstream / "METADATA").write_text("Metadata-Version: 2.1\nName: llmbuilder\nVersion: 2.0.0\n")
+    result = program("info", "bundle", installed=tmp_path)
+    assert result.returncode == 1
+    assert "llmbuilder 2.0.0" in result.stderr
+    assert "pip uninstall" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(program, tmp_path):
     result = program("--debug", "info", tmp_path)
     assert result.returncode == 1
