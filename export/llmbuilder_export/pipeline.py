@@ -111,8 +111,7 @@ def export_model(
             files = write_files(folder, model, traced.tokenizer, traced.chat_template)
         manifest = replace(traced.draft, files=files, quantization=quantization)
         reference = traced.reference
-        del model, traced
-        gc.collect()
+        _release_weights(model, traced.model)
         with stage("verify"):
             check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
             if reference is not None:
@@ -176,6 +175,14 @@ def _quantize(model: ir.Model, quantization: Quantization, progress: Progress) -
     from llmbuilder_export.quantize import quantize
 
     return quantize(model, quantization, progress)
+
+
+def _release_weights(*models: ir.Model) -> None:
+    """Let go of weights that are written; the tracer keeps references to its graphs."""
+    for model in models:
+        for value in model.graph.initializers.values():
+            value.const_value = None
+    gc.collect()
 
 
 def _check_options(quantization: str, kv_cache: str, device: str, max_context: int | None) -> None:

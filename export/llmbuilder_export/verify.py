@@ -21,7 +21,7 @@ from llmbuilder_export.network import Network
 FloatArray = npt.NDArray[np.float32]
 
 _LENGTHS = (48, 29, 7)
-_GREEDY_PROMPT, _GREEDY_TOKENS = 8, 32
+_GREEDY_PROMPT, _GREEDY_TOKENS = 8, 16
 _LARGEST_DIFFERENCE = 1e-3
 """Allowed between fp32 logits; of logits above 100, whose last digits are coarser, this share of a hundredth."""
 _LARGEST_DIVERGENCE = 2.0
