@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,9 @@ def cache_home(tmp_path_factory, monkeypatch) -> Path:
     return home
 
 
-def describe(directory: Path, *names: str, source_sha256: str | None = None) -> Manifest:
+def describe(
+    directory: Path, *names: str, vocab_size: int = 320, source_sha256: str | None = None
+) -> Manifest:
     """A manifest of a tiny model with these files of ``directory``."""
     files = {
         n: FileEntry(size=(directory / n).stat().st_size, sha256=file_sha256(directory / n)) for n in names
@@ -37,7 +40,7 @@ def describe(directory: Path, *names: str, source_sha256: str | None = None) -> 
     return Manifest(
         model=ModelFacts(
             architecture="gpt",
-            vocab_size=320,
+            vocab_size=vocab_size,
             context_length=64,
             hidden_size=16,
             num_layers=2,
@@ -65,15 +68,13 @@ def describe(directory: Path, *names: str, source_sha256: str | None = None) -> 
 def make_bundle(tmp_path) -> Callable[..., Path]:
     """Write a bundle that passes every check of its files; returns its directory."""
 
-    def make(
-        directory: Path | None = None, *, tokenizer: bytes = b"pieces", source_sha256: str | None = None
-    ) -> Path:
+    def make(directory: Path | None = None, *, tokenizer: bytes = b"pieces", **facts: Any) -> Path:
         directory = directory or tmp_path / "bundle"
         directory.mkdir(parents=True)
         contents = {GRAPH_NAME: IR_VERSION_8, WEIGHTS_NAME: bytes(100), TOKENIZER_NAME: tokenizer}
         for name, content in contents.items():
             (directory / name).write_bytes(content)
-        manifest = describe(directory, *contents, source_sha256=source_sha256)
+        manifest = describe(directory, *contents, **facts)
         (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
         return directory
 
