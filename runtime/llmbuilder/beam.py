@@ -19,9 +19,6 @@ from llmbuilder.model import FloatArray
 from llmbuilder.ranking import Candidate, Scorer, best, diversity, drawn
 from llmbuilder.sampling import TokenLogprobs, generator, token_logprobs
 
-_CANNOT_WIN = -1e9
-"""Score of all but the first beam at the start, so that they do not all choose the same first token."""
-
 
 @dataclass(frozen=True, slots=True)
 class Beam:
@@ -62,9 +59,6 @@ class Search:
         Returns:
             For each of the new beams, the beam it extends.
         """
-        if not ranked:  # the rules forbid every token
-            self.close("length")
-            return []
         beams: list[Beam] = []
         sources = []
         for rank, candidate in enumerate(ranked):
@@ -85,7 +79,6 @@ class Search:
         """Finish all beams as they are, unless the search is over already."""
         if not self.done:
             for beam in self.beams:
-                beam.stream.finish()
                 self._finish(beam, reason)
         self.done = True
 
@@ -98,12 +91,13 @@ class Search:
         stream = replace(parent.stream)
         beam = Beam(candidate.score, stream, (*parent.ids, candidate.token), logprobs)
         if candidate.token in self.prompt.eos_ids:
-            stream.finish()
             return beam, "eos"
         return beam, "stop" if stream.push(candidate.token) else None
 
     def _finish(self, beam: Beam, reason: FinishReason) -> None:
-        """Keep a finished hypothesis if it is among the best."""
+        """Keep a finished hypothesis if it is among the best. Held-back text is released, as in `Continuation`."""
+        if reason != "stop" and beam.stream.finish():
+            reason = "stop"
         score = beam.score / len(beam.ids) ** self.prompt.config.length_penalty
         if len(self.finished) == self.size:
             worst = min(self.finished, key=lambda finished: finished.score)
@@ -138,11 +132,11 @@ class BeamGroup:
     _times: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Start every search with copies of the prompt, of which one counts."""
+        """Start every search with the prompt as its only beam."""
         config = self.prompt.config
         size = config.num_beams // config.num_beam_groups
-        beams = [Beam(0.0, self.stream)] + [Beam(_CANNOT_WIN, self.stream)] * (size - 1)
-        self._searches = [Search(self.prompt, size, beams) for _ in range(config.num_beam_groups)]
+        start = Beam(0.0, self.stream)
+        self._searches = [Search(self.prompt, size, [start]) for _ in range(config.num_beam_groups)]
         self._random = generator(config.seed, 0)
 
     @property
@@ -164,7 +158,7 @@ class BeamGroup:
                 # transformers fills finished groups with padding, which the others' diversity penalty counts.
                 chosen += [self._padding()] * search.size
                 continue
-            sources = range(first, first + len(search.beams)) if len(self._times) > 1 else [0] * search.size
+            sources = range(first, first + len(search.beams)) if len(self._times) > 1 else [0]
             first += len(search.beams)
             origins = self._choose(search, [logits[source] for source in sources], chosen)
             tokens = [beam.ids[-1] for beam in search.beams] if origins else []
@@ -179,7 +173,7 @@ class BeamGroup:
         beams = [beam for search in self._searches if not search.done for beam in search.beams]
         return (self.prompt.ids + beams[row].ids)[-count:]
 
-    def draft(self, most: int) -> Sequence[int]:
+    def draft(self, most: int) -> Sequence[int]:  # noqa: ARG002 (of the protocol)
         """No guess."""
         return ()
 
@@ -188,12 +182,19 @@ class BeamGroup:
         for search in self._searches:
             search.close(reason)
 
-    def outcomes(self) -> list[Outcome]:
-        """The best ``num_return_sequences`` hypotheses of all searches, best first."""
+    def hypotheses(self) -> list[Finished]:
+        """The best ``num_return_sequences`` hypotheses of all searches, best first.
+
+        Fewer only where fewer texts exist, such as those of one token in a vocabulary smaller than that.
+        """
         finished = [f for search in self._searches for f in search.finished]
         # Sorted up, then reversed: of equal scores the last finished comes first, as in transformers.
         ranked = sorted(finished, key=lambda f: f.score)[::-1]
-        return [self._outcome(f) for f in ranked[: self.prompt.config.num_return_sequences]]
+        return ranked[: self.prompt.config.num_return_sequences]
+
+    def outcomes(self) -> list[Outcome]:
+        """What came of each of the best hypotheses, best first."""
+        return [self._outcome(finished) for finished in self.hypotheses()]
 
     def _choose(self, search: Search, rows: Sequence[FloatArray], chosen: Sequence[int]) -> list[int]:
         """Score what could extend a search's beams and let it take the best; see `Search.take`."""
@@ -202,7 +203,8 @@ class BeamGroup:
         count = max(2, 1 + len(self.prompt.eos_ids)) * search.size * (2 if config.stop_strings else 1)
         penalty = diversity(chosen, config.diversity_penalty, rows[0].size)
         scored = [
-            self.scorer(row, beam.ids, beam.score, penalty) for beam, row in zip(search.beams, rows, strict=True)
+            self.scorer(row, beam.ids, beam.score, penalty)
+            for beam, row in zip(search.beams, rows, strict=True)
         ]
         ranked = drawn(scored, count, self._random) if config.do_sample else best(scored, count)
         return search.take(ranked, rows)

@@ -8,7 +8,7 @@ import numpy as np
 from llmbuilder import logits as rules
 from llmbuilder.continuation import Prompt
 from llmbuilder.logits import Positions, Scores
-from llmbuilder.sampling import candidates, filters, inverse_cdf, process, processors
+from llmbuilder.sampling import candidates, filters, forced_end, likeliest, process, processors
 
 
 class Scored(NamedTuple):
@@ -33,7 +33,8 @@ Scorer = Callable[[Scores, Sequence[int], float, Scores | None], Scored]
 def make_scorer(prompt: Prompt, vocab_size: int) -> Scorer:
     """Compose the active rules into a function from a beam's logits to its scored tokens.
 
-    The rules run on log-probabilities, the diversity penalty before all others, as in transformers 4.46.3.
+    The rules run on log-probabilities, the diversity penalty before all others, as in transformers 4.46.3. A beam
+    for which they forbid every token can only end, at no cost.
     """
     config = prompt.config
     known = rules.as_ids(prompt.ids)
@@ -46,6 +47,8 @@ def make_scorer(prompt: Prompt, vocab_size: int) -> Scorer:
             scores = scores - penalty[: scores.size]
         if steps:
             scores = process(steps, scores, np.concatenate((known, rules.as_ids(new_ids))))
+        if likeliest(scores) is None:
+            return Scored(np.array([so_far], np.float32), rules.as_ids([forced_end(prompt.eos_ids)]))
         ids = None
         if config.do_sample:
             ids, scores = candidates(scores, config.temperature, kept)
@@ -63,29 +66,28 @@ def diversity(chosen: Sequence[int], penalty: float, vocab_size: int) -> Scores 
 
 def best(scored: Sequence[Scored], count: int) -> list[Candidate]:
     """The ``count`` best possible candidates of all beams, best first; of equals the first beam's lowest id."""
-    found = [
-        Candidate(float(beam_scores[position]), beam, _token(ids, position))
-        for beam, (beam_scores, ids) in enumerate(scored)
-        for position in rules.largest(beam_scores, count)
-        if beam_scores[position] > -np.inf
-    ]
-    return sorted(found, key=lambda candidate: -candidate.score)[:count]
+    return _largest(scored, [beam.scores for beam in scored], count)
 
 
 def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> list[Candidate]:
-    """``count`` candidates drawn without replacement from softmax over all beams' scores, best first."""
-    scores = np.concatenate([beam_scores for beam_scores, _ in scored])
-    ends = np.cumsum([beam_scores.size for beam_scores, _ in scored])
-    remaining = scores.copy()
-    picked = []
-    for _ in range(min(count, int(np.isfinite(scores).sum()))):
-        position = inverse_cdf(remaining, random.random())
-        remaining[position] = -np.inf
-        beam = int(ends.searchsorted(position, side="right"))
-        start = int(ends[beam]) - scored[beam].scores.size
-        picked.append(Candidate(float(scores[position]), beam, _token(scored[beam].ids, position - start)))
-    return sorted(picked, key=lambda candidate: -candidate.score)
+    """``count`` candidates drawn without replacement from softmax over all beams' scores, best first.
+
+    Those whose scores are largest after Gumbel noise has been added are such a draw (Kool et al. 2019).
+    """
+    noisy = [beam.scores + random.gumbel(size=beam.scores.size).astype(np.float32) for beam in scored]
+    return sorted(_largest(scored, noisy, count), key=lambda candidate: -candidate.score)
 
 
-def _token(ids: Positions | None, position: int) -> int:
-    return int(position) if ids is None else int(ids[position])
+def _largest(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> list[Candidate]:
+    """The possible candidates with the ``count`` largest keys, those of all beams taken together."""
+    together = np.concatenate(keys)
+    ends = np.cumsum([beam_keys.size for beam_keys in keys])
+    found = []
+    for position in rules.largest(together, count):
+        if together[position] > -np.inf:
+            beam = int(ends.searchsorted(position, side="right"))
+            scores, ids = scored[beam]
+            place = int(position - ends[beam])  # counted from the end
+            token = scores.size + place if ids is None else int(ids[place])
+            found.append(Candidate(float(scores[place]), beam, token))
+    return found
