@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import llmbuilder
+import llmbuilder.inference
+from llmbuilder import errors
+from llmbuilder._upstream import refuse_upstream
+
+
+def test_the_package_lists_its_public_names():
+    assert set(dir(llmbuilder)) == set(llmbuilder.__all__)
+
+
+@pytest.mark.parametrize("name", llmbuilder.__all__)
+def test_public_names_are_those_of_inference(name):
+    assert getattr(llmbuilder, name) is getattr(llmbuilder.inference, name)
+
+
+@pytest.mark.parametrize("name", ["generate_txt", "numpy", "inference_engine"])
+def test_other_names_are_attribute_errors(name):
+    with pytest.raises(AttributeError, match=name):
+        getattr(llmbuilder, name)
+
+
+def test_a_public_name_is_loaded_when_it_is_used():
+    program = (
+        "import sys, llmbuilder as lb; assert 'numpy' not in sys.modules; "
+        "lb.generate_text; assert 'numpy' in sys.modules and 'onnxruntime' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_upstream_package_beside_ours_is_refused_with_advice(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
+    with pytest.raises(
+        ImportError, match=r"llmbuilder 2\.0\.0 .*another.*pip uninstall llmbuilder llmbuilder-runtime"
+    ):
+        refuse_upstream()
+
+
+def test_without_it_nothing_is_refused(monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    refuse_upstream()
+
+
+def test_importing_the_package_looks_for_upstream(tmp_path):
+    info = tmp_path / "llmbuilder-2.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llmbuilder\nVersion: 2.0.0\n")
+    program = f"import sys; sys.path.append({str(tmp_path)!r}); import llmbuilder"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "ImportError: The package llmbuilder 2.0.0" in result.stderr
+
+
+BUILTINS = {
+    errors.ConfigError: ValueError,
+    errors.ModelNotFoundError: FileNotFoundError,
+    errors.BundleError: ValueError,
+    errors.TokenizerError: ValueError,
+    errors.ContextOverflowError: ValueError,
+    errors.ConstraintError: ValueError,
+    errors.DeviceError: RuntimeError,
+    errors.ExportError: RuntimeError,
+}
+
+
+@pytest.mark.parametrize(("kind", "builtin"), BUILTINS.items(), ids=lambda kind: kind.__name__)
+def test_every_error_is_the_packages_and_the_builtin_one_expects(kind, builtin):
+    error = kind("message")
+    assert isinstance(error, errors.LLMBuilderError)
+    assert isinstance(error, builtin)
+    assert str(error) == "message"
+
+
+def test_no_error_is_missing_here():
+    defined = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    assert defined == {errors.LLMBuilderError, *BUILTINS}
