@@ -1,7 +1,8 @@
 """The logits rules: pure functions on one row of scores, one for each documented parameter.
 
 A row is a float32 array ``[V]`` indexed by token id, without NaN; -inf marks a forbidden token. No function writes
-into its arguments; one that has nothing to do may return the row it was given. There are two kinds:
+into its arguments; one that has nothing to do may return the row it was given. Ids outside a row, such as those of
+a prompt that are not in the tokenizer's vocabulary, are ignored. There are two kinds:
 
 * **Rules** can change which token is likeliest. They take a row and return a row.
 * **Filters** only remove unlikely tokens. They take the scores ``[n]`` of any candidates, at least one of them
@@ -35,10 +36,10 @@ def repetition_penalty(scores: Scores, ids: Ids, penalty: float) -> Scores:
 
     Args:
         scores: Row of scores ``[V]``.
-        ids: Prompt and new tokens ``[n]``; ids outside the row are ignored.
+        ids: Prompt and new tokens ``[n]``.
         penalty: Above 0; positive scores are divided by it, negative ones multiplied.
     """
-    seen = ids[ids < scores.size]
+    seen = _inside(scores, ids)
     values = scores[seen]
     factor = np.float32(penalty)
     return _replaced(scores, seen, np.where(values < 0, values * factor, values / factor))
@@ -63,13 +64,12 @@ def no_repeat_ngram(scores: Scores, ids: Ids, size: int) -> Scores:
     repeats = np.ones(count, dtype=np.bool_)
     for offset, token in enumerate(ids[count:]):
         repeats &= ids[offset : offset + count] == token
-    banned = ids[size - 1 :][repeats]
-    return _replaced(scores, banned[banned < scores.size], NEVER)
+    return _replaced(scores, _inside(scores, ids[size - 1 :][repeats]), NEVER)
 
 
 def min_new_tokens(scores: Scores, eos_ids: Ids, new_tokens: int, minimum: int) -> Scores:
     """Forbid every EOS id while there are fewer than `minimum` new tokens."""
-    return _replaced(scores, eos_ids, NEVER) if new_tokens < minimum else scores
+    return _replaced(scores, _inside(scores, eos_ids), NEVER) if new_tokens < minimum else scores
 
 
 def exponential_decay_length_penalty(
@@ -84,6 +84,7 @@ def exponential_decay_length_penalty(
         return scores
     with np.errstate(over="ignore"):
         growth = min(float(np.float64(factor) ** (new_tokens - start)) - 1, _LARGEST_GROWTH)
+    eos_ids = _inside(scores, eos_ids)
     open_ids = eos_ids[np.isfinite(scores[eos_ids])]
     values = scores[open_ids]
     boosted = (values + np.abs(values) * np.float32(growth)).astype(np.float32)
@@ -230,6 +231,10 @@ def _covering(keys: Scores, likely: Scores, share: float, at_least: int) -> Posi
             break
         count *= 8
     return near
+
+
+def _inside(scores: Scores, ids: Ids) -> Ids:
+    return ids[ids < scores.size]
 
 
 def _replaced(scores: Scores, ids: Ids, values: Scores | np.float32) -> Scores:

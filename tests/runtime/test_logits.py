@@ -39,10 +39,6 @@ def test_repetition_penalty_counts_a_repeated_token_once():
     assert logits.repetition_penalty(row(4, 1), ids(0, 0, 0), 2.0).tolist() == [2, 1]
 
 
-def test_repetition_penalty_ignores_ids_outside_the_row():
-    assert logits.repetition_penalty(row(4, 1), ids(7, 0), 2.0).tolist() == [2, 1]
-
-
 def test_repetition_penalty_leaves_forbidden_tokens_forbidden():
     assert logits.repetition_penalty(row(-INF, 1), ids(0), 2.0).tolist() == [-INF, 1]
 
@@ -69,10 +65,6 @@ def test_no_repeat_ngram_forbids_nothing_in_a_short_history(history):
     assert logits.no_repeat_ngram(row(1, 1), ids(*history), 3).tolist() == [1, 1]
 
 
-def test_no_repeat_ngram_ignores_ids_outside_the_row():
-    assert logits.no_repeat_ngram(row(1, 1), ids(9, 1), 1).tolist() == [1, -INF]
-
-
 def test_min_new_tokens_forbids_every_eos_until_there_are_enough():
     assert logits.min_new_tokens(row(1, 2, 3), ids(0, 2), 4, 5).tolist() == [-INF, 2, -INF]
     assert logits.min_new_tokens(row(1, 2, 3), ids(0, 2), 5, 5).tolist() == [1, 2, 3]
@@ -95,6 +87,13 @@ def test_decay_never_overflows():
     result = logits.exponential_decay_length_penalty(row(-3, 1), ids(0), 100_000, 0, 9.0)
     assert np.isfinite(logits.temperature(result, 0.01)).all()
     assert result.argmax() == 0
+
+
+def test_ids_outside_the_row_are_ignored():
+    assert logits.repetition_penalty(row(4, 1), ids(7, 0), 2.0).tolist() == [2, 1]
+    assert logits.no_repeat_ngram(row(1, 1), ids(9, 1), 1).tolist() == [1, -INF]
+    assert logits.min_new_tokens(row(1, 1), ids(2, 0), 0, 1).tolist() == [-INF, 1]
+    assert logits.exponential_decay_length_penalty(row(1, 1), ids(2, 0), 1, 0, 2.0).tolist() == [2, 1]
 
 
 def test_temperature_divides():
