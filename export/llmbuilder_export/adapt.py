@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmbuilder.errors import ExportError
 from llmbuilder.manifest import ModelFacts
-from llmbuilder_export.attention import causal_attention
+from llmbuilder_export.attention import cached_size, causal_attention, last_positions
 from llmbuilder_export.network import Attention, Heads, Network
 
 _IMPLEMENTATION = "llmbuilder_export"
@@ -57,7 +57,7 @@ class AdaptedNetwork(Network):
             num_layers=len(heads),
             num_attention_heads=heads[0].count,
             num_key_value_heads=heads[0].key_value_count,
-            head_dim=heads[0].size,
+            head_dim=cached_size(heads[0].size),
             parameters=sum(weight.numel() for weight in model.parameters()),
         )
         self._rotary = find_rotary(model, context_length)
@@ -225,7 +225,7 @@ def _rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[Non
 @contextmanager
 def _last_positions(model: PreTrainedModel, keep: torch.Tensor) -> Iterator[None]:
     """Project only the last ``keep`` positions to the vocabulary."""
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0][:, -keep:],))
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (last_positions(inputs[0], keep),))
     try:
         yield
     finally:

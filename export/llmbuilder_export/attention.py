@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.onnx.ops import symbolic_multi_out
+from torch.onnx.ops import symbolic, symbolic_multi_out
 
 from llmbuilder_export.network import Heads
 
+_SIZE_STEP = 8
+_END = torch.iinfo(torch.int64).max
 Cache = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -35,16 +37,25 @@ class CachedAttention:
     ) -> torch.Tensor:
         """Attend over the layer's cache; see `Attention`."""
         past_key, past_value = self._past[layer]
+        query = _widened(query, heads.count, heads.size)
         output, present_key, present_value = symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
-            [query, key, value, past_key, past_value, self._last, self._width],
+            [
+                query,
+                _widened(key, heads.key_value_count, heads.size),
+                _widened(value, heads.key_value_count, heads.size),
+                past_key,
+                past_value,
+                self._last,
+                self._width,
+            ],
             _operator_options(heads),
             dtypes=[query.dtype, past_key.dtype, past_value.dtype],
             shapes=[query.shape, past_key.shape, past_value.shape],
             version=1,
         )
         self.present.append((present_key, present_value))
-        return output
+        return _narrowed(output, heads.count, heads.size)
 
 
 def causal_attention(
@@ -59,6 +70,37 @@ def causal_attention(
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores = (q @ k.transpose(-2, -1) * heads.scale).masked_fill(future, -math.inf)
     return (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, -1)
+
+
+def cached_size(size: int) -> int:
+    """Dimensions of a head in the cache: the operator takes multiples of 8 only, so smaller heads get zeros."""
+    return -(-size // _SIZE_STEP) * _SIZE_STEP
+
+
+def _widened(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
+    """Pad each head of [B, S, count * size] to its size in the cache."""
+    if cached_size(size) == size:
+        return x
+    heads = x.view(*x.shape[:2], count, size)
+    return torch.nn.functional.pad(heads, (0, cached_size(size) - size)).flatten(2)
+
+
+def _narrowed(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
+    """Undo `_widened`."""
+    if cached_size(size) == size:
+        return x
+    return x.view(*x.shape[:2], count, cached_size(size))[..., :size].flatten(2)
+
+
+def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """The last ``keep`` (int64 scalar) positions of [B, S, width]; as one Slice, where x[:, -keep:] traces to four nodes."""
+    count = keep.item()
+    return symbolic(
+        "Slice",
+        [x, -keep.reshape(1), torch.tensor([_END]), torch.tensor([1])],
+        dtype=x.dtype,
+        shape=(x.shape[0], count, x.shape[2]),
+    )
 
 
 def _operator_options(heads: Heads) -> dict[str, int | float]:

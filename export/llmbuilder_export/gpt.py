@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from llmbuilder.manifest import ModelFacts
-from llmbuilder_export.attention import causal_attention
+from llmbuilder_export.attention import causal_attention, last_positions
 from llmbuilder_export.network import Attention, Heads, Network
 
 _EPSILON = 1e-5
@@ -76,7 +76,7 @@ class GPT(Network):
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, keep: torch.Tensor
     ) -> torch.Tensor:
         """Compute logits [B, K, V]; see `Network.forward`."""
-        return self._project(self._hidden(input_ids, position_ids, attention)[:, -keep:])
+        return self._project(last_positions(self._hidden(input_ids, position_ids, attention), keep))
 
     def reference(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Compute logits [B, S, V] as upstream does."""

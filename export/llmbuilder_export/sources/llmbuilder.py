@@ -12,6 +12,7 @@ import torch
 from llmbuilder.errors import ExportError
 from llmbuilder.manifest import ModelFacts, SourceFacts
 from llmbuilder.userdata import file_sha256
+from llmbuilder_export.attention import cached_size
 from llmbuilder_export.gpt import GPT
 from llmbuilder_export.network import Source
 from llmbuilder_export.sources.checkpoint import State, find_state, merge_lora, read_checkpoint
@@ -168,7 +169,7 @@ def _build(state: State, shape: _Shape, heads: int, path: Path, *, tied: bool) -
         num_layers=shape.num_layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=shape.embedding_dim // heads,
+        head_dim=cached_size(shape.embedding_dim // heads),
         parameters=sum(weight.numel() for weight in state.values()),
     )
     with torch.device("meta"):
