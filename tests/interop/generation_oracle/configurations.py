@@ -22,7 +22,7 @@ COMMON = {
     "pad_token_id": IM_END,
     "early_stopping": False,
 }
-"""Given to both programs; ``early_stopping`` because our default is True (for one beam, see `ours`)."""
+"""Given to both programs; ``early_stopping`` because our default is True."""
 
 Options = dict[str, object]
 SENTENCE = {"eos_token_id": [PERIOD, NEWLINE]}
@@ -32,6 +32,12 @@ CLAUSE = {"eos_token_id": [PERIOD, NEWLINE, COMMA]}
 def configurations() -> dict[str, Options]:
     """Every configuration by name, cheap ones first, without what is in ``COMMON``."""
     return {_name(options): options for options in (*_greedy(), *_beams(), *_groups())}
+
+
+def theirs(options: Options) -> Options:
+    """A configuration for transformers, where ``max_new_tokens`` would override ``max_length``."""
+    merged = COMMON | options
+    return merged | {"max_new_tokens": None} if "max_length" in merged else merged
 
 
 def ours(options: Options) -> Options:

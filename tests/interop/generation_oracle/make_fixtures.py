@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from configurations import COMMON, PROMPTS, Options, configurations
+from configurations import PROMPTS, Options, configurations, theirs
 from processors import let_every_beam_see_the_prompt
 from remembering import RememberingLlama
 from tokenizers import Tokenizer
@@ -69,7 +69,7 @@ def compare_versions(model_path: str, newer_python: str) -> None:
 def generate(model: transformers.PreTrainedModel, prompt: list[int], options: Options) -> dict[str, object]:
     """New ids of every returned sequence; with beams their scores, else how far the best token leads at each step."""
     inputs = torch.tensor([prompt])
-    merged = COMMON | options
+    merged = theirs(options)
     with torch.inference_mode():
         output = model.generate(
             inputs,

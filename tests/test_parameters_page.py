@@ -1,0 +1,40 @@
+"""docs/parameters.md has a section for every option, and its facts are those of the class."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.config import GenerationConfig
+
+PAGE = (Path(__file__).parent.parent / "docs" / "parameters.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
+OPTIONS = [field.name for field in fields(GenerationConfig) if field.init]
+
+
+def test_every_option_has_its_section_and_no_other():
+    assert set(SECTIONS) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_section_states_range_and_default(name):
+    facts = re.search(r"^Range: (.+?) Default: `(.+?)`", SECTIONS[name], flags=re.MULTILINE | re.DOTALL)
+    assert facts
+    stated = facts[2].replace('"', "'")
+    assert stated == repr(getattr(GenerationConfig(), name))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_section_shows_what_an_example_printed(name):
+    example = re.search(r"```python\n(.+?)```\n\n```text\n(.+?)```", SECTIONS[name], flags=re.DOTALL)
+    assert example
+    assert name in example[1]
+
+
+def test_the_examples_run(monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    namespace: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
+        exec(compile(block, "parameters.md", "exec"), namespace)  # noqa: S102 (our own page)
+        assert block.startswith("from") or capsys.readouterr().out
