@@ -69,7 +69,7 @@ class GenerationConfig:
     bos_token_id: int | None = None
     """Starts an empty prompt; None: that of the bundle."""
     pad_token_id: int | None = None
-    """Fills rectangular id outputs; it cannot influence a generation, whose rows are never padded."""
+    """Fills rectangular id outputs; no row is padded. Groups of beams that are done count as choosing it."""
 
     max_time: float | None = None
     """Seconds for one prompt from the start of its prefill; at least one token is generated."""
