@@ -18,14 +18,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         export_model(options.pop("source"), **options)
     except LLMBuilderError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
     except ImportError as error:
-        print(f'error: {error}. Exporting needs pip install "llmbuilder-runtime[export,cpu]".', file=sys.stderr)
-        return 1
+        return _fail(f'{error}. Exporting needs: pip install "llmbuilder-runtime[export,cpu]"')
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

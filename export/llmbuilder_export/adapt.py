@@ -68,7 +68,9 @@ class AdaptedNetwork(Network):
         """Compute logits [B, K, V]; see `Network.forward`."""
         self.model.set_attn_implementation(_IMPLEMENTATION)
         with _attending(attention), _rotating(self._rotary, position_ids), _last_positions(self.model, keep):
-            logits: torch.Tensor = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False).logits
+            logits: torch.Tensor = self.model(
+                input_ids=input_ids, position_ids=position_ids, use_cache=False
+            ).logits
         return logits
 
     def reference(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -102,7 +104,9 @@ class AdaptedNetwork(Network):
         except Exception as error:  # model code of many authors, which may raise anything
             raise ExportError(f"{_name(self.model)} cannot be run for export: {error}") from error
         if len({(heads.count, heads.key_value_count, heads.size) for heads in seen}) != 1:
-            raise ExportError(f"{_name(self.model)} computes attention in its own way, which bundles cannot express.")
+            raise ExportError(
+                f"{_name(self.model)} computes attention in its own way, which bundles cannot express."
+            )
         return seen, int(logits.shape[-1])
 
 
@@ -172,9 +176,13 @@ def attend(
     if attention_mask is not None:
         tensors.add("attention_mask")
     if tensors:
-        raise ExportError(f"{_name(module)} uses {', '.join(sorted(tensors))} in attention, which cannot be exported.")
+        raise ExportError(
+            f"{_name(module)} uses {', '.join(sorted(tensors))} in attention, which cannot be exported."
+        )
     if key.shape[-1] != value.shape[-1]:
-        raise ExportError(f"{_name(module)} has keys and values of different sizes, which cannot be exported.")
+        raise ExportError(
+            f"{_name(module)} has keys and values of different sizes, which cannot be exported."
+        )
     batch, count, length, size = query.shape
     heads = Heads(
         count=count,
@@ -184,9 +192,9 @@ def attend(
         window=sliding_window,
         softcap=softcap,
     )
-    flat = (tensor.transpose(1, 2).reshape(batch, length, -1) for tensor in (query, key, value))
-    mixed = _attention.get()(module.layer_idx, *flat, heads)
-    return mixed.view(batch, length, count, size), None
+    layer: Any = module.layer_idx
+    q, k, v = (tensor.transpose(1, 2).reshape(batch, length, -1) for tensor in (query, key, value))
+    return _attention.get()(layer, q, k, v, heads).view(batch, length, count, size), None
 
 
 AttentionInterface.register(_IMPLEMENTATION, attend)
@@ -225,7 +233,9 @@ def _rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[Non
 @contextmanager
 def _last_positions(model: PreTrainedModel, keep: torch.Tensor) -> Iterator[None]:
     """Project only the last ``keep`` positions to the vocabulary."""
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (last_positions(inputs[0], keep),))
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (last_positions(inputs[0], keep),)
+    )
     try:
         yield
     finally:

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
+from torch.nn.functional import pad
 from torch.onnx.ops import symbolic, symbolic_multi_out
 
 from llmbuilder_export.network import Heads
 
 _SIZE_STEP = 8
 _END = torch.iinfo(torch.int64).max
+_Option = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 Cache = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -59,17 +62,18 @@ class CachedAttention:
 
 
 def causal_attention(
-    layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+    _layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
 ) -> torch.Tensor:
-    """Scaled dot-product attention over the call's own tokens; see `Attention`. The layer does not matter."""
-    batch, length, _ = query.shape
+    """Scaled dot-product attention over the call's own tokens; see `Attention`."""
     repeat = heads.count // heads.key_value_count
-    q = query.view(batch, length, heads.count, heads.size).transpose(1, 2)
-    k = key.view(batch, length, heads.key_value_count, heads.size).transpose(1, 2).repeat_interleave(repeat, 1)
-    v = value.view(batch, length, heads.key_value_count, heads.size).transpose(1, 2).repeat_interleave(repeat, 1)
+    q = _by_head(query, heads.count).transpose(1, 2)
+    k = _by_head(key, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
+    v = _by_head(value, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
+    length = query.shape[1]
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores = (q @ k.transpose(-2, -1) * heads.scale).masked_fill(future, -math.inf)
-    return (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, -1)
+    mixed: torch.Tensor = scores.softmax(-1) @ v
+    return mixed.transpose(1, 2).flatten(2)
 
 
 def cached_size(size: int) -> int:
@@ -77,24 +81,28 @@ def cached_size(size: int) -> int:
     return -(-size // _SIZE_STEP) * _SIZE_STEP
 
 
+def _by_head(x: torch.Tensor, count: int) -> torch.Tensor:
+    """[B, S, count * size] as [B, S, count, size]."""
+    return x.view(*x.shape[:2], count, x.shape[2] // count)
+
+
 def _widened(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
     """Pad each head of [B, S, count * size] to its size in the cache."""
     if cached_size(size) == size:
         return x
-    heads = x.view(*x.shape[:2], count, size)
-    return torch.nn.functional.pad(heads, (0, cached_size(size) - size)).flatten(2)
+    return pad(_by_head(x, count), (0, cached_size(size) - size)).flatten(2)
 
 
 def _narrowed(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
     """Undo `_widened`."""
     if cached_size(size) == size:
         return x
-    return x.view(*x.shape[:2], count, cached_size(size))[..., :size].flatten(2)
+    return _by_head(x, count)[..., :size].flatten(2)
 
 
 def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-    """The last ``keep`` (int64 scalar) positions of [B, S, width]; as one Slice, where x[:, -keep:] traces to four nodes."""
-    count = keep.item()
+    """The last ``keep`` (int64 scalar) positions of [B, S, width], where x[:, -keep:] traces to more nodes."""
+    count = cast("int", keep.item())
     return symbolic(
         "Slice",
         [x, -keep.reshape(1), torch.tensor([_END]), torch.tensor([1])],
@@ -103,8 +111,8 @@ def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _operator_options(heads: Heads) -> dict[str, int | float]:
-    options: dict[str, int | float] = {
+def _operator_options(heads: Heads) -> dict[str, _Option]:
+    options: dict[str, _Option] = {
         "num_heads": heads.count,
         "kv_num_heads": heads.key_value_count,
         "scale": heads.scale,

@@ -73,10 +73,10 @@ def rotate_in_attention(graph: ir.Graph) -> None:
         if query is None or key is None or query.inputs[1:] != key.inputs[1:]:
             continue
         _, positions, cos, sin = query.inputs
-        if positions is None or positions.name != POSITION_IDS:
+        if positions is None or positions.name != POSITION_IDS or not _fits_attention(_present(cos)):
             continue
         for rotation in (query, key):
-            rotation.outputs[0].replace_all_uses_with(rotation.inputs[0])
+            rotation.outputs[0].replace_all_uses_with(_present(rotation.inputs[0]))
         node.resize_inputs(_COS_INPUT + 2)
         node.replace_input_with(_COS_INPUT, cos)
         node.replace_input_with(_COS_INPUT + 1, sin)
@@ -134,7 +134,11 @@ def _is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
 
 
 def _replace(
-    graph: ir.Graph, old: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, int | float]
+    graph: ir.Graph,
+    old: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: dict[str, int | float],
 ) -> None:
     """Put one operator of ONNX Runtime's own in the place of ``old``."""
     new = ir.node(op_type, inputs, attributes, domain=MICROSOFT, name=old.name)
@@ -160,18 +164,20 @@ def _bias(matmul: ir.Node) -> list[ir.Node]:
 def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
     """Replace linear layers [MatMul] or [MatMul, Add] of the same input."""
     first = linears[0][0]
-    weights = [linear[0].inputs[1] for linear in linears]
-    widths = [weight.shape[1] for weight in weights]
+    weights = [_present(matmul.inputs[1]) for matmul, *_ in linears]
     new = [ir.node("MatMul", [first.inputs[0], _joined(graph, weights)], name=f"{first.name}_merged")]
     if len(linears[0]) > 1:
-        biases = [next(value for value in add.inputs if _is_weight(value)) for _, add in linears]
+        biases = [next(_present(value) for value in add.inputs if _is_weight(value)) for _, add in linears]
         new.append(ir.node("Add", [new[0].outputs[0], _joined(graph, biases)], name=f"{first.name}_bias"))
+    widths = [_tensor(weight).shape.numpy()[1] for weight in weights]
     for node in new:
         _describe(node.outputs[0], first.outputs[0])
         node.outputs[0].name = f"{node.name}_out"
-        node.outputs[0].shape = ir.Shape([*first.outputs[0].shape[:-1], sum(widths)])
+        if node.outputs[0].shape is not None:
+            node.outputs[0].shape = ir.Shape([*node.outputs[0].shape[:-1], sum(widths)])
     sizes = _initializer(graph, f"{first.name}_widths", ir.tensor(np.array(widths, np.int64)))
-    split = ir.node("Split", [new[-1].outputs[0], sizes], {"axis": -1}, num_outputs=len(linears), name=f"{first.name}_split")
+    inputs = [new[-1].outputs[0], sizes]
+    split = ir.node("Split", inputs, {"axis": -1}, num_outputs=len(linears), name=f"{first.name}_split")
     graph.insert_before(first, [*new, split])
     for part, linear in zip(split.outputs, linears, strict=True):
         _describe(part, linear[-1].outputs[0])
@@ -182,22 +188,37 @@ def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
 
 def _joined(graph: ir.Graph, values: Sequence[ir.Value]) -> ir.Value:
     """One weight made of several, side by side in their last dimension."""
-    parts = [value.const_value for value in values]
-    shape = ir.Shape([*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)])
+    parts = [_tensor(value) for value in values]
+    shapes = [part.shape.numpy() for part in parts]
     name = f"{values[0].name}_joined"
     tensor = ir.LazyTensor(
         lambda: ir.tensor(np.concatenate([part.numpy() for part in parts], axis=-1)),
         dtype=parts[0].dtype,
-        shape=shape,
+        shape=ir.Shape([*shapes[0][:-1], sum(shape[-1] for shape in shapes)]),
         name=name,
     )
     return _initializer(graph, name, tensor)
 
 
 def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    shape = ir.Shape(tensor.shape.numpy())
+    value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def _present(value: ir.Value | None) -> ir.Value:
+    """A value that the operator's definition requires."""
+    if value is None:
+        raise ValueError("an operator lacks a required input")
+    return value
+
+
+def _tensor(value: ir.Value) -> ir.TensorProtocol:
+    """The content of a weight."""
+    if value.const_value is None:
+        raise ValueError(f"{value.name} is not a constant")
+    return value.const_value
 
 
 def _layout_steps(value: ir.Value) -> Iterator[ir.Node]:
@@ -216,11 +237,16 @@ def _rotation(value: ir.Value | None) -> ir.Node | None:
     return None
 
 
+def _fits_attention(table: ir.Value) -> bool:
+    """Whether attention takes a table [window, rotated / 2] (ONNX Runtime: columns in multiples of 8)."""
+    return bool(_tensor(table).shape.numpy()[1] % 8 == 0)
+
+
 def _before_layout(value: ir.Value) -> ir.Value:
     """The earliest value that ``value`` equals: same shape, every transposition undone."""
     origin, swapped = value, False
     for node in _layout_steps(value):
-        source = node.inputs[0]
+        source = _present(node.inputs[0])
         if node.op_type == "Transpose":
             if tuple(node.attributes.get_ints("perm", ())) != _SWAP_MIDDLE:
                 break

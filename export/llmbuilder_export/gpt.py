@@ -6,8 +6,8 @@ Parameters carry upstream's names, so that its state dicts load as they are.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn.functional import gelu, linear
 
 from llmbuilder.manifest import ModelFacts
 from llmbuilder_export.attention import causal_attention, last_positions
@@ -38,7 +38,7 @@ class _FeedForward(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.fc2(F.gelu(self.fc1(x)))
+        output: torch.Tensor = self.fc2(gelu(self.fc1(x)))
         return output
 
 
@@ -83,7 +83,9 @@ class GPT(Network):
         positions = torch.arange(input_ids.shape[1]).expand_as(input_ids)
         return self._project(self._hidden(input_ids, positions, causal_attention))
 
-    def _hidden(self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention) -> torch.Tensor:
+    def _hidden(
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention
+    ) -> torch.Tensor:
         x = self.token_embedding(input_ids) + self.position_embedding(position_ids)
         for block in self.blocks:
             x = block(x, attention)
@@ -92,4 +94,4 @@ class GPT(Network):
 
     def _project(self, hidden: torch.Tensor) -> torch.Tensor:
         head = self.token_embedding if self.lm_head is None else self.lm_head
-        return F.linear(hidden, head.weight)
+        return linear(hidden, head.weight)

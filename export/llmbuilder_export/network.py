@@ -26,7 +26,7 @@ class Attention(Protocol):
     """Causal attention of one layer over its own past."""
 
     def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads, /
     ) -> torch.Tensor:
         """Attend.
 

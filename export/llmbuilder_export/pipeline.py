@@ -60,11 +60,12 @@ class _Stages:
 
 
 def to_stderr(line: str) -> None:
-    """Print a line of progress."""
-    print(line, file=sys.stderr, flush=True)
+    """Write a line of progress."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
-def export_model(
+def export_model(  # noqa: PLR0913 (the public signature)
     source: AnyPath,
     tokenizer: AnyPath | None = None,
     output: AnyPath | None = None,
@@ -145,7 +146,13 @@ class _Traced:
 
 
 def _trace(
-    path: Path, tokenizer: Path | None, config: Path | None, max_context: int | None, stage: _Stages, *, verify: bool
+    path: Path,
+    tokenizer: Path | None,
+    config: Path | None,
+    max_context: int | None,
+    stage: _Stages,
+    *,
+    verify: bool,
 ) -> _Traced:
     reference = None
     with stage("load"):
@@ -187,7 +194,9 @@ def _release_weights(*models: ir.Model) -> None:
 
 def _check_options(quantization: str, kv_cache: str, device: str, max_context: int | None) -> None:
     if quantization not in get_args(Quantization):
-        raise ExportError(f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}.")
+        raise ExportError(
+            f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}."
+        )
     if kv_cache != "float32":
         raise ExportError(f"kv_cache={kv_cache!r} is not supported by this release; use 'float32'.")
     if device != "cpu":

@@ -71,9 +71,12 @@ def trace(network: Network) -> ir.Model:
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1][:300]
+        reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
         raise ExportError(f"{network.facts.architecture} cannot be traced to ONNX: {reason}") from error
-    assert program is not None
+    if program is None:
+        raise ExportError(
+            f"{network.facts.architecture} cannot be traced to ONNX by this version of PyTorch."
+        )
     model = program.model
     model.ir_version = _IR_VERSION
     _name(model.graph, network.facts)
@@ -99,11 +102,14 @@ def _name(graph: ir.Graph, facts: ModelFacts) -> None:
         ATTENTION_MASK: ("batch_size", "total_sequence_length"),
         POSITION_IDS: rows,
     }
-    inputs |= {PAST.format(layer=i, kind=k): ("batch_size", heads, "past_sequence_length", size) for i, k in layers}
+    inputs |= {
+        PAST.format(layer=i, kind=k): ("batch_size", heads, "past_sequence_length", size) for i, k in layers
+    }
     inputs[LOGITS_TO_KEEP] = ()
     outputs: dict[str, tuple[int | str, ...]] = {LOGITS: ("batch_size", LOGITS_TO_KEEP, facts.vocab_size)}
     outputs |= {
-        PRESENT.format(layer=i, kind=k): ("batch_size", heads, "present_sequence_length", size) for i, k in layers
+        PRESENT.format(layer=i, kind=k): ("batch_size", heads, "present_sequence_length", size)
+        for i, k in layers
     }
     for values, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
         for value, (name, shape) in zip(values, names.items(), strict=True):

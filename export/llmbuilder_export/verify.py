@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llmbuilder.errors import ExportError
+from llmbuilder.errors import ExportError, LLMBuilderError
 from llmbuilder.manifest import Manifest
 from llmbuilder.model import Model
 from llmbuilder_export.network import Network
@@ -66,12 +66,18 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
     Raises:
         ExportError: an unquantized bundle differs from PyTorch, or a quantized one is nonsense.
     """
-    model = Model.open(folder, manifest, device="cpu")
-    ways = {
-        "prefill": _prefill(model, reference),
-        "steps": _steps(model, reference),
-        "ragged_batch": _ragged_batch(model, reference),
-    }
+    try:
+        model = Model.open(folder, manifest, device="cpu")
+        ways = {
+            "prefill": _prefill(model, reference),
+            "steps": _steps(model, reference),
+            "ragged_batch": _ragged_batch(model, reference),
+        }
+        greedy = _greedy(model, reference)
+    except LLMBuilderError:
+        raise
+    except Exception as error:  # ONNX Runtime's own errors share no base class
+        raise ExportError(f"ONNX Runtime cannot run the exported graph: {error}") from error
     measured: dict[str, float | int] = {}
     for way, logits in ways.items():
         pairs = [(ours, theirs[-len(ours) :]) for ours, theirs in zip(logits, reference.logits, strict=True)]
@@ -80,7 +86,7 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
     measured["mean_kl_divergence"] = float(np.mean(np.concatenate([_divergence(b, a) for a, b in pairs])))
     agree = np.concatenate([a.argmax(-1) == b.argmax(-1) for a, b in pairs])
     measured["argmax_agreement"] = float(agree.mean())
-    measured["greedy_tokens_equal"] = _common_prefix(_greedy(model, reference), reference.greedy)
+    measured["greedy_tokens_equal"] = _common_prefix(greedy, reference.greedy)
     measured["greedy_tokens"] = len(reference.greedy)
     _judge(measured, reference, exact=manifest.quantization == "none" and manifest.kv_cache == "float32")
     return measured

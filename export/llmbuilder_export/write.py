@@ -12,7 +12,14 @@ from pathlib import Path
 import onnx_ir as ir
 
 from llmbuilder.errors import ExportError
-from llmbuilder.manifest import CHAT_TEMPLATE_NAME, GRAPH_NAME, MANIFEST_NAME, WEIGHTS_NAME, FileEntry, Manifest
+from llmbuilder.manifest import (
+    CHAT_TEMPLATE_NAME,
+    GRAPH_NAME,
+    MANIFEST_NAME,
+    WEIGHTS_NAME,
+    FileEntry,
+    Manifest,
+)
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.sources.tokenizer import TokenizerSource
 
@@ -42,9 +49,13 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
         made = []
     except OSError as error:
         if error.errno in _DISK_FULL:
-            raise ExportError(f"The disk of {output.parent} is full. Free some space or pass another output.") from error
+            raise ExportError(
+                f"The disk of {output.parent} is full. Free space or pass another output."
+            ) from error
         if isinstance(error, PermissionError):
-            raise ExportError(f"{output.parent} cannot be written ({error}). Pass another output with -o.") from error
+            raise ExportError(
+                f"{output.parent} cannot be written ({error}). Pass another output with -o."
+            ) from error
         raise
     finally:
         if temporary is not None:
@@ -125,7 +136,9 @@ def _make_parents(output: Path) -> list[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"{output.parent} cannot be made ({error}). Pass another output with -o.") from error
+        raise ExportError(
+            f"{output.parent} cannot be made ({error}). Pass another output with -o."
+        ) from error
     return missing
 
 

@@ -19,7 +19,9 @@ def load_source(path: Path, config: Path | None = None, max_context: int | None 
         ExportError: it cannot be exported.
     """
     if not path.exists():
-        raise ModelNotFoundError(f"There is no model at {path}. Pass a checkpoint file or a Hugging Face directory.")
+        raise ModelNotFoundError(
+            f"There is no model at {path}. Pass a checkpoint file or a Hugging Face directory."
+        )
     if path.is_file():
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 

@@ -67,7 +67,9 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
     merged = {name.replace(".original_layer.", "."): w for name, w in state.items() if ".lora_" not in name}
     for name in adapted:
         down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
-        merged[f"{name}.weight"] = torch.addmm(merged[f"{name}.weight"], up, down, alpha=alpha / down.shape[0])
+        merged[f"{name}.weight"] = torch.addmm(
+            merged[f"{name}.weight"], up, down, alpha=alpha / down.shape[0]
+        )
     return merged
 
 

@@ -144,7 +144,9 @@ def _check_config(options: Mapping[str, Any], shape: _Shape, origin: Path) -> No
         if stated is not None and measured is not None and stated != measured:
             wrong.append(f"{name} is {stated} but the weights have {measured}")
     if wrong:
-        raise ExportError(f"The configuration in {origin} does not belong to the weights: {'; '.join(wrong)}.")
+        raise ExportError(
+            f"The configuration in {origin} does not belong to the weights: {'; '.join(wrong)}."
+        )
 
 
 def _heads(options: Mapping[str, Any], shape: _Shape, path: Path) -> int:
@@ -156,7 +158,9 @@ def _heads(options: Mapping[str, Any], shape: _Shape, path: Path) -> int:
             'for example {"num_heads": 8}.'
         )
     if heads < 1 or shape.embedding_dim % heads:
-        raise ExportError(f"{heads} attention heads do not divide the embedding of {shape.embedding_dim} in {path}.")
+        raise ExportError(
+            f"{heads} attention heads do not divide the embedding of {shape.embedding_dim} in {path}."
+        )
     return heads
 
 
