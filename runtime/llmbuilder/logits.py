@@ -145,14 +145,14 @@ def typical_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Position
 
     Locally typical sampling (Meister et al. 2023). All that are as near as the last of them are kept too.
     """
-    logs = log_softmax(scores)
     likely = softmax(scores)
-    distance = np.abs(-logs - np.float32(_entropy(logs)))
-    near = _covering(-distance, likely, p, min_tokens_to_keep)
-    order = near[np.argsort(distance[near], kind="stable")]
+    logs = log_softmax(scores)
+    closeness = -np.abs(logs + np.float32(_entropy(logs)))
+    near = _covering(closeness, likely, p, min_tokens_to_keep)
+    order = near[np.argsort(-closeness[near], kind="stable")]
     mass = likely[order].cumsum(dtype=np.float64).astype(np.float32)
     last = order[min(int(mass.searchsorted(np.float32(p))), order.size - 1)]
-    keep = distance <= distance[last]
+    keep = closeness >= closeness[last]
     keep[order[:min_tokens_to_keep]] = True
     return np.flatnonzero(keep)
 
@@ -205,7 +205,9 @@ def as_ids(ids: Sequence[int]) -> Ids:
 
 def _entropy(logs: Scores) -> float:
     """Entropy in nats of a distribution given as logarithms."""
-    return -float((np.exp(logs) * np.maximum(logs, _LOWEST)).sum(dtype=np.float64))
+    terms = np.maximum(logs, _LOWEST)
+    terms *= np.exp(logs)
+    return -float(terms.sum(dtype=np.float64))
 
 
 def _near_top(keys: Scores, count: int) -> Positions:
