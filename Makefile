@@ -12,7 +12,7 @@ SMOLLM2 = none int8 int4
 PROMPT ?= Once upon a time
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch-free prove check fix package smollm2 clean
+.PHONY: help demo test test-torch-free prove check fix bench package smollm2 clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ package: .venv-dev/.everything .venv/.runtime ## Build sdist and wheel, install 
 	.venv-package/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[cpu]"
 	cd dist && ../.venv-package/bin/llmb generate text -m ../$(STORYTELLER) -p "$(PROMPT)" --max-tokens 8
 	rm -rf .venv-package
+
+bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
+	for program in decode_speed batching step_overhead memory; do $(DEV)/python benchmarks/$$program.py || exit; done
 
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
