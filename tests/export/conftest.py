@@ -1,0 +1,27 @@
+"""A small LLMBuilder checkpoint and its bundle, made once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import gpt_state, model_config
+
+from llmbuilder_export import ExportReport, export_model
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, sentencepiece_file) -> Path:
+    """A checkpoint as ``save_model`` of LLMBuilder 2.0.0 writes it, its tokenizer beside it."""
+    directory = tmp_path_factory.mktemp("model")
+    shutil.copy(sentencepiece_file, directory / "tokenizer.model")
+    path = directory / "model.pt"
+    torch.save({"model_state_dict": gpt_state(), "model_config": model_config(), "model_type": "gpt"}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def report(checkpoint, tmp_path_factory) -> ExportReport:
+    """The checkpoint exported without quantization."""
+    output = tmp_path_factory.mktemp("bundles") / "fp32"
+    return export_model(checkpoint, output=output, quantization="none", progress=lambda _: None)

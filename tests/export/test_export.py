@@ -1,0 +1,221 @@
+"""An export as a whole: what the bundle holds, and that nothing half-made is ever left."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import HEADS, LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_config
+
+from llmbuilder.bundle import open_bundle
+from llmbuilder.errors import ExportError, TokenizerError
+from llmbuilder.model import Model
+from llmbuilder_export import export_model, pipeline
+from llmbuilder_export.sources import load_source
+
+
+def quiet(_line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def traced(checkpoint):
+    """What is traced once and written many times below."""
+    return pipeline._trace(checkpoint, None, None, None, pipeline._Stages(quiet), verify=False)
+
+
+@pytest.fixture
+def export(checkpoint, traced, monkeypatch, tmp_path):
+    """Export without tracing anew."""
+    monkeypatch.setattr(pipeline, "_trace", lambda *_, **__: traced)
+    monkeypatch.setattr(pipeline, "_release_weights", lambda *_: None)
+
+    def run(**options):
+        options = {"output": tmp_path / "bundle", "quantization": "none", "progress": quiet} | options
+        return export_model(checkpoint, **options)
+
+    return run
+
+
+def test_the_bundle_opens_and_tells_its_facts(report, checkpoint):
+    manifest = open_bundle(report.path, rehash=True).manifest
+    assert manifest == report.manifest
+    facts = manifest.model
+    assert (facts.vocab_size, facts.context_length, facts.hidden_size) == (VOCABULARY, WINDOW, WIDTH)
+    assert (facts.num_layers, facts.num_attention_heads, facts.num_key_value_heads) == (LAYERS, HEADS, HEADS)
+    unique = {name: w for name, w in gpt_state().items() if "mask" not in name and name != "lm_head.weight"}
+    assert facts.parameters == sum(weight.numel() for weight in unique.values())
+    assert manifest.source.kind == "llmbuilder"
+    assert manifest.source.name == checkpoint.name
+
+
+def test_the_measured_difference_is_in_the_manifest(report):
+    verification = report.manifest.verification
+    differences = [value for name, value in verification.items() if name.startswith("max_logit_difference")]
+    assert len(differences) == 3
+    assert 0 < max(differences) < 1e-3
+    assert verification["greedy_tokens_equal"] == verification["greedy_tokens"] > 0
+
+
+def test_the_bundle_computes_the_models_logits_up_to_the_full_window(report, checkpoint):
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, WINDOW).tolist()
+    expected = load_source(checkpoint).network.reference(torch.tensor([ids]))[0].numpy()
+    decoder = Model.open(report.path, report.manifest).decoder()
+    np.testing.assert_allclose(decoder.prefill(0, ids, keep=WINDOW), expected, atol=1e-4)
+
+
+def test_the_tied_embedding_is_stored_once(report):
+    embeddings = 4 * VOCABULARY * WIDTH
+    assert report.manifest.files["model.onnx.data"].size < report.weights_bytes + embeddings / 2
+
+
+def test_the_graph_says_nothing_of_the_machine_it_was_made_on(report):
+    content = (report.path / "model.onnx").read_bytes()
+    assert b"site-packages" not in content
+    assert bytes(Path.cwd()) not in content
+
+
+def test_the_output_lies_beside_the_source_unless_told(checkpoint):
+    assert pipeline.default_output(checkpoint) == checkpoint.parent / "model-onnx"
+    assert pipeline.default_output(checkpoint.parent) == checkpoint.parent.with_name(
+        f"{checkpoint.parent.name}-onnx"
+    )
+
+
+def test_an_existing_output_is_replaced_only_when_asked(export, tmp_path):
+    first = export()
+    with pytest.raises(ExportError, match="--overwrite"):
+        export()
+    (first.path / "model.onnx").write_bytes(b"old")
+    second = export(overwrite=True)
+    open_bundle(second.path, rehash=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_what_is_no_bundle_is_never_replaced(export, tmp_path):
+    (tmp_path / "bundle").mkdir()
+    precious = tmp_path / "bundle" / "thesis.txt"
+    precious.write_text("years of work")
+    with pytest.raises(ExportError, match="not a bundle"):
+        export(overwrite=True)
+    assert precious.read_text() == "years of work"
+
+
+def fails_when_written(monkeypatch, error):
+    def fail(folder, *_):
+        (folder / "model.onnx.data").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(pipeline, "write_files", fail)
+
+
+def fails_when_verified(monkeypatch, error):
+    monkeypatch.setattr(pipeline, "check_graph", lambda *_: (_ for _ in ()).throw(error))
+
+
+@pytest.mark.parametrize("stage", [fails_when_written, fails_when_verified])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ExportError("broken"), ValueError("bug"), SystemExit(143)]
+)
+def test_an_export_that_ends_early_leaves_nothing_behind(export, monkeypatch, tmp_path, stage, error):
+    stage(monkeypatch, error)
+    with pytest.raises(type(error)):
+        export(output=tmp_path / "new" / "directories" / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_clear_error_and_keeps_the_old_bundle(export, monkeypatch, tmp_path, number):
+    old = export()
+    fails_when_written(monkeypatch, OSError(number, "full"))
+    with pytest.raises(ExportError, match=r"disk of .* is full"):
+        export(overwrite=True)
+    open_bundle(old.path, rehash=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("quantization", "int3"), ("kv_cache", "int2"), ("device", "tpu"), ("max_context", 1)],
+)
+def test_options_out_of_range_are_refused_before_any_work(checkpoint, tmp_path, option, value):
+    with pytest.raises(ExportError, match=option):
+        export_model(checkpoint, output=tmp_path / "bundle", progress=quiet, **{option: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, sentencepiece_file):
+    path = tmp_path / "model.pt"
+    config = model_config(vocab_size=100)
+    torch.save({"model_state_dict": gpt_state(vocabulary=100), "model_config": config}, path)
+    with pytest.raises(TokenizerError, match=r"330 tokens, the model .* only 100"):
+        export_model(path, sentencepiece_file, progress=quiet)
+
+
+def test_progress_names_each_stage_with_its_seconds(export):
+    lines = []
+    report = export(progress=lines.append)
+    assert [line.split(":")[0] for line in lines] == list(report.seconds)
+    assert all(line.endswith(" s") for line in lines)
+
+
+def run_program(*arguments):
+    command = [sys.executable, "-m", "llmbuilder_export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_program_tells_an_error_in_one_line(tmp_path):
+    done = run_program(tmp_path / "missing.pt")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: There is no model at")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_program_stopped_from_outside_cleans_up(checkpoint, tmp_path):
+    """SIGTERM arrives while the bundle is being written."""
+    script = (
+        "import os, signal, sys\n"
+        "from llmbuilder_export import pipeline, __main__ as program\n"
+        "def write_files(folder, *_):\n"
+        "    (folder / 'model.onnx').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "pipeline.write_files = write_files\n"
+        "pipeline._trace = lambda *_, **__: type('T', (), {'model': None, 'tokenizer': None, 'chat_template': None})\n"
+        "sys.exit(program.main(sys.argv[1:]))\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        str(checkpoint),
+        "-o",
+        str(tmp_path / "bundle"),
+        "--quantize",
+        "none",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_is_written_last(export, monkeypatch, tmp_path):
+    """A bundle copied in the middle of an export lacks its manifest and is no bundle."""
+    seen = []
+
+    def spy(folder, manifest):
+        seen.extend(sorted(path.name for path in folder.iterdir()))
+        (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+
+    monkeypatch.setattr(pipeline, "write_manifest", spy)
+    report = export()
+    assert seen == sorted(report.manifest.files)
+    assert (
+        json.loads((report.path / "manifest.json").read_text(encoding="utf-8"))["format"]
+        == "llmbuilder-bundle"
+    )

@@ -1,0 +1,221 @@
+"""LLMBuilder checkpoints: every form upstream writes, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from small_models import HEADS, LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_config
+
+from llmbuilder.errors import ExportError, ModelNotFoundError
+from llmbuilder_export.sources import load_source
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content):
+        path = tmp_path / "model.pt"
+        torch.save(content, path)
+        return path
+
+    return save
+
+
+FORMS = {
+    "2.0.0 save_model": lambda: {
+        "model_state_dict": gpt_state(),
+        "model_config": model_config(),
+        "metadata": {},
+    },
+    "2.0.0 trainer": lambda: {
+        "model_state_dict": gpt_state(),
+        "optimizer_state_dict": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3}]},
+        "config": {"batch_size": 8, "learning_rate": 1e-3},
+        "model_config": model_config(),
+        "metrics_history": [{"loss": 1.0}],
+    },
+    "2.0.0 checkpoint manager": lambda: {
+        "model_state_dict": gpt_state(),
+        "metadata": {"epoch": 1, "config": model_config()},
+    },
+    "1.0.3 trainer": lambda: {
+        "model_state_dict": gpt_state(),
+        "config": {"model": model_config(), "training": {"batch_size": 8}},
+    },
+    "1.0.3 short names": lambda: {
+        "model_state_dict": gpt_state(),
+        "config": {"model": {"n_layer": LAYERS, "n_head": HEADS, "n_embd": WIDTH, "block_size": WINDOW}},
+    },
+    "1.0.3 pruned": lambda: {"model": gpt_state(), "config": {"model": model_config()}},
+    "compiled": lambda: {
+        "model_state_dict": {f"_orig_mod.{name}": weight for name, weight in gpt_state().items()},
+        "model_config": model_config(),
+    },
+    "half precision": lambda: {
+        "model_state_dict": {name: weight.half() for name, weight in gpt_state().items()},
+        "model_config": model_config(),
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reads_every_form_of_checkpoint(saved, form):
+    facts = load_source(saved(FORMS[form]())).network.facts
+    assert (facts.vocab_size, facts.num_layers, facts.num_attention_heads) == (VOCABULARY, LAYERS, HEADS)
+    assert (facts.hidden_size, facts.context_length, facts.head_dim) == (WIDTH, WINDOW, WIDTH // HEADS)
+
+
+def test_computes_what_the_weights_say(saved):
+    """The whole forward pass, spelled out for one token: attention over a single token is its value."""
+    state = gpt_state()
+    network = load_source(saved({"model_state_dict": state, "model_config": model_config()})).network
+    norm = torch.nn.functional.layer_norm
+    linear = torch.nn.functional.linear
+    x = state["token_embedding.weight"][7] + state["position_embedding.weight"][0]
+    for layer in range(LAYERS):
+        w = {name.removeprefix(f"blocks.{layer}."): weight for name, weight in state.items()}
+        value = linear(norm(x, (WIDTH,), w["ln1.weight"], w["ln1.bias"]), w["attn.qkv_proj.weight"])[
+            2 * WIDTH :
+        ]
+        x = x + linear(value, w["attn.out_proj.weight"], w["attn.out_proj.bias"])
+        inner = linear(
+            norm(x, (WIDTH,), w["ln2.weight"], w["ln2.bias"]), w["mlp.fc1.weight"], w["mlp.fc1.bias"]
+        )
+        x = x + linear(torch.nn.functional.gelu(inner), w["mlp.fc2.weight"], w["mlp.fc2.bias"])
+    expected = linear(
+        norm(x, (WIDTH,), state["ln_f.weight"], state["ln_f.bias"]), state["token_embedding.weight"]
+    )
+    torch.testing.assert_close(network.reference(torch.tensor([[7]]))[0, 0], expected)
+
+
+def test_an_untied_head_keeps_its_own_weights(saved):
+    state = gpt_state()
+    state["lm_head.weight"] = state["lm_head.weight"] * 2
+    ids = torch.tensor([[1, 2, 3]])
+    tied = load_source(saved({"model_state_dict": gpt_state(), "model_config": model_config()}))
+    expected = 2 * tied.network.reference(ids)
+    untied = load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+    torch.testing.assert_close(untied.network.reference(ids), expected)
+
+
+def test_a_shorter_window_can_be_asked_for(saved):
+    source = load_source(
+        saved({"model_state_dict": gpt_state(), "model_config": model_config()}), max_context=16
+    )
+    assert source.network.facts.context_length == 16
+
+
+def test_lora_layers_are_merged(saved):
+    state = gpt_state()
+    name = "blocks.0.attn.qkv_proj"
+    down, up = torch.randn(2, WIDTH), torch.randn(3 * WIDTH, 2)
+    expected = state[f"{name}.weight"] + up @ down * (32.0 / 2)
+    state[f"{name}.original_layer.weight"] = state.pop(f"{name}.weight")
+    state |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+    content = {
+        "model_state_dict": state,
+        "model_config": model_config(),
+        "fine_tuning_config": {"lora_alpha": 32.0},
+    }
+    network = load_source(saved(content)).network
+    torch.testing.assert_close(network.state_dict()[f"{name}.weight"], expected)
+    with pytest.raises(ExportError, match="lora_alpha"):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
+def test_fine_tuning_checkpoints_need_the_number_of_heads(saved, tmp_path):
+    path = saved({"model_state_dict": gpt_state(), "config": {"learning_rate": 1e-5, "lora_alpha": 32.0}})
+    with pytest.raises(ExportError, match=r"--config FILE.*num_heads"):
+        load_source(path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"num_heads": 2}))
+    assert load_source(path, config).network.facts.num_attention_heads == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3"])
+def test_a_config_file_that_is_none_is_refused(saved, tmp_path, content):
+    config = tmp_path / "config.json"
+    config.write_text(content)
+    with pytest.raises(ExportError, match=r"config\.json"):
+        load_source(saved({"model_state_dict": gpt_state()}), config)
+
+
+def test_every_missing_unknown_and_misshapen_weight_is_named(saved):
+    state = gpt_state()
+    del state["ln_f.bias"], state["blocks.1.mlp.fc1.weight"]
+    state["blocks.0.ln1.weight"] = torch.ones(WIDTH + 1)
+    state["blocks.0.gate.weight"] = torch.ones(2)
+    with pytest.raises(ExportError) as error:
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+    for expected in (
+        "blocks.1.mlp.fc1.weight",
+        "ln_f.bias",
+        "blocks.0.ln1.weight has shape [33] instead of [32]",
+        "gate",
+    ):
+        assert expected in str(error.value)
+
+
+def test_a_whole_missing_layer_is_named(saved):
+    content = {"model_state_dict": gpt_state(), "model_config": model_config(num_layers=LAYERS + 1)}
+    with pytest.raises(ExportError, match=r"blocks\.2\.ln1\.weight"):
+        load_source(saved(content))
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("vocab_size", 99), ("embedding_dim", 64), ("max_seq_length", 1024)]
+)
+def test_a_configuration_that_contradicts_the_weights_is_refused(saved, option, wrong):
+    with pytest.raises(ExportError, match=f"{option} is {wrong}"):
+        load_source(saved({"model_state_dict": gpt_state(), "model_config": model_config(**{option: wrong})}))
+
+
+def test_heads_must_divide_the_width(saved):
+    with pytest.raises(ExportError, match="5 attention heads"):
+        load_source(saved({"model_state_dict": gpt_state(), "model_config": model_config(num_heads=5)}))
+
+
+class Bomb:
+    """Runs a function when unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (open, (str(self.target), "w"))
+
+
+def test_a_pickle_bomb_is_refused_and_does_not_go_off(saved, tmp_path):
+    target = tmp_path / "boom"
+    with pytest.raises(ExportError, match="could run code"):
+        load_source(saved({"model_state_dict": gpt_state(), "extra": Bomb(target)}))
+    assert not target.exists()
+
+
+def test_a_truncated_checkpoint_is_refused(saved):
+    path = saved({"model_state_dict": gpt_state(), "model_config": model_config()})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ExportError, match="damaged or not a PyTorch checkpoint"):
+        load_source(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 nor a zip"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(ExportError, match="not a PyTorch checkpoint"):
+        load_source(path)
+
+
+@pytest.mark.parametrize(
+    "content", [torch.ones(3), [1, 2], {"a": 1}, {"model_state_dict": {"conv.weight": torch.ones(2)}}]
+)
+def test_a_checkpoint_of_something_else_is_refused(saved, content):
+    with pytest.raises(ExportError, match=r"model\.pt"):
+        load_source(saved(content))
+
+
+def test_nothing_there_is_said_so(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no model at"):
+        load_source(tmp_path / "model.pt")
+    with pytest.raises(ExportError, match=r"no config\.json"):
+        load_source(tmp_path)
