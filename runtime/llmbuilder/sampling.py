@@ -39,6 +39,8 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.logits import Ids, Positions, Scores
 
+_BLOCK = 256  # tokens whose weights are summed together before one is looked up
+
 Processor = Callable[[Scores, Ids], Scores]
 """Steps 1 to 5: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
 Filter = Callable[[Scores], Positions]
@@ -203,12 +205,20 @@ def candidates(
 
 
 def inverse_cdf(scores: Scores, uniform: float) -> int:
-    """The position at which the cumulative distribution of softmax(scores) first exceeds `uniform`, in [0, 1)."""
+    """The position at which the cumulative distribution of softmax(scores) first exceeds `uniform`, in [0, 1).
+
+    It is looked up among the sums of blocks, then inside one, and always has a probability above zero.
+    """
     weights = scores - scores.max()
-    cumulative = np.exp(weights, out=weights).cumsum(dtype=np.float64)
-    # The product rounds to less than the total for every float64 below 1, so the position exists and, as the sum
-    # grows there, has a probability above zero.
-    return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+    np.exp(weights, out=weights)
+    sums = np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK), dtype=np.float64).cumsum()
+    target = uniform * sums[-1]  # below the sum for every float64 below 1
+    block = int(sums.searchsorted(target, side="right"))
+    inside = weights[block * _BLOCK : (block + 1) * _BLOCK]
+    before = sums[block - 1] if block else 0.0
+    position = int(inside.cumsum(dtype=np.float64).searchsorted(target - before, side="right"))
+    # A block's sum may exceed its last cumulative sum by rounding.
+    return block * _BLOCK + min(position, int(inside.nonzero()[0][-1]))
 
 
 def token_logprobs(logits: Scores, token_id: int, n: int) -> TokenLogprobs:

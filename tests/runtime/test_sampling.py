@@ -188,6 +188,20 @@ def test_the_draw_inverts_the_distribution_and_skips_impossible_tokens(uniform, 
     assert sampling.inverse_cdf(scores, uniform) == position
 
 
+def test_the_draw_from_a_large_vocabulary_inverts_the_cumulative_sum():
+    scores = row(3, 49_152).copy()
+    scores[1_000:2_000] = -np.inf
+    cumulative = np.exp(scores.astype(np.float64)).cumsum()
+    for uniform in np.linspace(0, 1, 500, endpoint=False):
+        position = sampling.inverse_cdf(scores, uniform)
+        above, below = (
+            cumulative[position] / cumulative[-1],
+            (cumulative[position - 1] if position else 0) / cumulative[-1],
+        )
+        assert below - 1e-6 <= uniform <= above + 1e-6
+        assert scores[position] > -np.inf
+
+
 def test_logprobs_are_of_the_raw_distribution_with_the_lowest_id_first_among_equals():
     scores = np.log(np.array([0.2, 0.4, 0.2, 0.15, 0.05], dtype=np.float32)) + 3
     logprob, top = sampling.token_logprobs(scores, 4, 3)
