@@ -47,7 +47,7 @@ def program() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *arguments: object, stdin: int = subprocess.DEVNULL, installed: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "llmbuilder_cli", *map(os.fsdecode, arguments)]
         path = os.pathsep.join([*([str(installed)] if installed else []), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": path}
         return subprocess.run(

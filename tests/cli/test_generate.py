@@ -48,6 +48,12 @@ def test_without_a_prompt_a_terminal_gets_advice_and_exit_code_2(program):
     assert result.stdout == ""
 
 
+def test_a_prompt_that_is_no_text_is_wrong_usage(program):
+    result = program(*GREEDY, "-p", b"caf\xe9")
+    assert result.returncode == 2
+    assert "not valid UTF-8" in result.stderr
+
+
 def test_without_a_model_is_wrong_usage(llmb, opened):
     result = llmb("generate", "text", "-p", "x")
     assert result.exit_code == 2

@@ -101,11 +101,15 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
 
 def _read_prompt(prompt: str | None) -> str:
     """The prompt given, or all of stdin without its last line break, as a shell's ``$(...)`` would pass it."""
-    if prompt is not None and prompt != "-":
-        return prompt
     if prompt is None and sys.stdin.isatty():
         raise typer.BadParameter("Give a prompt with -p TEXT, or pipe one in.", param_hint="--prompt")
-    return sys.stdin.read().removesuffix("\n")
+    if prompt is None or prompt == "-":
+        prompt = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
+    if any(
+        "\ud800" <= character <= "\udfff" for character in prompt
+    ):  # how Python marks bytes it cannot decode
+        raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt")
+    return prompt
 
 
 def _print_stream(pieces: Iterator[str]) -> None:
