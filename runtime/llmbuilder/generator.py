@@ -1,29 +1,23 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
-from llmbuilder.beam import BeamGroup
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Continuation, FinishReason, Outcome, Prompt, TextStream
-from llmbuilder.decoding import Group, SampleGroup, decode
+from llmbuilder.continuation import FinishReason, Outcome, Prompt
+from llmbuilder.decoding import Group, decode
 from llmbuilder.engine import Engine, acquire
 from llmbuilder.errors import ConfigError, ContextOverflowError
-from llmbuilder.lookup import LookupGroup
+from llmbuilder.groups import GroupMaker, PromptLike
 from llmbuilder.model import chunk_sizes
-from llmbuilder.prompt import check_ids, prepare
-from llmbuilder.ranking import make_scorer
-from llmbuilder.sampling import TokenLogprobs, make_sampler, token_logprobs
+from llmbuilder.sampling import TokenLogprobs, token_logprobs
 from llmbuilder.session import Device
-from llmbuilder.stopping import StopMatcher
-from llmbuilder.tokenizer import Detokenizer, Tokenizer
+from llmbuilder.tokenizer import Tokenizer
 
-PromptLike = str | Sequence[int]
 Path = str | PathLike[str]
 
 DEFAULT_BATCH_SIZE = 8
@@ -99,7 +93,7 @@ class TextGenerator:
     def _start(self, engine: Engine, config: GenerationConfig | None) -> None:
         self._engine = engine
         self._config = config
-        self._detokenizer = Detokenizer(engine.tokenizer)
+        self._maker = GroupMaker(engine)
         self._closed = False
 
     @property
@@ -121,7 +115,7 @@ class TextGenerator:
         merged = self._single(config, overrides)
         if merged.num_beams > 1:
             raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
-        return self._pieces(self._prepare(prompt, merged))
+        return self._pieces(self._open().prepare(prompt, merged))
 
     def generate_batch(
         self,
@@ -164,9 +158,8 @@ class TextGenerator:
         common = self._merge(config, overrides)
         own = configs or [None] * len(prompts)
         merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
-        groups = [
-            self._group(self._prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)
-        ]
+        maker = self._open()
+        groups = [maker.group(maker.prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)]
         self._run(groups, common.batch_size or DEFAULT_BATCH_SIZE)
         return [[_completion(outcome) for outcome in group.outcomes()] for group in groups]
 
@@ -176,7 +169,7 @@ class TextGenerator:
         Raises:
             ContextOverflowError: more tokens than the window holds.
         """
-        ids = self._encode(text_or_ids)
+        ids = self._open().encode(text_or_ids)
         if len(ids) > self._engine.context_length:
             raise ContextOverflowError(
                 f"The text has {len(ids)} tokens, the model's window {self._engine.context_length}. Score it in parts."
@@ -223,53 +216,14 @@ class TextGenerator:
             )
         return merged
 
-    def _encode(self, prompt: PromptLike) -> list[int]:
-        """Token ids of a prompt, all of them in the vocabulary."""
+    def _open(self) -> GroupMaker:
+        """What makes groups, while this generator may be used."""
         if self._closed:
             raise ConfigError("This TextGenerator is closed. Make a new one.")
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
-        try:
-            ids = [operator.index(i) for i in prompt]
-        except TypeError as error:
-            raise ConfigError(f"A prompt must be text or a sequence of token ids, got {prompt!r}.") from error
-        check_ids("prompt", ids, self._engine.usable_vocab)
-        return ids
-
-    def _prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
-        ids = self._encode(prompt)
-        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(ids)
-        return prepare(self._engine, ids, text, config)
-
-    def _group(self, prompt: Prompt) -> Group:
-        """The strategy that the prompt's options ask for."""
-        if prompt.config.num_beams > 1:
-            return BeamGroup(
-                prompt, self._text_stream(prompt), make_scorer(prompt, self._engine.usable_vocab)
-            )
-        return self._samples(prompt)
-
-    def _samples(self, prompt: Prompt) -> SampleGroup:
-        continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
-        strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
-        return strategy(prompt, continuations)
-
-    def _continuation(self, prompt: Prompt, index: int) -> Continuation:
-        sampler = make_sampler(
-            prompt.config,
-            prompt_ids=prompt.ids,
-            eos_ids=prompt.eos_ids,
-            vocab_size=self._engine.usable_vocab,
-            sequence_index=index,
-        )
-        return Continuation(prompt, sampler, self._text_stream(prompt))
-
-    def _text_stream(self, prompt: Prompt) -> TextStream:
-        matcher = StopMatcher(prompt.config.stop_strings or ())
-        return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
+        return self._maker
 
     def _pieces(self, prompt: Prompt) -> Iterator[str]:
-        group = self._samples(prompt)
+        group = self._maker.samples(prompt)
         (continuation,) = group.continuations
         if prompt.config.return_full_text:
             yield prompt.text

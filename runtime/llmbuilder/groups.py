@@ -1,0 +1,76 @@
+"""From a prompt and its options to the group that decodes it: which strategy, with which parts."""
+
+import operator
+from collections.abc import Sequence
+
+from llmbuilder.beam import BeamGroup
+from llmbuilder.config import GenerationConfig
+from llmbuilder.continuation import Continuation, Prompt, TextStream
+from llmbuilder.decoding import Group, SampleGroup
+from llmbuilder.engine import Engine
+from llmbuilder.errors import ConfigError
+from llmbuilder.lookup import LookupGroup
+from llmbuilder.prompt import check_ids, prepare
+from llmbuilder.ranking import make_scorer
+from llmbuilder.sampling import make_sampler
+from llmbuilder.stopping import StopMatcher
+from llmbuilder.tokenizer import Detokenizer
+
+PromptLike = str | Sequence[int]
+"""A prompt as text or as token ids."""
+
+
+class GroupMaker:
+    """Makes groups for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Decode with the model and tokenizer of ``engine``."""
+        self._engine = engine
+        self._detokenizer = Detokenizer(engine.tokenizer)
+
+    def encode(self, prompt: PromptLike) -> list[int]:
+        """Token ids of a prompt, all of them in the vocabulary.
+
+        Raises:
+            ConfigError: neither text nor ids, or ids outside the vocabulary.
+        """
+        if isinstance(prompt, str):
+            return self._engine.tokenizer.encode(prompt)
+        try:
+            ids = [operator.index(i) for i in prompt]
+        except TypeError as error:
+            raise ConfigError(f"A prompt must be text or a sequence of token ids, got {prompt!r}.") from error
+        check_ids("prompt", ids, self._engine.usable_vocab)
+        return ids
+
+    def prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
+        """Settle everything about a prompt; see `llmbuilder.prompt.prepare`."""
+        ids = self.encode(prompt)
+        text = prompt if isinstance(prompt, str) else self._engine.tokenizer.decode(ids)
+        return prepare(self._engine, ids, text, config)
+
+    def group(self, prompt: Prompt) -> Group:
+        """The strategy that the prompt's options ask for."""
+        if prompt.config.num_beams > 1:
+            return BeamGroup(prompt, self._stream(prompt), make_scorer(prompt, self._engine.usable_vocab))
+        return self.samples(prompt)
+
+    def samples(self, prompt: Prompt) -> SampleGroup:
+        """Independent continuations, or one that speculates."""
+        continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
+        strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
+        return strategy(prompt, continuations)
+
+    def _continuation(self, prompt: Prompt, index: int) -> Continuation:
+        sampler = make_sampler(
+            prompt.config,
+            prompt_ids=prompt.ids,
+            eos_ids=prompt.eos_ids,
+            vocab_size=self._engine.usable_vocab,
+            sequence_index=index,
+        )
+        return Continuation(prompt, sampler, self._stream(prompt))
+
+    def _stream(self, prompt: Prompt) -> TextStream:
+        matcher = StopMatcher(prompt.config.stop_strings or ())
+        return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
