@@ -16,6 +16,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.graphcheck import check_graph
 from llmbuilder.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
 from llmbuilder_export.fuse import fuse
+from llmbuilder_export.quantize import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
 from llmbuilder_export.trace import trace
@@ -106,7 +107,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     stage = _Stages(progress)
     traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
     with stage("quantize"):
-        model = _quantize(traced.model, quantization, progress)
+        model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
             files = write_files(folder, model, traced.tokenizer, traced.chat_template)
@@ -174,14 +175,6 @@ def _trace(
         created_by=created_by(),
     )
     return _Traced(model, draft, words, source.chat_template, reference)
-
-
-def _quantize(model: ir.Model, quantization: Quantization, progress: Progress) -> ir.Model:
-    if quantization == "none":
-        return model
-    from llmbuilder_export.quantize import quantize
-
-    return quantize(model, quantization, progress)
 
 
 def _release_weights(*models: ir.Model) -> None:
