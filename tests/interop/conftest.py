@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from upstream_cases import SAMPLE, WHOLE, Case
 
 from llmbuilder.engine import Engine, load_engine
@@ -23,6 +25,7 @@ from llmbuilder.engine import Engine, load_engine
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 HERE = Path(__file__).parent
+HOUR = 3600
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -72,20 +75,12 @@ def upstream(proving: bool) -> Callable[[Case], Written]:
 
     @functools.cache
     def write_all() -> None:
-        if folder.exists():
-            return
-        partial = folder.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for release in sorted({case.release for case in cases}):
-            path = fetched([str(ROOT / "scripts" / "fetch_upstream.py"), release], f"llmbuilder {release}")
-            wanted = json.dumps([asdict(case) for case in cases if case.release == release])
-            subprocess.run(
-                [sys.executable, str(HERE / "upstream_writer.py"), str(partial), wanted],
-                env={**os.environ, "PYTHONPATH": path},
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-        partial.rename(folder)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                write_cases(partial, cases)
+                partial.rename(folder)
 
     def find(case: Case) -> Written:
         write_all()
@@ -99,6 +94,19 @@ def upstream(proving: bool) -> Callable[[Case], Written]:
         )
 
     return find
+
+
+def write_cases(folder: Path, cases: list[Case]) -> None:
+    """Run upstream's releases, each in a process of its own."""
+    for release in sorted({case.release for case in cases}):
+        path = fetched([str(ROOT / "scripts" / "fetch_upstream.py"), release], f"llmbuilder {release}")
+        wanted = json.dumps([asdict(case) for case in cases if case.release == release])
+        subprocess.run(
+            [sys.executable, str(HERE / "upstream_writer.py"), str(folder), wanted],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +157,7 @@ EXPORT = """
 import resource, sys
 from llmbuilder_export import export_model
 source, output, quantization = sys.argv[1:]
-export_model(source, output=output, quantization=quantization)
+export_model(source, output=output, quantization=quantization, overwrite=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
@@ -163,12 +171,21 @@ def smollm2(request: pytest.FixtureRequest) -> Callable[[str], Exported]:
     def export(quantization: str) -> Exported:
         folder = CACHE / f"smollm2-{quantization}" / code
         peak = folder.with_suffix(".peak")
-        if not peak.exists():
-            source = request.getfixturevalue("smollm2_source")
-            shutil.rmtree(folder.parent, ignore_errors=True)
-            command = [sys.executable, "-c", EXPORT, str(source), str(folder), quantization]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            peak.write_text(done.stdout, encoding="ascii")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent.with_suffix(".lock")):
+            if not peak.exists():
+                source = request.getfixturevalue("smollm2_source")
+                remove_outdated(folder.parent)
+                command = [sys.executable, "-c", EXPORT, str(source), str(folder), quantization]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                peak.write_text(done.stdout, encoding="ascii")
         return Exported(folder, int(peak.read_text(encoding="ascii")))
 
     return export
+
+
+def remove_outdated(folder: Path) -> None:
+    """Remove bundles of earlier exporters that no test run can still be using."""
+    for path in folder.iterdir():
+        if time.time() - path.stat().st_mtime > HOUR:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,64 @@
+"""Time of a token outside of ONNX Runtime: sampling, text, bookkeeping, at the default settings.
+
+Usage: python benchmarks/step_overhead.py    after `make smollm2`; writes benchmarks/results/step_overhead.json
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
+
+from llmbuilder import TextGenerator
+from llmbuilder.engine import load_engine
+
+TOKENS = 64
+PROMPT = "Once upon a time, there was a little fox who"
+
+
+class TimedSession:
+    """A session that notes how long each run took."""
+
+    def __init__(self, session: Any) -> None:
+        """Time the runs of ``session``."""
+        self._session = session
+        self.seconds: list[float] = []
+
+    def io_binding(self) -> Any:
+        """As the session's."""
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        """As the session's, timed."""
+        start = time.perf_counter()
+        self._session.run_with_iobinding(binding)
+        self.seconds.append(time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure each quantization."""
+    options = arguments("Time of a token outside of ONNX Runtime.")
+    rows = [measure(bundle(options.models, q), q, options.rounds) for q in QUANTIZATIONS]
+    report("step_overhead", rows, options.results)
+
+
+def measure(directory: Path, quantization: str, rounds: int) -> Row:
+    """Milliseconds of a token in total and inside of ONNX Runtime."""
+    engine = load_engine(directory)
+    session = engine.model.session = TimedSession(engine.model.session)
+    generator = TextGenerator.from_engine(engine)
+    inside = []
+
+    def generate() -> float:
+        session.seconds.clear()
+        (completion,) = generator.complete(PROMPT, max_new_tokens=TOKENS, early_stopping=False)
+        inside.append(sum(session.seconds[1:]) * completion.tokens_per_second / (TOKENS - 1))
+        return 1 - inside[-1]
+
+    share = take_turns({"outside": generate}, rounds)["outside"]
+    step = sum(session.seconds[1:]) / (TOKENS - 1) / inside[-1]
+    return {"quantization": quantization, "ms a token": 1000 * step, "share outside": share}
+
+
+if __name__ == "__main__":
+    main()
