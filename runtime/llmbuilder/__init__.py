@@ -25,7 +25,7 @@ __all__ = ["GenerationConfig", "TextGenerator", "batch_generate", "generate_text
 refuse_upstream()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     """Resolve a public name lazily (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from llmbuilder.continuation import FinishReason, Outcome, Prompt, TextStream
 from llmbuilder.decoding import Move
+from llmbuilder.errors import LLMBuilderError
 from llmbuilder.model import FloatArray
 from llmbuilder.ranking import Candidate, Scorer, best, diversity, drawn
 from llmbuilder.sampling import TokenLogprobs, generator, token_logprobs
@@ -130,6 +131,7 @@ class BeamGroup:
     _searches: list[Search] = field(init=False)
     _random: np.random.Generator = field(init=False)
     _times: list[float] = field(default_factory=list)
+    error: LLMBuilderError | None = None
 
     def __post_init__(self) -> None:
         """Start every search with the prompt as its only beam."""
@@ -177,8 +179,9 @@ class BeamGroup:
         """No guess."""
         return ()
 
-    def finish(self, reason: FinishReason) -> None:
+    def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
         """Finish all beams as they are."""
+        self.error = error
         for search in self._searches:
             search.close(reason)
 

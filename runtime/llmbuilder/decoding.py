@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from llmbuilder.cache import plan_slots
 from llmbuilder.continuation import Continuation, FinishReason, Outcome, Prompt
-from llmbuilder.errors import ContextOverflowError
+from llmbuilder.errors import ContextOverflowError, LLMBuilderError
 from llmbuilder.model import Decodes, FloatArray
 
 
@@ -33,10 +33,12 @@ class Group(Protocol):
     """One prompt and its strategy."""
 
     prompt: Prompt
+    error: LLMBuilderError | None
+    """What ended it, if it did not end by itself."""
 
     @property
     def width(self) -> int:
-        """Most rows it may still need."""
+        """Most rows it may still need; none when it is done."""
         ...
 
     def start(self) -> None:
@@ -55,12 +57,12 @@ class Group(Protocol):
         """A guess of the next tokens, at most ``most``, of a group that is alone; usually none."""
         ...
 
-    def finish(self, reason: FinishReason) -> None:
-        """End all rows as they are."""
+    def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
+        """End all rows as they are, or because of ``error``."""
         ...
 
     def outcomes(self) -> list[Outcome]:
-        """The results, once the group is done."""
+        """The results, once the group is done; raises the error that ended it."""
         ...
 
 
@@ -71,6 +73,7 @@ class SampleGroup:
     prompt: Prompt
     continuations: list[Continuation]
     _live: list[Continuation] = field(init=False)
+    error: LLMBuilderError | None = None
 
     def __post_init__(self) -> None:
         """All continuations begin in the one row of the prompt."""
@@ -102,18 +105,21 @@ class SampleGroup:
         """Last ``count`` ids of the row's continuation."""
         return self._live[row].tail(count)
 
-    def draft(self, most: int) -> Sequence[int]:
+    def draft(self, most: int) -> Sequence[int]:  # noqa: ARG002 (of the protocol)
         """No guess."""
         return ()
 
-    def finish(self, reason: FinishReason) -> None:
+    def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
         """End all live continuations."""
+        self.error = error
         for continuation in self._live:
             continuation.finish(reason)
         self._live = []
 
     def outcomes(self) -> list[Outcome]:
-        """One result for each continuation, in order."""
+        """One result for each continuation, in order; raises the error that ended the group."""
+        if self.error is not None:
+            raise self.error
         return [continuation.outcome() for continuation in self.continuations]
 
 
@@ -240,10 +246,11 @@ def _refill(decoder: Decodes, live: list[_Live]) -> list[Group]:
 
 
 def _end_at_window(entry: _Live, window: int) -> None:
+    error = None
     if entry.group.prompt.config.context_overflow == "error":
-        raise ContextOverflowError(
+        error = ContextOverflowError(
             f"The text has reached the model's window of {window} tokens. Ask for fewer tokens, or set "
             "context_overflow='slide' (go on with the last part) or 'stop' (end there)."
         )
-    entry.group.finish("length")
+    entry.group.finish("length", error)
     entry.slots, entry.tokens = [], []

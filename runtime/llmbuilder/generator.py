@@ -1,7 +1,7 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
@@ -11,14 +11,15 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.continuation import FinishReason, Outcome, Prompt
 from llmbuilder.decoding import Group, decode
 from llmbuilder.engine import Engine, acquire
-from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
 from llmbuilder.groups import GroupMaker, PromptLike
-from llmbuilder.model import chunk_sizes
+from llmbuilder.model import Decodes, chunk_sizes
 from llmbuilder.sampling import TokenLogprobs, token_logprobs
 from llmbuilder.session import Device
 from llmbuilder.tokenizer import Tokenizer
 
 Path = str | PathLike[str]
+Options = GenerationConfig | Mapping[str, Any] | None
 
 DEFAULT_BATCH_SIZE = 8
 _SCORE_CHUNK = 128
@@ -139,7 +140,7 @@ class TextGenerator:
     def complete_batch(
         self,
         prompts: Sequence[PromptLike],
-        configs: Sequence[GenerationConfig | Mapping[str, Any] | None] | None = None,
+        configs: Sequence[Options] | None = None,
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> list[list[Completion]]:
@@ -159,9 +160,55 @@ class TextGenerator:
         own = configs or [None] * len(prompts)
         merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
         maker = self._open()
-        groups = [maker.group(maker.prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)]
-        self._run(groups, common.batch_size or DEFAULT_BATCH_SIZE)
-        return [[_completion(outcome) for outcome in group.outcomes()] for group in groups]
+        groups = [
+            maker.group(maker.prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)
+        ]
+        max_rows = common.batch_size or DEFAULT_BATCH_SIZE
+        for group in self._finished(self._decoder(groups, max_rows), groups, max_rows):
+            if group.error is not None:
+                raise group.error
+        return [_completions(group) for group in groups]
+
+    def complete_each(
+        self,
+        requests: Iterable[tuple[PromptLike, Options]],
+        config: GenerationConfig | None = None,
+        **overrides: Any,
+    ) -> Iterator[tuple[int, list[Completion] | LLMBuilderError]]:
+        """Continue any number of prompts, each with its own options, as rows come free.
+
+        Args:
+            requests: prompts and the options of each, over those of ``config``; read no faster than needed.
+            config: options of all; its ``batch_size`` bounds the sequences decoded at once.
+            overrides: as everywhere.
+
+        Yields:
+            The number of a request, from 0, and its completions, in the order in which they are done. A prompt that
+            cannot be decoded gives its error and does not disturb the others.
+        """
+        common = self._merge(config, overrides)
+        maker = self._open()
+        numbers: dict[int, int] = {}
+        refused: list[tuple[int, LLMBuilderError]] = []
+
+        def groups() -> Iterator[Group]:
+            for number, (prompt, options) in enumerate(requests):
+                try:
+                    merged = self._merge(config, {**overrides, **_options(options)})
+                    group = maker.group(maker.prepare(prompt, merged))
+                except LLMBuilderError as error:
+                    refused.append((number, error))
+                else:
+                    numbers[id(group)] = number
+                    yield group
+
+        max_rows = common.batch_size or DEFAULT_BATCH_SIZE
+        decoder = self._engine.model.decoder(rows=max_rows)
+        for group in self._finished(decoder, groups(), max_rows):
+            yield numbers.pop(id(group)), group.error or _completions(group)
+            while refused:
+                yield refused.pop(0)
+        yield from refused
 
     def score(self, text_or_ids: PromptLike) -> Score:
         """How likely the model finds a text.
@@ -230,12 +277,13 @@ class TextGenerator:
         for _ in decode(self._decoder([group], 1), [group], max_rows=1):
             if piece := continuation.stream.take():
                 yield piece
+        group.outcomes()
 
-    def _run(self, groups: Sequence[Group], max_rows: int) -> None:
-        for _ in decode(self._decoder(groups, max_rows), groups, max_rows=max_rows):
-            pass
+    def _finished(self, decoder: Decodes, groups: Iterable[Group], max_rows: int) -> Iterator[Group]:
+        """Decode groups; yield each when it is done."""
+        return (group for group in decode(decoder, groups, max_rows=max_rows) if group.width == 0)
 
-    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Any:
+    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Decodes:
         longest = max(
             (len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1
         )
@@ -243,10 +291,14 @@ class TextGenerator:
         return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
 
 
-def _options(extra: GenerationConfig | Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _options(extra: Options) -> Mapping[str, Any]:
     if isinstance(extra, GenerationConfig):
         return extra.options()
     return extra or {}
+
+
+def _completions(group: Group) -> list[Completion]:
+    return [_completion(outcome) for outcome in group.outcomes()]
 
 
 def _completion(outcome: Outcome) -> Completion:

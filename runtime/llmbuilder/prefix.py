@@ -5,7 +5,6 @@ part of a prompt, never token by token, and at least two tokens are computed ane
 those of computing the whole prompt (see `llmbuilder.model.chunk_sizes`).
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -50,7 +49,7 @@ class PrefixDecoder:
         if ids == self._ids and self._logits is not None:
             self.decoder.load(row, self._saved, len(ids))
             return self._logits
-        common = min(len(os.path.commonprefix([self._ids, ids])), len(ids) - _LEAST_NEW)
+        common = min(_shared(self._ids, ids), len(ids) - _LEAST_NEW)
         if common < _LEAST_NEW:  # a token alone was computed by other kernels
             common = 0
         else:
@@ -71,3 +70,9 @@ class PrefixDecoder:
     def copy(self, source: int, target: int) -> None:
         """Make a row equal to another."""
         self.decoder.copy(source, target)
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the beginning that two sequences share."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))

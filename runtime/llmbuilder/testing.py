@@ -61,7 +61,7 @@ class FakeModel:
         self.steps = 0
         self.most_rows = 0
 
-    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "FakeDecoder":
+    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "FakeDecoder":  # noqa: ARG002 (as a model's)
         """Start a computation."""
         return FakeDecoder(self)
 

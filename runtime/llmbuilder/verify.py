@@ -44,7 +44,9 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
     """
     bundle = open_bundle(path, rehash=True)
-    files = Check("files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed")
+    files = Check(
+        "files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed"
+    )
     engine = load_engine(path, device=device, threads=threads)
     return VerifyReport((files, _check_golden(bundle, engine), *_check_invariance(engine)))
 
