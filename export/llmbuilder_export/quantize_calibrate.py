@@ -4,7 +4,7 @@ A model's own samples show quantization what inputs to expect, and no corpus has
 (Liu et al. 2023, LLM-QAT): every row starts with a random token and is continued by sampling at temperature 1.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,18 +32,18 @@ _SMALLEST_SHARED = 1024
 """Bytes from which a weight is handed to ONNX Runtime in memory; smaller ones lie in the graph."""
 
 
-def mean_squares(model: ir.Model, values: Iterable[ir.Value], tokens: int = TOKENS) -> dict[str, FloatArray]:
+def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS) -> dict[str, FloatArray]:
     """Mean square of each feature of ``values`` over sampled text.
 
     Args:
-        model: a graph in float32 with the inputs and outputs of every bundle.
-        values: results of its nodes, [batch, sequence, features] or [batch * sequence, features].
+        model: a graph with the inputs and outputs of every bundle.
+        values: names of results of its nodes, [batch, sequence, features] or [batch * sequence, features].
         tokens: length of each sequence, at most the model's window.
 
     Returns:
         An array [features] for each value's name.
     """
-    names = sorted({value.name for value in values if value.name is not None})
+    names = sorted(values)
     session, weights = _session(model, names)
     sums = [np.zeros((), np.float32)] * len(names)
     for measured in _sample(session, names, tokens):
@@ -93,8 +93,6 @@ def _session(model: ir.Model, names: Sequence[str]) -> "tuple[ort.InferenceSessi
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = available_threads()
-    # Prepacking would copy every weight.
-    options.add_session_config_entry("session.disable_prepacking", "1")
     shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), shared)
     return ort.InferenceSession(
