@@ -1,0 +1,157 @@
+"""A file of prompts becomes a file of completions, line for line, whatever happens on the way."""
+
+import json
+
+import pytest
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError
+from llmbuilder.generator import TextGenerator
+from llmbuilder.jsonl import generate_file
+from llmbuilder.testing import fake_engine, random_rule
+
+LENGTHS = [9, 1, 4, 12, 2, 2, 7, 1, 3, 5]
+PROMPTS = [{"prompt": f"p{n}", "max_new_tokens": length, "seed": n} for n, length in enumerate(LENGTHS)]
+
+
+@pytest.fixture
+def random():
+    return TextGenerator.from_engine(
+        fake_engine(random_rule()), GenerationConfig(early_stopping=False, batch_size=3)
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.jsonl"
+    write(path, PROMPTS)
+    return path
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def write(path, lines):
+    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_line_is_the_completion_of_that_prompt_alone(random, source, target):
+    generate_file(random, source, target)
+    for number, (record, prompt) in enumerate(zip(read(target), PROMPTS, strict=True), start=1):
+        options = dict(prompt)
+        (alone,) = random.complete(options.pop("prompt"), **options)
+        assert record == {
+            "id": number,
+            "text": alone.text,
+            "finish_reason": "length",
+            "prompt_tokens": 2,
+            "new_tokens": prompt["max_new_tokens"],
+        }
+
+
+def test_lines_keep_their_own_ids(random, source, target):
+    write(source, [{"prompt": "a", "id": "x-7"}, {"prompt": "b", "id": [1, 2]}, {"prompt": "c"}])
+    generate_file(random, source, target, max_new_tokens=2)
+    assert [record["id"] for record in read(target)] == ["x-7", [1, 2], 3]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{broken\n", "Line 2 is not JSON"),
+        ("[1, 2]\n", "Line 2 must be an object"),
+        ("\n", "Line 2 is not JSON"),
+        ("[" * 100_000 + "\n", "Line 2 is not JSON"),
+        ({"text": "a"}, "Line 2 has no prompt"),
+        ({"prompt": "a", "temprature": 1}, "Did you mean 'temperature'"),
+        ({"prompt": 5}, "must be text or a sequence"),
+        ({"prompt": "a", "num_return_sequences": 2}, "one completion"),
+        ({"prompt": "a" * 100}, "window holds 64"),
+        ({"prompt": "a", "context_overflow": "error", "max_new_tokens": 99}, "reached the model's window"),
+    ],
+)
+def test_a_wrong_line_gives_one_error_record(random, source, target, line, message):
+    write(source, [PROMPTS[0], line, PROMPTS[1]])
+    progress = generate_file(random, source, target)
+    records = read(target)
+    assert progress.errors == 1
+    assert [list(record)[1] for record in records] == ["text", "error", "text"]
+    assert message in records[1]["error"]
+
+
+def test_a_run_cut_anywhere_and_resumed_gives_the_same_file(random, source, target):
+    generate_file(random, source, target)
+    whole = target.read_bytes()
+    for cut in range(0, len(whole), 7):
+        target.write_bytes(whole[:cut])
+        generate_file(random, source, target, resume=True)
+        assert target.read_bytes() == whole
+
+
+def test_resuming_computes_only_what_is_missing(random, source, target):
+    generate_file(random, source, target)
+    lines = target.read_text().splitlines(keepends=True)
+    target.write_text("".join(lines[:6]))
+    before = random._engine.model.prefilled
+    progress = generate_file(random, source, target, resume=True)
+    assert random._engine.model.prefilled - before == 4 * len("p0")
+    assert (progress.done, progress.resumed, progress.tokens) == (10, 6, sum(LENGTHS[6:]))
+
+
+def test_a_run_that_dies_leaves_whole_lines_in_order(random, source, target):
+    def die(progress):
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate_file(random, source, target, report=die)
+    assert [record["id"] for record in read(target)] == [1, 2, 3, 4]
+
+
+def test_resuming_what_was_made_from_other_prompts_is_refused(random, source, target):
+    write(target, [{"id": "other", "text": ""}])
+    with pytest.raises(ConfigError, match="line 1, is not the completion"):
+        generate_file(random, source, target, resume=True)
+    assert read(target) == [{"id": "other", "text": ""}]
+
+
+def test_more_lines_than_prompts_are_refused(random, source, target):
+    write(target, [{"id": n} for n in range(1, 12)])
+    with pytest.raises(ConfigError, match="line 11"):
+        generate_file(random, source, target, resume=True)
+
+
+def test_an_existing_file_is_neither_resumed_nor_overwritten_unasked(random, source, target):
+    target.write_text("kept")
+    with pytest.raises(ConfigError, match="exists"):
+        generate_file(random, source, target)
+    assert target.read_text() == "kept"
+    generate_file(random, source, target, overwrite=True)
+    assert len(read(target)) == len(PROMPTS)
+
+
+def test_the_prompts_are_never_overwritten(random, source):
+    with pytest.raises(ConfigError, match="the file of prompts itself"):
+        generate_file(random, source, source, overwrite=True)
+
+
+def test_a_missing_file_is_a_clear_error(random, tmp_path, target):
+    with pytest.raises(ConfigError, match="no file of prompts"):
+        generate_file(random, tmp_path / "nothing", target)
+    assert not target.exists()
+
+
+def test_progress_counts_prompts_and_tokens_and_estimates_the_rest(random, source, target):
+    seen = []
+    generate_file(random, source, target, report=seen.append)
+    assert [progress.done for progress in seen] == list(range(1, 11))
+    assert seen[-1].tokens == sum(LENGTHS)
+    assert seen[-1].tokens_per_second > 0
+    assert seen[-1].seconds_left == 0
+    assert seen[0].seconds_left > 0
