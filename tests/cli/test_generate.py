@@ -169,3 +169,8 @@ def test_a_closed_pipe_ends_quietly():
         assert process.stdout.read(10) == "on and on "
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_a_beam_search_is_printed_when_it_is_done(llmb, opened, answer):
+    result = llmb(*GREEDY, "-p", "Tell me: ", "--set", "num_beams=2")
+    assert result.stdout == answer + "\n"

@@ -4,29 +4,25 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbuilder_cli.commands.batch import batch
+from llmbuilder_cli.options import Assignments, Device, Model, Threads, Tokenizer, parse_assignments
+
 if TYPE_CHECKING:
-    from llmbuilder.inference import Completion
+    from llmbuilder.inference import Completion, TextGenerator
 
 app = typer.Typer(no_args_is_help=True, help="Generate text.")
-
-Device = Literal["auto", "cpu", "cuda"]
+app.command("batch")(batch)
 
 
 @app.command()
 def text(
     *,
-    model: Annotated[
-        Path, typer.Option("--model", "-m", help="Bundle directory, or the checkpoint it was made from.")
-    ],
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with."),
-    ] = None,
+    model: Model,
+    tokenizer: Tokenizer = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
     ] = None,
@@ -49,14 +45,9 @@ def text(
         bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; all this process may use if not given.")
-    ] = None,
+    set_: Assignments = None,
+    device: Device = "auto",
+    threads: Threads = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object for each completion instead of streaming text."),
@@ -75,7 +66,7 @@ def text(
         "seed": seed,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    options |= dict(_parse_assignment(assignment) for assignment in set_ or ())
+    options |= parse_assignments(set_)
     prompt = _read_prompt(prompt)
 
     from llmbuilder.inference import TextGenerator
@@ -85,18 +76,7 @@ def text(
             for completion in generator.complete(prompt, **options):
                 typer.echo(_to_json(completion))
         else:
-            _print_stream(generator.stream(prompt, **options))
-
-
-def _parse_assignment(assignment: str) -> tuple[str, Any]:
-    """``"min_new_tokens=5"`` -> ``("min_new_tokens", 5)``: the value is JSON, or else a plain string."""
-    name, separator, value = assignment.partition("=")
-    if not separator:
-        raise typer.BadParameter(f"{assignment!r} is not of the form NAME=VALUE.", param_hint="--set")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+            _print_stream(_pieces(generator, prompt, options))
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -110,6 +90,13 @@ def _read_prompt(prompt: str | None) -> str:
     ):  # how Python marks bytes it cannot decode
         raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt")
     return prompt
+
+
+def _pieces(generator: "TextGenerator", prompt: str, options: dict[str, Any]) -> Iterator[str]:
+    """The text as it comes; that of a beam search, which is known only at the end, in one piece."""
+    if options.get("num_beams", 1) != 1:
+        return iter([generator.generate(prompt, **options)])
+    return generator.stream(prompt, **options)
 
 
 def _print_stream(pieces: Iterator[str]) -> None:

@@ -1,18 +1,18 @@
 """``llmb verify``: is this bundle intact, and does it keep its promises on this machine?"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from llmbuilder_cli.options import Device, Threads
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
     *,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; all this process may use if not given.")
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Check a bundle on this machine.
 

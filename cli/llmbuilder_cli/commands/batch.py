@@ -1,0 +1,89 @@
+"""``llmb generate batch``: complete a file of prompts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from llmbuilder_cli.options import Assignments, Device, Model, Threads, Tokenizer, parse_assignments
+
+if TYPE_CHECKING:
+    from llmbuilder.jsonl import Progress
+
+
+def batch(
+    prompts: Annotated[
+        Path, typer.Argument(metavar="IN.jsonl", help="Lines with a prompt, and any generation option.")
+    ],
+    completions: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="Where the completions go.")],
+    *,
+    model: Model,
+    tokenizer: Tokenizer = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Most prompts decoded at once; 8 if not given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same texts.")] = None,
+    set_: Assignments = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the lines already written.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew if OUT.jsonl is there.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Complete every prompt of a JSONL file, in order. Progress goes to stderr."""
+    given = {"batch_size": batch_size, "seed": seed}
+    options = {name: value for name, value in given.items() if value is not None} | parse_assignments(set_)
+
+    from llmbuilder.inference import TextGenerator
+    from llmbuilder.jsonl import generate_file
+
+    with TextGenerator(model, tokenizer, device=device, threads=threads) as generator, _Display() as display:
+        progress = generate_file(
+            generator,
+            prompts,
+            completions,
+            resume=resume,
+            overwrite=overwrite,
+            report=display.show,
+            **options,
+        )
+    typer.echo(_summary(progress), err=True)
+
+
+class _Display:
+    """A live line on a terminal; nothing where stderr is a file."""
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.status import Status
+
+        console = Console(stderr=True, highlight=False, markup=False)
+        self._status = Status("", console=console) if console.is_terminal else None
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, progress: "Progress") -> None:
+        """Show how far the run is."""
+        if self._status is not None:
+            left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
+            self._status.update(_summary(progress) + left)
+
+
+def _summary(progress: "Progress") -> str:
+    parts = [
+        f"{progress.done} of {progress.total} prompts",
+        f"{progress.tokens} tokens in {_clock(progress.seconds)}, {progress.tokens_per_second:.1f}/s",
+    ]
+    parts += [f"{progress.resumed} were there already"] if progress.resumed else []
+    parts += [f"{progress.errors} with errors"] if progress.errors else []
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    """``75.2`` -> ``1:15``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
