@@ -23,6 +23,7 @@ SAMPLES = 20
 def tell_stories(folder: Path) -> list[Sample]:
     """One story a seed at upstream's defaults (temperature 0.8, top-k 50, top-p 0.9), up to a full window."""
     import torch
+
     from llmbuilder.inference.generate import GenerationConfig, TextGenerator
 
     generator = TextGenerator(folder / "model.pt", folder / "tokenizer", device="cpu")
