@@ -1,11 +1,13 @@
-"""Let the trained storyteller tell 20 stories with upstream's own inference, and judge them.
+"""Let the storyteller tell 20 stories, and judge them.
 
-    PYTHONPATH=<folder with upstream's llmbuilder 2.0.0> python evaluate.py --model artifacts/storyteller
+    python scripts/storyteller/evaluate.py --model artifacts/storyteller
 
-With `--samples FILE` the stories in that file are judged instead, whoever told them; then no torch is needed.
-It looks like the file written here:
+tells them with the bundle, as `make demo` does. With `--samples FILE` the stories in that file are judged instead,
+whoever told them. It looks like the file written here:
 
     {"samples": [{"prompt": ..., "seed": ..., "text": ..., "ended": true}, ...]}
+
+`text` is what follows the prompt.
 """
 
 import argparse
@@ -18,27 +20,20 @@ from sentencepiece import SentencePieceProcessor
 
 PROMPTS = ("Once upon a time", "One day, a little", "One sunny day", "In a small village", "There was a")
 SAMPLES = 20
+WINDOW = 256
 
 
-def tell_stories(folder: Path) -> list[Sample]:
-    """One story a seed at upstream's defaults (temperature 0.8, top-k 50, top-p 0.9), up to a full window."""
-    import torch
+def tell_stories(bundle: Path) -> list[Sample]:
+    """One story a seed at the runtime's defaults (temperature 0.8, top-k 50, top-p 0.9), up to a full window."""
+    from llmbuilder import TextGenerator
 
-    from llmbuilder.inference.generate import GenerationConfig, TextGenerator
+    with TextGenerator(bundle) as generator:
 
-    generator = TextGenerator(folder / "model.pt", folder / "tokenizer", device="cpu")
-    tokenizer, window = generator.tokenizer, generator.model.block_size
+        def tell(prompt: str, seed: int) -> Sample:
+            (told,) = generator.complete(prompt, seed=seed, max_new_tokens=WINDOW, context_overflow="stop")
+            return Sample(prompt=prompt, seed=seed, text=told.text, ended=told.finish_reason == "eos")
 
-    def tell(prompt: str, seed: int) -> Sample:
-        torch.manual_seed(seed)
-        ids = tokenizer.encode(prompt)
-        config = GenerationConfig(max_new_tokens=window - len(ids), eos_token_id=tokenizer.eos_id())
-        # The public method returns the text only, which does not tell whether the story ended.
-        told = generator._generate_tokens(torch.tensor([ids]), config)[0].tolist()  # noqa: SLF001
-        ended = told[-1] == tokenizer.eos_id()
-        return Sample(prompt=prompt, seed=seed, text=tokenizer.decode(told), ended=ended)
-
-    return [tell(PROMPTS[seed % len(PROMPTS)], seed) for seed in range(SAMPLES)]
+        return [tell(PROMPTS[seed % len(PROMPTS)], seed) for seed in range(SAMPLES)]
 
 
 def shared_runs(samples: list[Sample], stories: Path, tokenizer: SentencePieceProcessor) -> list[int]:
@@ -58,13 +53,13 @@ def main() -> None:
     """Tell or read the stories, judge them, write the result."""
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder with model.pt and tokenizer/")
+    parser.add_argument("--model", type=Path, required=True, help="folder with bundle/ and tokenizer/")
     parser.add_argument("--samples", type=Path, help="judge these stories instead of telling new ones")
     parser.add_argument("--stories", type=Path, default=here / "stories.tsv.xz", help="the training text")
-    parser.add_argument("--out", type=Path, help="result file (default: samples.json beside model.pt)")
+    parser.add_argument("--out", type=Path, help="result file (default: samples.json in the folder)")
     args = parser.parse_args()
 
-    samples = read_samples(args.samples) if args.samples else tell_stories(args.model)
+    samples = read_samples(args.samples) if args.samples else tell_stories(args.model / "bundle")
     tokenizer = SentencePieceProcessor(model_file=str(args.model / "tokenizer" / "tokenizer.model"))
     summary = summarize(samples, shared_runs(samples, args.stories, tokenizer))
     out = args.out or args.model / "samples.json"
