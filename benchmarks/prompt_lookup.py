@@ -10,20 +10,29 @@ from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
 
 from llmbuilder import TextGenerator
 
-TOKENS = 96
+TOKENS = 80
 DRAFT = 8
 CODE = '''def area(width, height):
     """Return the area of a rectangle."""
     if width < 0 or height < 0:
         raise ValueError("width and height must not be negative")
     return width * height
+
+
+def perimeter(width, height):
+    """Return the perimeter of a rectangle."""
+    if width < 0 or height < 0:
+        raise ValueError("width and height must not be negative")
+    return 2 * (width + height)
 '''
 NOTICE = (
     "The library opens at nine on Monday, Tuesday and Thursday. On Friday it opens at noon. "
-    "Books may be kept for three weeks and renewed twice, unless somebody else has asked for them."
+    "Books may be kept for three weeks and renewed twice, unless somebody else has asked for them. "
+    "Whoever loses a book pays for a new copy. Children under twelve need a card signed by a parent."
 )
 TASKS = {
-    "code edit": f"Here is a function:\n\n{CODE}\nHere is the same function once more:\n\ndef area(width, height):\n",
+    "code edit": f"# Version 1\n\n{CODE}\n\n# Version 2: the same code, but with the functions named rectangle_area"
+    ' and rectangle_perimeter\n\ndef rectangle_area(width, height):\n    """Return the',
     "extraction": f"Text: {NOTICE}\n\nThe text, copied word for word: The library opens at",
 }
 

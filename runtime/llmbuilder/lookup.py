@@ -13,7 +13,8 @@ import numpy as np
 
 from llmbuilder.decoding import SampleGroup
 
-LONGEST_MATCH = 3
+LONGEST_MATCH, SHORTEST_MATCH = 3, 2
+"""Length of the ending that is looked for. What followed a single token before is too seldom right to pay."""
 
 
 class LookupGroup(SampleGroup):
@@ -37,13 +38,13 @@ def find_draft(ids: Sequence[int], count: int, longest: int = LONGEST_MATCH) -> 
     Args:
         ids: the text so far.
         count: most tokens to return.
-        longest: length of the ending to look for; shorter ones, down to 1, are tried if it is not found.
+        longest: length of the ending to look for; shorter ones, down to 2, are tried if it is not found.
 
     Returns:
-        Up to ``count`` ids, none if even the last id is new.
+        Up to ``count`` ids, none if the last two have not stood together before.
     """
     known = np.asarray(ids, np.int64)
-    for size in range(min(longest, len(known) - 1), 0, -1):
+    for size in range(min(longest, len(known) - 1), SHORTEST_MATCH - 1, -1):
         windows = np.lib.stride_tricks.sliding_window_view(known[:-1], size)
         found = np.flatnonzero((windows == known[-size:]).all(axis=1))
         if found.size:
