@@ -16,6 +16,11 @@ LARGEST = 64
 SAMPLE_SIZES = (2, 3, 8)
 WIDEST = UPSTREAM[-1]
 QUANTIZATIONS = ["none", "int8", "int4"]
+LARGE_QUANTIZATIONS = [
+    "none",
+    "int8",
+    pytest.param("int4", marks=pytest.mark.prove),
+]  # each is a minute of export
 
 
 @pytest.fixture(scope="module", params=QUANTIZATIONS)
@@ -24,7 +29,7 @@ def small(request, exported):
         yield Rows(generator, longest_prompt=60)
 
 
-@pytest.fixture(scope="module", params=QUANTIZATIONS)
+@pytest.fixture(scope="module", params=LARGE_QUANTIZATIONS)
 def large(request, smollm2):
     with TextGenerator(smollm2(request.param).bundle) as generator:
         yield Rows(generator, longest_prompt=24)

@@ -13,7 +13,7 @@ MB = 1_000_000
 FIXTURE = json.loads(Path(__file__).with_name("smollm2_greedy.json").read_text(encoding="utf-8"))
 SAMPLE = (0, 7, 15)
 
-QUANTIZATIONS = ["none", "int8", "int4"]
+QUANTIZATIONS = ["none", "int8", pytest.param("int4", marks=pytest.mark.prove)]  # each is a minute of export
 
 
 @pytest.fixture(scope="module")
