@@ -156,7 +156,9 @@ def _multiply(graph: ir.Graph, linear: Linear, stored: _Stored) -> None:
         "block_size": BLOCK,
         "accuracy_level": _COMPUTE_IN_INT8,
     }
-    operands = [linear.source, stored.codes, stored.scales, stored.zero_points, None, linear.bias]
+    operands = [linear.source, stored.codes, stored.scales, stored.zero_points]
+    if linear.bias is not None:
+        operands += [None, linear.bias]
     node = ir.node("MatMulNBits", operands, attributes, domain=MICROSOFT, name=linear.nodes[0].name)
     _swap(graph, linear.nodes, [node])
 

@@ -146,7 +146,7 @@ def _chunks(weight: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
     padding = ((0, 0), (0, count * BLOCK - weight.shape[1]))
     for start in range(0, len(weight), size):
         rows = slice(start, start + size)
-        chunk = np.pad(weight[rows], padding).astype(np.float32, copy=False)
+        chunk = np.ascontiguousarray(np.pad(weight[rows], padding), np.float32)
         if not np.isfinite(chunk).all():
             raise ExportError(
                 "A weight holds infinities or NaN, so it cannot be quantized. Was training stable?"
