@@ -106,7 +106,9 @@ def _check_tokenizer(path: Path, engine: Engine) -> None:
     """The tokenizer a caller names must be the one in the bundle, byte for byte."""
     assert engine.bundle is not None  # noqa: S101 (acquired engines come from a bundle)
     if not path.exists():
-        raise TokenizerError(f"There is no tokenizer at {path}. Leave tokenizer_path out to use the bundle's own.")
+        raise TokenizerError(
+            f"There is no tokenizer at {path}. Leave tokenizer_path out to use the bundle's own."
+        )
     expected = engine.bundle.manifest.files[engine.bundle.manifest.tokenizer.file].sha256
     suffix = Path(engine.bundle.manifest.tokenizer.file).suffix
     candidates: Sequence[Path] = sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]

@@ -5,6 +5,7 @@ of a decoding step are bound once for each number of rows and then only written 
 nothing in Python beyond the call itself.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -37,6 +38,7 @@ PREFILL_CHUNK = 512
 """Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
 
 _ROUND = 64
+_CACHE_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 class Decodes(Protocol):
@@ -74,13 +76,17 @@ class Model:
         self.layout = _cache_layout(session, facts)
 
     @classmethod
-    def open(cls, directory: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None) -> Self:
+    def open(
+        cls, directory: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None
+    ) -> Self:
         """Load the graph of a verified bundle.
 
         Raises:
             DeviceError, BundleError: see `open_session`; or the graph is not the one the manifest describes.
         """
-        session = open_session(directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads)
+        session = open_session(
+            directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads
+        )
         return cls(session, manifest.model)
 
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
@@ -97,7 +103,8 @@ class Decoder:
         """Use ``cache`` for a computation over ``model``."""
         self.model = model
         self.cache = cache
-        self._steps: dict[int, _Step] = {}
+        self._buffers: _Buffers | None = None
+        self._bindings: dict[int, onnxruntime.IOBinding] = {}
 
     @property
     def lengths(self) -> list[int]:
@@ -136,13 +143,12 @@ class Decoder:
         rows = len(tokens)
         lengths = self.cache.lengths
         self._reserve(rows, max(lengths[:rows]) + 1)
-        step = self._steps.get(rows)
-        if step is None:
-            step = self._steps[rows] = _Step(self, rows)
-        logits = step.run(tokens, lengths)
+        buffers, binding = self._bound(rows)
+        buffers.write(tokens, lengths)
+        self.model.session.run_with_iobinding(binding)
         for row in range(rows):
             lengths[row] += 1
-        return logits
+        return buffers.logits[:rows, 0]
 
     def truncate(self, row: int, length: int) -> None:
         """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
@@ -177,7 +183,18 @@ class Decoder:
 
     def _reserve(self, rows: int, capacity: int) -> None:
         if self.cache.reserve(slots=rows, capacity=capacity):
-            self._steps.clear()
+            self._buffers = None
+
+    def _bound(self, rows: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
+        """The buffers, and the binding of their first rows; made anew when the cache has grown."""
+        if self._buffers is None:
+            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
+            self._bindings.clear()
+        if rows not in self._bindings:
+            binding = self._bindings[rows] = self.model.session.io_binding()
+            self._buffers.bind(binding, rows)
+            self.bind_cache(binding, 0, rows)
+        return self._buffers, self._bindings[rows]
 
     def _run_chunk(self, row: int, ids: Sequence[int], keep: int) -> FloatArray:
         """Append one chunk to one row; logits [keep, V]."""
@@ -204,43 +221,40 @@ class Decoder:
         return last
 
 
-class _Step:
-    """The bound arrays of a one-token step for a fixed number of rows.
+class _Buffers:
+    """The arrays of a one-token step, with room for all rows of the cache.
 
     The attention mask is as wide as the cache's capacity, so that its memory never moves: row r holds ones for its
     own tokens and zeros behind them.
     """
 
-    def __init__(self, decoder: Decoder, rows: int) -> None:
+    def __init__(self, rows: int, capacity: int, vocab_size: int) -> None:
+        self.ids = np.zeros((rows, 1), np.int64)
+        self.positions = np.zeros((rows, 1), np.int64)
+        self.mask = np.zeros((rows, capacity), np.int64)
+        self.masked = [0] * rows
+        self.logits = np.empty((rows, 1, vocab_size), np.float32)
+
+    def write(self, tokens: Sequence[int], lengths: Sequence[int]) -> None:
+        """Set the inputs of a step that appends a token to each of the first rows, of the given lengths."""
+        self.ids[: len(tokens), 0] = tokens
+        for row in range(len(tokens)):
+            length, masked = lengths[row], self.masked[row]
+            self.positions[row, 0] = length
+            if masked <= length:
+                self.mask[row, masked : length + 1] = 1
+            else:
+                self.mask[row, length + 1 : masked] = 0
+            self.masked[row] = length + 1
+
+    def bind(self, binding: "onnxruntime.IOBinding", rows: int) -> None:
+        """Bind the part of the first rows."""
         import onnxruntime as ort
 
-        model, cache = decoder.model, decoder.cache
-        self._session = model.session
-        self._ids = np.zeros((rows, 1), np.int64)
-        self._positions = np.zeros((rows, 1), np.int64)
-        self._mask = np.zeros((rows, cache.capacity), np.int64)
-        self._masked = [0] * rows
-        self._logits = np.empty((rows, 1, model.facts.vocab_size), np.float32)
-        self._binding = self._session.io_binding()
-        arrays = {INPUT_IDS: self._ids, ATTENTION_MASK: self._mask, POSITION_IDS: self._positions}
-        for name, array in arrays.items():
-            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        self._binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self._logits))
-        decoder.bind_cache(self._binding, 0, rows)
-
-    def run(self, tokens: Sequence[int], lengths: Sequence[int]) -> FloatArray:
-        """Compute logits [rows, V] of one token appended to each row of the given lengths."""
-        self._ids[:, 0] = tokens
-        for row, masked in enumerate(self._masked):
-            length = lengths[row]
-            self._positions[row, 0] = length
-            if masked <= length:
-                self._mask[row, masked : length + 1] = 1
-            else:
-                self._mask[row, length + 1 : masked] = 0
-            self._masked[row] = length + 1
-        self._session.run_with_iobinding(self._binding)
-        return self._logits[:, 0]
+        inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[:rows]))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[:rows]))
 
 
 def chunk_sizes(count: int, largest: int) -> list[int]:
@@ -264,18 +278,28 @@ def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) ->
         BundleError: inputs or outputs are missing, or differ from the manifest.
     """
     inputs = {node.name: node for node in session.get_inputs()}
-    found = {LOGITS_TO_KEEP, *inputs, *(node.name for node in session.get_outputs())}
-    found |= {node.name for node in session.get_overridable_initializers()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    layers = math.ceil(sum(name.startswith(PAST.partition("{")[0]) for name in inputs) / 2)
+    if layers != facts.num_layers:
+        raise BundleError(f"The graph has {layers} layers, its manifest says {facts.num_layers}.")
     pairs = {
         PAST.format(layer=layer, kind=kind): PRESENT.format(layer=layer, kind=kind)
-        for layer in range(facts.num_layers)
+        for layer in range(layers)
         for kind in ("key", "value")
     }
-    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS, *pairs, *pairs.values()}
-    if missing := sorted(expected - found):
-        raise BundleError(f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes.")
-    first = inputs[PAST.format(layer=0, kind="key")]
-    if first.shape[1::2] != [facts.num_key_value_heads, facts.head_dim]:
-        raise BundleError(f"The graph's cache has shape {first.shape}, which its manifest contradicts.")
-    dtypes = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
-    return CacheLayout(pairs, facts.num_key_value_heads, facts.head_dim, np.dtype(dtypes[first.type]))
+    known = {node.name for node in session.get_overridable_initializers()}.union(inputs, outputs)
+    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS_TO_KEEP, LOGITS, *pairs, *pairs.values()}
+    if missing := sorted(expected - known):
+        raise BundleError(
+            f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes."
+        )
+    past = inputs[PAST.format(layer=0, kind="key")]
+    if past.shape[1::2] != [facts.num_key_value_heads, facts.head_dim]:
+        raise BundleError(f"The graph's cache has shape {past.shape}, which its manifest contradicts.")
+    if outputs[LOGITS].shape[-1] != facts.vocab_size:
+        raise BundleError(
+            f"The graph computes {outputs[LOGITS].shape[-1]} logits, its manifest says {facts.vocab_size}."
+        )
+    if past.type not in _CACHE_TYPES:
+        raise BundleError(f"The graph has a cache of type {past.type}, which this release does not know.")
+    return CacheLayout(pairs, facts.num_key_value_heads, facts.head_dim, np.dtype(_CACHE_TYPES[past.type]))
