@@ -18,7 +18,8 @@ help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/.runtime ## Tell a story with the demo model (installs the runtime without torch)
-	@$(RUN)/llmb generate text --model $(STORYTELLER) --prompt "$(PROMPT)" --max-tokens 400
+	@$(RUN)/llmb generate text --model $(STORYTELLER) --prompt "$(PROMPT)" --max-tokens 400 \
+		--set return_full_text=true
 
 test: .venv-dev/.everything ## Run the whole test suite (installs everything)
 	$(DEV)/pytest
