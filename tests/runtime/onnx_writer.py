@@ -46,14 +46,19 @@ def node(op: str, inputs: str, outputs: str, domain: str = "", **attributes: int
         *(message(1, name) for name in inputs.split()),
         *(message(2, name) for name in outputs.split()),
         message(4, op),
-        *(message(5, message(1, name), number(3, value), number(20, 2)) for name, value in attributes.items()),
+        *(
+            message(5, message(1, name), number(3, value), number(20, 2))
+            for name, value in attributes.items()
+        ),
         message(7, domain),
     )
 
 
 def initializer(name: str, value: npt.NDArray[np.generic]) -> bytes:
     dims = (number(1, size) for size in value.shape)
-    return message(5, *dims, number(2, _TENSOR_TYPES[str(value.dtype)]), message(8, name), message(9, value.tobytes()))
+    return message(
+        5, *dims, number(2, _TENSOR_TYPES[str(value.dtype)]), message(8, name), message(9, value.tobytes())
+    )
 
 
 def value_info(field: int, name: str, kind: int, *shape: int | str) -> bytes:
@@ -143,5 +148,8 @@ def _interface() -> dict[str, bytes]:
     for layer in range(LAYERS):
         for kind in ("key", "value"):
             past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
-            fields |= {past: value_info(11, past, FLOAT, *cache), present: value_info(12, present, FLOAT, *cache)}
+            fields |= {
+                past: value_info(11, past, FLOAT, *cache),
+                present: value_info(12, present, FLOAT, *cache),
+            }
     return fields

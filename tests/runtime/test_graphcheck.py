@@ -1,4 +1,5 @@
 import pytest
+from onnx_writer import message, number, varint
 
 from llmbuilder.errors import BundleError
 from llmbuilder.graphcheck import check_graph
@@ -6,23 +7,6 @@ from llmbuilder.manifest import WEIGHTS_NAME
 from llmbuilder.protobuf import parse
 
 WEIGHTS_SIZE = 1000
-
-
-def varint(number):
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def number(field, value):
-    return varint(field << 3) + varint(value)
-
-
-def message(field, *parts):
-    content = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-    return varint(field << 3 | 2) + varint(len(content)) + content
 
 
 def model(*graph_fields):
