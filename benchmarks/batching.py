@@ -10,8 +10,8 @@ from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
 
 from llmbuilder import TextGenerator
 
-BATCHES = (1, 2, 4, 8, 16, 32)
-TOKENS = 48
+BATCHES = (1, 2, 8, 32)
+TOKENS = 32
 PROMPT = "Once upon a time, there was a little fox who"
 
 

@@ -90,7 +90,7 @@ def compare(directory: Path, graph: Path, quantization: str, rounds: int) -> lis
     ids = np.random.default_rng(0).integers(model.facts.vocab_size, size=max(CONTEXTS)).tolist()
     rows: list[Row] = []
     for context in CONTEXTS:
-        traced.reset(0)
+        traced.truncate(0, 0)
         hand.length = 0
         ours, theirs = traced.prefill(0, ids[:context])[0], hand.prefill(ids[:context])
         check_same_model(ours, theirs, quantization)
