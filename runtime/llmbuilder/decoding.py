@@ -170,8 +170,17 @@ def _admit(decoder: Decodes, group: Group, slot: int) -> _Live:
     group.start()
     decoder.truncate(slot, 0)
     logits = decoder.prefill(slot, group.prompt.ids)
-    moves = group.advance([logits[-1]])
+    moves = _advance(group, [logits[-1]])
     return _Live(group, [slot] * len(moves), [move.token for move in moves])
+
+
+def _advance(group: Group, logits: Sequence[FloatArray]) -> list[Move]:
+    """Let a group choose; one that cannot ends with its error and leaves its neighbours alone."""
+    try:
+        return group.advance(logits)
+    except LLMBuilderError as error:
+        group.finish("cancelled", error)
+        return []
 
 
 def _step(decoder: Decodes, live: list[_Live]) -> None:
@@ -182,7 +191,7 @@ def _step(decoder: Decodes, live: list[_Live]) -> None:
             tokens[slot] = token
     logits = decoder.step(tokens)
     for entry in live:
-        moves = entry.group.advance([logits[slot] for slot in entry.slots])
+        moves = _advance(entry.group, [logits[slot] for slot in entry.slots])
         entry.slots = [entry.slots[move.source] for move in moves]
         entry.tokens = [move.token for move in moves]
 
@@ -196,7 +205,7 @@ def _speculate(decoder: Decodes, live: list[_Live]) -> bool:
     before = decoder.lengths[0]
     logits = decoder.prefill(0, [*entry.tokens, *draft], keep=1 + len(draft))
     for confirmed, guess in enumerate((*draft, None)):
-        moves = entry.group.advance([logits[confirmed]])
+        moves = _advance(entry.group, [logits[confirmed]])
         entry.slots, entry.tokens = [0] * len(moves), [move.token for move in moves]
         if entry.tokens != [guess]:
             decoder.truncate(0, before + 1 + confirmed)

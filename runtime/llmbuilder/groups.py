@@ -32,16 +32,26 @@ class GroupMaker:
         """Token ids of a prompt, all of them in the vocabulary.
 
         Raises:
-            ConfigError: neither text nor ids, or ids outside the vocabulary.
+            ConfigError: neither text nor ids, text with half a character, or ids outside the vocabulary.
         """
         if isinstance(prompt, str):
-            return self._engine.tokenizer.encode(prompt)
+            return self._encode_text(prompt)
         try:
             ids = [operator.index(i) for i in prompt]
         except TypeError as error:
             raise ConfigError(f"A prompt must be text or a sequence of token ids, got {prompt!r}.") from error
         check_ids("prompt", ids, self._engine.usable_vocab)
         return ids
+
+    def _encode_text(self, text: str) -> list[int]:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # every tokenizer fails at it in a way of its own
+            raise ConfigError(
+                f"The prompt has half a character, {text[error.start]!r}, at position {error.start}. "
+                "Decode its bytes as UTF-8 with errors='replace'."
+            ) from error
+        return self._engine.tokenizer.encode(text)
 
     def prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
         """Settle everything about a prompt; see `llmbuilder.prompt.prepare`."""

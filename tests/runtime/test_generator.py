@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import BOS, BYTE_VOCAB, EOS, fake_engine, random_rule, scripted
 
@@ -320,6 +320,10 @@ class TestPrompts:
         with pytest.raises(ConfigError, match="text or a sequence of token ids"):
             random.complete(prompt)
 
+    def test_half_a_character_is_refused_by_place(self, random):
+        with pytest.raises(ConfigError, match=r"half a character, '\\ud800', at position 1"):
+            random.complete("a\ud800b")
+
     def test_an_empty_one_needs_a_bos(self, make):
         with pytest.raises(ConfigError, match="BOS"):
             make(random_rule(), bos_token_id=None).generate("")
@@ -379,6 +383,27 @@ class TestClosing:
         generator.close()
         with pytest.raises(ConfigError, match="closed"):
             getattr(generator, call)("x")
+
+
+def hopeless(ids):
+    """A rule whose numbers are broken where the prompt begins with ``x``."""
+    logits = random_rule()(ids)
+    return np.full_like(logits, np.nan) if ids[0] == ord("x") and len(ids) > 2 else logits
+
+
+class TestBrokenLogits:
+    def test_are_an_error(self, make):
+        generator = make(hopeless, config=LONG)
+        for call in (generator.generate, generator.complete, lambda prompt: list(generator.stream(prompt))):
+            with pytest.raises(LLMBuilderError, match="llmb verify"):
+                call("x")
+
+    def test_of_one_prompt_do_not_disturb_the_others(self, make):
+        generator = make(hopeless, config=LONG)
+        requests = [("a", {"seed": 1}), ("x", None), ("x" * 5, None), ("b", {"seed": 1})]
+        results = dict(generator.complete_each(requests))
+        assert [isinstance(results[n], LLMBuilderError) for n in range(4)] == [False, True, True, False]
+        assert results[3][0].text == generator.generate("b", seed=1)
 
 
 def test_many_threads_may_share_one_generator(random):
