@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbuilder.bundle import Bundle, open_bundle
-from llmbuilder.errors import TokenizerError
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import BundleError, ConfigError, TokenizerError
 from llmbuilder.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.model import Decodes, Model
 from llmbuilder.resolve import find_bundle
@@ -76,7 +77,7 @@ def acquire(
     if tokenizer_path is not None:
         try:
             _check_tokenizer(Path(tokenizer_path), engine)
-        except TokenizerError:
+        except BaseException:
             engine.release()
             raise
     return engine
@@ -86,6 +87,7 @@ def load_engine(directory: Path, *, device: Device = "auto", threads: int | None
     """Verify and load the bundle in ``directory``, without sharing it."""
     bundle = open_bundle(directory)
     facts = bundle.manifest.tokenizer
+    _check_defaults(bundle)
     tokenizer = load_tokenizer(bundle.tokenizer)
     if tokenizer.vocab_size > bundle.manifest.model.vocab_size:
         raise TokenizerError(
@@ -100,6 +102,17 @@ def load_engine(directory: Path, *, device: Device = "auto", threads: int | None
         defaults=bundle.manifest.generation,
         bundle=bundle,
     )
+
+
+def _check_defaults(bundle: Bundle) -> None:
+    """The generation defaults in a manifest are options of this release."""
+    try:
+        GenerationConfig.merge(bundle.manifest.generation)
+    except ConfigError as error:
+        raise BundleError(
+            f"{bundle.directory / MANIFEST_NAME} has generation defaults that cannot be used: {error} "
+            "Export the model again with this release."
+        ) from error
 
 
 def _check_tokenizer(path: Path, engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Bundles on disk, without a model in them, and a cache directory for each test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ def cache_home(tmp_path_factory, monkeypatch) -> Path:
 
 
 def describe(
-    directory: Path, *names: str, vocab_size: int = 320, source_sha256: str | None = None
+    directory: Path, *names: str, vocab_size: int = 320, source_sha256: str | None = None, **changes: Any
 ) -> Manifest:
     """A manifest of a tiny model with these files of ``directory``."""
     files = {
         n: FileEntry(size=(directory / n).stat().st_size, sha256=file_sha256(directory / n)) for n in names
     }
-    return Manifest(
+    manifest = Manifest(
         model=ModelFacts(
             architecture="gpt",
             vocab_size=vocab_size,
@@ -62,6 +63,7 @@ def describe(
         files=files,
         generation={"temperature": 0.7},
     )
+    return replace(manifest, **changes)
 
 
 @pytest.fixture

@@ -221,6 +221,17 @@ class TestLoading:
             load_engine(directory)
         assert opened == []
 
+    @pytest.mark.parametrize("generation", [{"temprature": 1}, {"top_p": 2}])
+    def test_bundles_with_unusable_defaults_are_refused(
+        self, opened, make_bundle, sentencepiece_file, generation
+    ):
+        directory = make_bundle(tokenizer=sentencepiece_file.read_bytes(), generation=generation)
+        with pytest.raises(
+            BundleError, match=rf"manifest\.json has generation defaults .*{next(iter(generation))}"
+        ):
+            load_engine(directory)
+        assert opened == []
+
     def test_bundles_with_an_unreadable_tokenizer_are_refused(self, opened, make_bundle):
         with pytest.raises(TokenizerError, match="not a readable SentencePiece model"):
             load_engine(make_bundle(tokenizer=b"no tokenizer"))
