@@ -143,8 +143,9 @@ def ids_and_texts(completions: list[list[Completion]]) -> list[list[tuple[Any, .
 class TestSampling:
     def test_repeats_itself_with_a_seed_and_only_with_one(self):
         make = generator()
+        flat = {"do_sample": True, "temperature": 2.0, "top_k": 0, "top_p": None, "max_new_tokens": 20}
         first, second, other, unseeded = (
-            make.complete([1, 2], wanted(do_sample=True, seed=seed))[0].token_ids for seed in (7, 7, 8, None)
+            make.complete([1, 2], wanted(seed=seed, **flat))[0].token_ids for seed in (7, 7, 8, None)
         )
         assert first == second
         assert len({first, other, unseeded}) == 3
