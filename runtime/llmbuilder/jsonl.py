@@ -87,7 +87,8 @@ def generate_file(
     done = _keep_whole_lines(source, target) if resume and target.exists() else 0
     progress = Progress(done=done, total=total, resumed=done)
     started = time.monotonic()
-    with target.open("a" if resume else "w", encoding="utf-8") as output:
+    # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
+    with target.open("a" if resume else "w", encoding="utf-8", errors="backslashreplace") as output:
         for record in _complete(generator, islice(_read(source), done, None), config, overrides):
             output.write(json.dumps(record, ensure_ascii=False) + "\n")
             output.flush()

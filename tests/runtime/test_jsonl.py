@@ -55,6 +55,16 @@ def test_every_line_is_the_completion_of_that_prompt_alone(random, source, targe
         }
 
 
+def test_half_a_character_in_a_line_stops_nothing(random, source, target):
+    write(source, [{"prompt": "a", "id": "\ud83e"}, {"prompt": "\ud83e"}, {"prompt": "c"}])
+    generate_file(random, source, target, max_new_tokens=2)
+    first, second, third = read(target)
+    assert first["id"] == "\ud83e"
+    assert "half a character" in second["error"]
+    assert third["new_tokens"] == 2
+    assert generate_file(random, source, target, resume=True).resumed == 3
+
+
 def test_lines_keep_their_own_ids(random, source, target):
     write(source, [{"prompt": "a", "id": "x-7"}, {"prompt": "b", "id": [1, 2]}, {"prompt": "c"}])
     generate_file(random, source, target, max_new_tokens=2)
