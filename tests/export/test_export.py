@@ -181,12 +181,13 @@ def test_the_program_stopped_from_outside_cleans_up(checkpoint, tmp_path):
     """SIGTERM arrives while the bundle is being written."""
     script = (
         "import os, signal, sys\n"
+        "from unittest.mock import MagicMock\n"
         "from llmbuilder_export import pipeline, __main__ as program\n"
         "def write_files(folder, *_):\n"
         "    (folder / 'model.onnx').write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "pipeline.write_files = write_files\n"
-        "pipeline._trace = lambda *_, **__: type('T', (), {'model': None, 'tokenizer': None, 'chat_template': None})\n"
+        "pipeline._trace = lambda *_, **__: MagicMock()\n"
         "sys.exit(program.main(sys.argv[1:]))\n"
     )
     command = [
