@@ -5,8 +5,9 @@ Usage: python benchmarks/batching.py    after `make smollm2`; writes benchmarks/
 
 from functools import partial
 from pathlib import Path
+from statistics import median
 
-from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
+from common import QUANTIZATIONS, Row, arguments, bundle, ratio, report, take_turns
 
 from llmbuilder import TextGenerator
 
@@ -28,9 +29,13 @@ def measure(directory: Path, quantization: str, rounds: int) -> list[Row]:
     """Tokens per second of each batch size, taken in turns."""
     with TextGenerator(directory) as generator:
         speeds = take_turns({str(n): partial(speed, generator, n) for n in BATCHES}, rounds)
-    alone = speeds["1"]
     return [
-        {"quantization": quantization, "rows": int(rows), "tokens/s": found, "gain": found / alone}
+        {
+            "quantization": quantization,
+            "rows": int(rows),
+            "tokens/s": median(found),
+            "gain": ratio(found, speeds["1"]),
+        }
         for rows, found in speeds.items()
     ]
 

@@ -25,7 +25,7 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument(
         "--models", type=Path, default=ROOT / "artifacts", help="folder that `make smollm2` filled"
     )
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each contestant")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
     if not source(options.models).is_dir():
@@ -43,8 +43,8 @@ def bundle(models: Path, quantization: str) -> Path:
     return models / f"smollm2-{quantization}"
 
 
-def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median measurement of each contestant; they run in turns, so that all see the same machine.
+def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measurements of each contestant; they run in turns, so that all see the same machine.
 
     One turn each goes before, unmeasured.
     """
@@ -54,7 +54,12 @@ def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> d
             value = measure()
             if turn:
                 measured[name].append(value)
-    return {name: statistics.median(values) for name, values in measured.items()}
+    return measured
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median of the ratios within each turn, so that a machine that slows down counts for neither."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def report(name: str, rows: Sequence[Row], folder: Path) -> None:

@@ -1,8 +1,8 @@
 """A Llama graph put together by hand, node by node: the yardstick for the traced one.
 
 It has what a decoder needs and nothing else: one merged projection for query, key and value, one for gate and up, one
-attention node over a shared cache, fused norms, logits of the last position. Weights are rounded plainly to blocks
-of 32 (8 bits in the output layer also when the others have 4, as in bundles).
+attention node over a shared cache, fused norms, logits of the last position. Weights are rounded plainly, but stored
+as bundles store them: blocks of 32 with zero points, and 8 bits where 4-bit bundles have 8.
 """
 
 import json
@@ -16,7 +16,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
+FLOAT = 32
+FINER = {FLOAT: FLOAT, 8: 8, 4: 8}
+"""Bits of the output layer and of the projection to query, key and value, by those of the other weights."""
+MIDDLES = {8: 0x80, 4: 0x88}
 BLOCK = 32
+OUTPUT = "logits"
 LONGEST = 2048
 CONTRIB = "com.microsoft"
 
@@ -46,25 +51,28 @@ class Graph:
 
     def linear(self, x: str, weight: Array, name: str, bits: int) -> str:
         """Multiply by the transpose of weight [N, K]."""
-        if bits == 32:
+        if bits == FLOAT:
             return self.node("MatMul", [x, self.weight(f"{name}.weight", weight.T)], [name])
-        packed, scales = quantize(weight, bits)
-        inputs = [x, self.weight(f"{name}.packed", packed), self.weight(f"{name}.scales", scales)]
+        codes, scales = quantize(weight, bits)
+        inputs = [x, self.weight(f"{name}.codes", codes), self.weight(f"{name}.scales", scales)]
+        if name != OUTPUT:
+            middles = np.full((len(weight), -(-scales.shape[1] * bits // 8)), MIDDLES[bits], np.uint8)
+            inputs.append(self.weight(f"{name}.zero_points", middles))
         size = {"N": weight.shape[0], "K": weight.shape[1], "bits": bits, "block_size": BLOCK}
         return self.node("MatMulNBits", inputs, [name], CONTRIB, accuracy_level=4, **size)
 
 
 def quantize(weight: Array, bits: int) -> tuple[Array, Array]:
-    """Round weight [N, K] symmetrically; return bytes [N, blocks, 32 * bits / 8] and scales [N, blocks]."""
+    """Round weight [N, K] symmetrically; return codes [N, blocks, 32 * bits / 8] and scales [N, blocks]."""
     middle = 1 << (bits - 1)
     blocks = weight.reshape(len(weight), -1, BLOCK)
     extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., None], -1)
     scales = extreme / -middle
     scales[scales == 0] = 1
-    rounded = np.clip(np.round(blocks / scales) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    codes = np.clip(np.round(blocks / scales) + middle, 0, 2 * middle - 1).astype(np.uint8)
     if bits == 4:
-        rounded = rounded[..., 0::2] | rounded[..., 1::2] << 4
-    return rounded, scales[..., 0].astype(np.float32)
+        codes = codes[..., 0::2] | codes[..., 1::2] << 4
+    return codes, scales[..., 0].astype(np.float32)
 
 
 def build(source: Path, bits: int, target: Path) -> None:
@@ -82,7 +90,7 @@ def build(source: Path, bits: int, target: Path) -> None:
     for layer in range(config["num_hidden_layers"]):
         residual, normed = _layer(graph, config, weights, layer, residual, normed, bits)
     last = graph.node("Gather", [normed, graph.weight("last_index", np.array([-1]))], ["last"], axis=1)
-    graph.linear(last, table, "logits", {32: 32, 8: 8, 4: 8}[bits])
+    graph.linear(last, table, OUTPUT, FINER[bits])
     _save(graph, target)
 
 
@@ -95,7 +103,7 @@ def _declare(graph: Graph, config: dict[str, Any]) -> None:
         value("last_positions", TensorProto.INT32, ["batch"]),
         value("total_length", TensorProto.INT32, []),
     ]
-    graph.outputs.append(value("logits", TensorProto.FLOAT, ["batch", 1, config["vocab_size"]]))
+    graph.outputs.append(value(OUTPUT, TensorProto.FLOAT, ["batch", 1, config["vocab_size"]]))
     for layer in range(config["num_hidden_layers"]):
         for kind in ("key", "value"):
             shape = ["batch", heads, "capacity", size]
@@ -122,7 +130,7 @@ def _layer(
     """Add a layer; return the names of the residual and of the normed input of what follows."""
     mine = f"model.layers.{layer}."
     merged = np.concatenate([weights[f"{mine}self_attn.{name}_proj.weight"] for name in "qkv"])
-    projected = graph.linear(normed, merged, f"{layer}.projected", bits)
+    projected = graph.linear(normed, merged, f"{layer}.projected", FINER[bits])
     attended = _attention(graph, config, layer, projected)
     mixed = graph.linear(attended, weights[f"{mine}self_attn.o_proj.weight"], f"{layer}.mixed", bits)
     scale = graph.weight(f"{layer}.second_norm", weights[f"{mine}post_attention_layernorm.weight"])

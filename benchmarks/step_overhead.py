@@ -5,6 +5,7 @@ Usage: python benchmarks/step_overhead.py    after `make smollm2`; writes benchm
 
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
@@ -55,7 +56,7 @@ def measure(directory: Path, quantization: str, rounds: int) -> Row:
         inside.append(sum(session.seconds[1:]) * completion.tokens_per_second / (TOKENS - 1))
         return 1 - inside[-1]
 
-    share = take_turns({"outside": generate}, rounds)["outside"]
+    share = median(take_turns({"outside": generate}, rounds)["outside"])
     step = sum(session.seconds[1:]) / (TOKENS - 1) / inside[-1]
     return {"quantization": quantization, "ms a token": 1000 * step, "share outside": share}
 
