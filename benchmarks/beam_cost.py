@@ -5,8 +5,9 @@ Usage: python benchmarks/beam_cost.py    after `make smollm2`; writes benchmarks
 
 from functools import partial
 from pathlib import Path
+from statistics import median
 
-from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
+from common import QUANTIZATIONS, Row, arguments, bundle, ratio, report, take_turns
 
 from llmbuilder import TextGenerator
 
@@ -40,9 +41,9 @@ def measure(directory: Path, quantization: str, rounds: int) -> list[Row]:
                 {
                     "quantization": quantization,
                     "rows": count,
-                    "ms a step, beams": found["beams"],
-                    "ms a step, samples": found["samples"],
-                    "ratio": found["beams"] / found["samples"],
+                    "ms a step, beams": median(found["beams"]),
+                    "ms a step, samples": median(found["samples"]),
+                    "ratio": ratio(found["beams"], found["samples"]),
                 }
             )
     return rows

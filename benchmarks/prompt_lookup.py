@@ -5,8 +5,9 @@ Usage: python benchmarks/prompt_lookup.py    after `make smollm2`; writes benchm
 
 from functools import partial
 from pathlib import Path
+from statistics import median
 
-from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
+from common import QUANTIZATIONS, Row, arguments, bundle, ratio, report, take_turns
 
 from llmbuilder import TextGenerator
 
@@ -60,9 +61,9 @@ def measure(directory: Path, quantization: str, rounds: int) -> list[Row]:
                 {
                     "quantization": quantization,
                     "task": task,
-                    "tokens/s": found["plain"],
-                    "tokens/s with lookup": found["lookup"],
-                    "gain": found["lookup"] / found["plain"],
+                    "tokens/s": median(found["plain"]),
+                    "tokens/s with lookup": median(found["lookup"]),
+                    "gain": ratio(found["lookup"], found["plain"]),
                 }
             )
     return rows
