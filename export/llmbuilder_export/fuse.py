@@ -165,10 +165,12 @@ def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
     """Replace linear layers [MatMul] or [MatMul, Add] of the same input."""
     first = linears[0][0]
     weights = [_present(matmul.inputs[1]) for matmul, *_ in linears]
-    new = [ir.node("MatMul", [first.inputs[0], _joined(graph, weights)], name=f"{first.name}_merged")]
+    weight = _joined(graph, f"{first.name}_weights", weights)
+    new = [ir.node("MatMul", [first.inputs[0], weight], name=f"{first.name}_merged")]
     if len(linears[0]) > 1:
         biases = [next(_present(value) for value in add.inputs if _is_weight(value)) for _, add in linears]
-        new.append(ir.node("Add", [new[0].outputs[0], _joined(graph, biases)], name=f"{first.name}_bias"))
+        bias = _joined(graph, f"{first.name}_biases", biases)
+        new.append(ir.node("Add", [new[0].outputs[0], bias], name=f"{first.name}_bias"))
     widths = [_tensor(weight).shape.numpy()[1] for weight in weights]
     for node in new:
         _describe(node.outputs[0], first.outputs[0])
@@ -186,11 +188,13 @@ def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
             graph.remove(node, safe=True)
 
 
-def _joined(graph: ir.Graph, values: Sequence[ir.Value]) -> ir.Value:
-    """One weight made of several, side by side in their last dimension."""
+def _joined(graph: ir.Graph, name: str, values: Sequence[ir.Value]) -> ir.Value:
+    """One weight made of several, side by side in their last dimension.
+
+    Layers can share a weight (the tracer merges equal ones), so its name must come from the node.
+    """
     parts = [_tensor(value) for value in values]
     shapes = [part.shape.numpy() for part in parts]
-    name = f"{values[0].name}_joined"
     tensor = ir.LazyTensor(
         lambda: ir.tensor(np.concatenate([part.numpy() for part in parts], axis=-1)),
         dtype=parts[0].dtype,

@@ -47,7 +47,7 @@ def find_embedding(graph: ir.Graph) -> ir.Node | None:
     for node in graph:
         table, ids = (*node.inputs, None, None)[:2]
         looks_up = node.op_type == "Gather" and node.attributes.get_int("axis", 0) == 0
-        if looks_up and ids is not None and ids.name == INPUT_IDS and _is_weight(table, rank=2):
+        if looks_up and _are_ids(ids) and _is_weight(table, rank=2):
             return node
     return None
 
@@ -104,6 +104,14 @@ def _linear(node: ir.Node) -> Linear | None:
         return Linear((node,), source, weight, transposed, rest[0]) if vector else None
     add, bias = _addition(node, outputs)
     return Linear((node,) if add is None else (node, add), source, weight, transposed, bias)
+
+
+def _are_ids(value: ir.Value | None) -> bool:
+    """Whether ``value`` is the input ids, perhaps after a Reshape (GPT-2 has one that changes nothing)."""
+    node = value.producer() if value is not None else None
+    if node is not None and node.op_type == "Reshape":
+        return _are_ids(node.inputs[0])
+    return value is not None and value.name == INPUT_IDS
 
 
 def _is_plain(node: ir.Node) -> bool:

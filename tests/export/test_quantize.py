@@ -12,6 +12,7 @@ from llmbuilder_export import export_model
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.quantize import quantize
 from llmbuilder_export.quantize_calibrate import ROWS, mean_squares
+from llmbuilder_export.quantize_layers import find_embedding
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.trace import trace
 
@@ -182,6 +183,16 @@ def test_every_form_of_a_linear_layer_is_recognized(form):
     quantize(model, "int8", silent, WINDOW)
     assert [node.op_type for node in model.graph if node.op_type != "Flatten"] == ["MatMulNBits"]
     np.testing.assert_allclose(run(model, x), expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_an_embedding_is_found_behind_a_reshape_of_the_ids():
+    ids = ir.val("input_ids", ir.DataType.INT64, ["batch", "sequence"])
+    table = ir.val("table", ir.DataType.FLOAT, (7, 32), const_value=ir.tensor(np.ones((7, 32), np.float32)))
+    shape = ir.val("shape", ir.DataType.INT64, (2,), const_value=ir.tensor(np.array([0, 0])))
+    view = ir.node("Reshape", [ids, shape])
+    lookup = ir.node("Gather", [table, view.outputs[0]])
+    graph = ir.Graph([ids], lookup.outputs, nodes=[view, lookup], initializers=[table, shape])
+    assert find_embedding(graph) is lookup
 
 
 SCALED = {
