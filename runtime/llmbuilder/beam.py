@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from llmbuilder.continuation import FinishReason, Outcome, Prompt, TextStream
+from llmbuilder.constraints.protocol import Constraint
+from llmbuilder.continuation import FinishReason, Outcome, Prompt, TextStream, check_met
 from llmbuilder.decoding import Move
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.model import FloatArray
@@ -29,6 +30,7 @@ class Beam:
     stream: TextStream
     ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,21 @@ class Search:
         if wanted is not None:
             logprobs += (token_logprobs(row, candidate.token, wanted),)
         stream = replace(parent.stream)
-        beam = Beam(candidate.score, stream, (*parent.ids, candidate.token), logprobs)
+        constraint = parent.constraint
+        if constraint is not None:
+            constraint = constraint.advance(candidate.token)
+        beam = Beam(candidate.score, stream, (*parent.ids, candidate.token), logprobs, constraint)
         if candidate.token in self.prompt.eos_ids:
             return beam, "eos"
         return beam, "stop" if stream.push(candidate.token) else None
 
     def _finish(self, beam: Beam, reason: FinishReason) -> None:
-        """Keep a finished hypothesis if it is among the best. Held-back text is released, as in `Continuation`."""
+        """Keep a finished hypothesis if it is among the best and meets its constraint.
+
+        Held-back text is released, as in `Continuation`.
+        """
+        if beam.constraint is not None and beam.constraint.missing() is not None:
+            return
         if reason != "stop" and beam.stream.finish():
             reason = "stop"
         score = beam.score / len(beam.ids) ** self.prompt.config.length_penalty
@@ -137,7 +147,7 @@ class BeamGroup:
         """Start every search with the prompt as its only beam."""
         config = self.prompt.config
         size = config.num_beams // config.num_beam_groups
-        start = Beam(0.0, self.stream)
+        start = Beam(0.0, self.stream, constraint=self.prompt.constraint)
         self._searches = [Search(self.prompt, size, [start]) for _ in range(config.num_beam_groups)]
         self._random = generator(config.seed, 0)
 
@@ -168,7 +178,11 @@ class BeamGroup:
             if not search.done:
                 moves += [Move(sources[origin], token) for origin, token in zip(origins, tokens, strict=True)]
         self._times.append(self.clock())
-        return [] if self._ended() else moves
+        if not self._ended():
+            return moves
+        if self.prompt.constraint is not None and not self.hypotheses():
+            check_met(self.prompt.constraint, "length")
+        return []
 
     def tail(self, row: int, count: int) -> Sequence[int]:
         """Last ``count`` ids of a row, prompt included."""
@@ -206,7 +220,7 @@ class BeamGroup:
         count = max(2, 1 + len(self.prompt.eos_ids)) * search.size * (2 if config.stop_strings else 1)
         penalty = diversity(chosen, config.diversity_penalty, rows[0].size)
         scored = [
-            self.scorer(row, beam.ids, beam.score, penalty)
+            self.scorer(row, beam.ids, beam.score, _constrained(beam, row, penalty))
             for beam, row in zip(search.beams, rows, strict=True)
         ]
         ranked = drawn(scored, count, self._random) if config.do_sample else best(scored, count)
@@ -235,3 +249,14 @@ class BeamGroup:
             first_token=self._times[1],
             last_token=self._times[len(finished.beam.ids)],
         )
+
+
+def _constrained(beam: Beam, row: FloatArray, penalty: FloatArray | None) -> FloatArray | None:
+    """What each token costs [V], with infinity for those that the beam's constraint forbids.
+
+    As a cost, because tokens that a constraint leaves no choice about must count with their own probability.
+    """
+    if beam.constraint is None:
+        return penalty
+    cost = row - beam.constraint.restrict(row)
+    return cost if penalty is None else cost + penalty

@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.protocol import Constraint
+from llmbuilder.errors import ConstraintError
 from llmbuilder.model import FloatArray
 from llmbuilder.sampling import Sampler, TokenLogprobs, token_logprobs
 from llmbuilder.stopping import StopMatcher
@@ -19,7 +23,7 @@ class Prompt:
     """A prompt as ids, with everything the decoding of its continuations shares.
 
     ``max_new_tokens`` is the effective limit (of max_new_tokens and max_length); ``truncated_tokens`` counts ids cut
-    from the start.
+    from the start. ``constraint`` is where every continuation begins.
     """
 
     ids: tuple[int, ...]
@@ -29,6 +33,7 @@ class Prompt:
     context_length: int
     max_new_tokens: int
     truncated_tokens: int = 0
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +97,11 @@ class Continuation:
     started: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
+    constraint: Constraint | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin where the prompt's constraint begins."""
+        self.constraint = self.prompt.constraint
 
     def tail(self, count: int) -> Sequence[int]:
         """The last ``count`` ids of prompt and continuation."""
@@ -101,7 +111,10 @@ class Continuation:
 
     def accept(self, logits: FloatArray) -> None:
         """Choose the next token from logits [V], record it, and decide whether this continuation has ended."""
-        token = self.sampler(logits, self.new_ids)
+        if self.constraint is None:
+            token = self.sampler(logits, self.new_ids)
+        else:
+            token, self.constraint = self._choose(self.constraint, logits)
         if self.prompt.config.logprobs is not None:
             self.logprobs.append(token_logprobs(logits, token, self.prompt.config.logprobs))
         self.new_ids.append(token)
@@ -109,6 +122,8 @@ class Continuation:
         if len(self.new_ids) == 1:
             self.first_token = self.last_token
         self._check_end(token)
+        if self.constraint is not None and self.finish_reason is not None:
+            check_met(self.constraint, self.finish_reason)
 
     def finish(self, reason: FinishReason) -> None:
         """End here; held-back text is released, unless a stop string took its place."""
@@ -130,6 +145,13 @@ class Continuation:
             last_token=self.last_token,
         )
 
+    def _choose(self, constraint: Constraint, logits: FloatArray) -> tuple[int, Constraint]:
+        allowed = constraint.restrict(logits)
+        token = self.sampler(allowed, self.new_ids)
+        # Where the other rules forbid all that the constraint allows, the constraint has the last word.
+        token = token if allowed[token] > -np.inf else int(allowed.argmax())
+        return token, constraint.advance(token)
+
     def _check_end(self, token: int) -> None:
         config = self.prompt.config
         if config.early_stopping and token in self.prompt.eos_ids:
@@ -140,3 +162,13 @@ class Continuation:
             self.finish("length")
         elif config.max_time is not None and self.last_token - self.started > config.max_time:
             self.finish("time")
+
+
+def check_met(constraint: Constraint, reason: FinishReason) -> None:
+    """Raise `ConstraintError` if a text that ends for ``reason`` does not meet its constraint."""
+    missing = constraint.missing()
+    if missing is not None:
+        raise ConstraintError(
+            f"The text ended (reason: {reason}) before its constraint was met: {missing}. Give it more room: "
+            "a larger max_length, more max_time, fewer stop_strings."
+        )

@@ -1,10 +1,12 @@
 """From a prompt and its options to the group that decodes it: which strategy, with which parts."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from llmbuilder.beam import BeamGroup
 from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.protocol import Constraint
 from llmbuilder.continuation import Continuation, Prompt, TextStream
 from llmbuilder.decoding import Group, SampleGroup
 from llmbuilder.engine import Engine
@@ -16,8 +18,21 @@ from llmbuilder.sampling import make_sampler
 from llmbuilder.stopping import StopMatcher
 from llmbuilder.tokenizer import Detokenizer
 
-PromptLike = str | Sequence[int]
-"""A prompt as text or as token ids."""
+
+@dataclass(frozen=True, slots=True)
+class ConstrainedPrompt:
+    """A prompt whose continuations meet a constraint.
+
+    ``begin`` makes the constraint's first state once everything about the prompt, its budget included, is settled. It
+    raises `ConstraintError` if no continuation can meet it.
+    """
+
+    prompt: str | Sequence[int]
+    begin: Callable[[Prompt], Constraint]
+
+
+PromptLike = str | Sequence[int] | ConstrainedPrompt
+"""A prompt as text or as token ids, perhaps constrained."""
 
 
 class GroupMaker:
@@ -28,7 +43,7 @@ class GroupMaker:
         self._engine = engine
         self._detokenizer = Detokenizer(engine.tokenizer)
 
-    def encode(self, prompt: PromptLike) -> list[int]:
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt, all of them in the vocabulary.
 
         Raises:
@@ -55,6 +70,9 @@ class GroupMaker:
 
     def prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
         """Settle everything about a prompt; see `llmbuilder.prompt.prepare`."""
+        if isinstance(prompt, ConstrainedPrompt):
+            plain = self.prepare(prompt.prompt, config)
+            return replace(plain, constraint=prompt.begin(plain))
         ids = self.encode(prompt)
         text = prompt if isinstance(prompt, str) else self._engine.tokenizer.decode(ids)
         return prepare(self._engine, ids, text, config)

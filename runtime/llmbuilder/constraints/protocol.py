@@ -1,0 +1,30 @@
+"""What decoding needs of a constraint."""
+
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float32]
+
+
+class Constraint(Protocol):
+    """Where one continuation stands. Immutable: every token gives a new one."""
+
+    def restrict(self, logits: Scores) -> Scores:
+        """The model's logits [V] with -inf for every token that may not come next; at least one is left.
+
+        Scores of others may be lowered to steer the text. The argument is not changed.
+
+        Raises:
+            ConstraintError: no token can come next.
+        """
+        ...
+
+    def advance(self, token: int) -> Self:
+        """Where the continuation stands after one more token."""
+        ...
+
+    def missing(self) -> str | None:
+        """What the text still lacks if it ends here, as the end of a sentence; None if it may end."""
+        ...
