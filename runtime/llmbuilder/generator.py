@@ -98,6 +98,11 @@ class TextGenerator:
         self._closed = False
 
     @property
+    def engine(self) -> Engine:
+        """The model with its tokenizer, which this generator keeps loaded."""
+        return self._engine
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The bundle's tokenizer."""
         return self._engine.tokenizer

@@ -3,13 +3,21 @@
 from llmbuilder.api import batch_generate, generate_text, stream_generate
 from llmbuilder.config import GenerationConfig
 from llmbuilder.generator import Completion, Score, TextGenerator
+from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
+from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
 
 __all__ = [
+    "Comparison",
+    "ComparisonResult",
     "Completion",
+    "Evaluation",
     "GenerationConfig",
     "Score",
     "TextGenerator",
+    "Verdict",
     "batch_generate",
+    "compare_generations",
+    "evaluate_generation",
     "generate_text",
     "stream_generate",
 ]

@@ -6,8 +6,10 @@ those of computing the whole prompt (see `llmbuilder.model.chunk_sizes`).
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from llmbuilder.engine import Decoding
+from llmbuilder.manifest import ModelFacts
 from llmbuilder.model import Decodes, FloatArray
 
 _LEAST_NEW = 2
@@ -70,6 +72,23 @@ class PrefixDecoder:
     def copy(self, source: int, target: int) -> None:
         """Make a row equal to another."""
         self.decoder.copy(source, target)
+
+
+class RememberingModel:
+    """A model each of whose computations remembers its last prompt."""
+
+    def __init__(self, model: Decoding) -> None:
+        """Compute with ``model``."""
+        self._model = model
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The shape of the network."""
+        return self._model.facts
+
+    def decoder(self, *, rows: int = 1, capacity: int = 256) -> PrefixDecoder:
+        """Start a computation."""
+        return PrefixDecoder(cast("Keeps", self._model.decoder(rows=rows, capacity=capacity)))
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

@@ -1,0 +1,152 @@
+"""``llmb compare``: which settings write better."""
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmbuilder_cli.options import Assignments, Device, Threads, Tokenizer, parse_assignments
+
+if TYPE_CHECKING:
+    from llmbuilder.quality.compare import Comparison
+
+
+def compare(
+    model: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Bundle, or the checkpoint it was made from.")
+    ],
+    *,
+    tokenizer: Tokenizer = None,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What all samples continue.")],
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,...", help="One configuration; repeat for each, '' for the defaults."
+        ),
+    ] = None,
+    configs: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of configurations, or TOML with a [[config]] table for each."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Texts of each configuration.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
+    set_: Assignments = None,
+    html: Annotated[Path | None, typer.Option(help="Write plots and all samples to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Write samples with several configurations and say which differences are more than chance."""
+    options = [_parse(text) for text in config or ()] + (_read(configs) if configs else [])
+    if not options:
+        raise typer.BadParameter(
+            "Give at least one, such as --config temperature=0.7.", param_hint="--config"
+        )
+
+    from llmbuilder.quality.compare import compare_generations
+    from llmbuilder.quality.html import to_html
+
+    found = compare_generations(
+        model,
+        tokenizer,
+        prompt,
+        options,
+        samples,
+        seed=seed,
+        device=device,
+        threads=threads,
+        **parse_assignments(set_),
+    )
+    if html is not None:
+        html.write_text(to_html(found, prompt), encoding="utf-8")
+        typer.echo(f"Plots and samples: {html}", err=True)
+    if as_json:
+        typer.echo(_to_json(found))
+    else:
+        _print(found)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """``"temperature=0.3, top_k=40"`` -> the options; a comma inside a value needs a file."""
+    return parse_assignments([part.strip() for part in text.split(",") if part.strip()])
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Configurations of a file."""
+    try:
+        content = path.read_text(encoding="utf-8")
+        found = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}.", param_hint="--configs") from error
+    if not isinstance(found, list) or not all(isinstance(options, dict) for options in found):
+        raise typer.BadParameter(f"{path} has no list of configurations.", param_hint="--configs")
+    return found
+
+
+def _print(found: "Comparison") -> None:
+    """The table, then a line for each pair of configurations."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("configuration", overflow="fold")
+    for name in ("quality", "95 %", "spread", "diversity", "tokens", "tokens/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, result in enumerate(found, 1):
+        low, high = result.quality_interval
+        table.add_row(
+            str(number),
+            describe(result.config.options()),
+            f"{result.avg_quality:.3f}",
+            f"{low:.3f}-{high:.3f}",
+            f"{result.quality_spread:.3f}",
+            f"{result.avg_diversity:.3f}",
+            f"{result.avg_tokens:.0f}",
+            f"{result.tokens_per_second:.0f}",
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for verdict in found.verdicts:
+        console.print(str(verdict))
+
+
+def describe(options: dict[str, Any]) -> str:
+    """``temperature=0.3 top_k=40``; the defaults have no options."""
+    return " ".join(f"{name}={value}" for name, value in options.items()) or "(defaults)"
+
+
+def _to_json(found: "Comparison") -> str:
+    results = [
+        {
+            "config": result.config.options(),
+            "avg_quality": _finite(result.avg_quality),
+            "quality_spread": result.quality_spread,
+            "quality_interval": [_finite(bound) for bound in result.quality_interval],
+            "avg_diversity": result.avg_diversity,
+            "avg_tokens": result.avg_tokens,
+            "tokens_per_second": result.tokens_per_second,
+            "samples": [{"text": s.text, "quality": _finite(s.quality)} for s in result.samples],
+        }
+        for result in found
+    ]
+    verdicts = [
+        {
+            "first": verdict.first + 1,
+            "second": verdict.second + 1,
+            "quality_difference": _finite(verdict.quality_difference),
+            "quality_p": verdict.quality_p,
+            "diversity_difference": verdict.diversity_difference,
+            "diversity_p": verdict.diversity_p,
+            "differs": verdict.differs,
+        }
+        for verdict in found.verdicts
+    ]
+    return json.dumps({"results": results, "verdicts": verdicts}, ensure_ascii=False, default=list)
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value

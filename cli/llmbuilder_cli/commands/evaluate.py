@@ -1,0 +1,104 @@
+"""``llmb evaluate``: measure the quality of text."""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmbuilder_cli.options import Device, Threads, Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmbuilder.quality.evaluate import Evaluation
+
+_NOT_JUDGED = "-"
+
+
+def evaluate(
+    text: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Text file, or .jsonl with `text` and maybe `prompt` and `reference`; - or none: stdin."
+        ),
+    ] = None,
+    *,
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What the text continues.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="File with what the text should be like.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", help="Bundle to judge with; none: by statistics of English."),
+    ] = None,
+    tokenizer: Tokenizer = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
+) -> None:
+    """Measure coherence, fluency, relevance, diversity and repetition, each 0 to 1."""
+    rows = _rows(text)
+    from llmbuilder.quality.evaluate import evaluate_generation
+
+    expected = None if reference is None else reference.read_text(encoding="utf-8")
+    found = evaluate_generation(
+        [row["text"] for row in rows],
+        [row.get("reference", expected) for row in rows],
+        [row.get("prompt", prompt) for row in rows],
+        model,
+        tokenizer,
+        device=device,
+        threads=threads,
+    )
+    for line in map(_to_json, found) if as_json else _table(found):
+        typer.echo(line)
+
+
+def _rows(path: Path | None) -> list[dict[str, str]]:
+    """Texts with what belongs to each."""
+    if path is None or str(path) == "-":
+        if sys.stdin.isatty():
+            raise typer.BadParameter("Give a file, or pipe a text in.", param_hint="TEXT")
+        return [{"text": sys.stdin.buffer.read().decode("utf-8", "replace")}]
+    content = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix != ".jsonl":
+        return [{"text": content}]
+    rows = [_row(line, number) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+    if not rows:
+        raise typer.BadParameter(f"{path} has no lines.", param_hint="TEXT")
+    return rows
+
+
+def _row(line: str, number: int) -> dict[str, str]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"Line {number} is not JSON: {error}.", param_hint="TEXT") from error
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise typer.BadParameter(f"Line {number} has no string `text`.", param_hint="TEXT")
+    known = {name: row[name] for name in ("text", "prompt", "reference") if row.get(name) is not None}
+    if wrong := [name for name, value in known.items() if not isinstance(value, str)]:
+        raise typer.BadParameter(f"Line {number}: `{wrong[0]}` is not a string.", param_hint="TEXT")
+    return known
+
+
+def _to_json(found: "Evaluation") -> str:
+    values = asdict(found) | {"quality": found.quality}
+    return json.dumps({name: None if math.isnan(value) else value for name, value in values.items()})
+
+
+def _table(found: "Sequence[Evaluation]") -> list[str]:
+    """A line for each measure of one text, or a line for each text."""
+    rows: list[dict[str, float]] = [asdict(each) for each in found]
+    names = [name for name in rows[0] if any(not math.isnan(row[name]) for row in rows)]
+    if len(rows) == 1:
+        return [f"{name:10}  {_number(rows[0][name])}" for name in names]
+    widths = [max(len(name), 5) for name in names]
+    cells = [names, *([_number(row[name]) for name in names] for row in rows)]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells]
+
+
+def _number(value: float) -> str:
+    return _NOT_JUDGED if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,105 @@
+"""Coherence from text statistics: are neighbouring sentences better neighbours than any two of the same text?"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
+from llmbuilder.quality.style import FloatArray, style
+from llmbuilder.quality.text import sentences, stem, words
+
+MOST_SENTENCES = 400
+LEAST_SENTENCES = 3
+_FUNCTION_WORD = 2.5
+_CONTENT_WORD = 1.5
+_RARE_WORD = 4.0
+
+
+def coherence(text: str) -> float:
+    """How far the order of the sentences makes a text, 0..1; nan below three sentences.
+
+    Lapata's probabilistic text structuring (ACL 2003): every pair of sentences gets the log-odds that the second
+    follows the first, from their features (person, tense, reference, dialogue, connectives) and from the vocabulary
+    they share, as in Barzilay and Lapata's entity cohesion (2008). A text's evidence is how far the mean over its
+    neighbours lies above the mean over all its pairs, as in Mantel's test (1967): the text is its own yardstick.
+
+    A logistic map, fitted on other texts, turns the evidence into 0..1: 0.72 without any, and at 0.7 most real passages
+    of 40 sentences pass and few shuffled ones. Ten sentences have little evidence: most texts of that length stay near
+    0.72. English only.
+    """
+    parts = sentences(text)[:MOST_SENTENCES]
+    return share(order_log_odds(parts)) if len(parts) >= LEAST_SENTENCES else math.nan
+
+
+def order_log_odds(parts: Sequence[str]) -> float:
+    """Log-odds that sentences, at least three, are in their order."""
+    odds = pair_log_odds(lexicon(), parts)
+    return log_odds("coherence", *evidence(surplus(odds), len(parts)))
+
+
+def evidence(standard_errors: float, count: int) -> tuple[float, float]:
+    """Terms of the log-likelihood ratio of two normal distributions whose means differ by sqrt(count) times a constant.
+
+    With a surplus of z standard errors over n sentences, log N(z; m sqrt(n), 1) - log N(z; 0, 1) is
+    m z sqrt(n) - m^2 n / 2; the map has the weights.
+    """
+    return standard_errors * math.sqrt(count), float(count)
+
+
+def surplus(odds: FloatArray) -> float:
+    """Standard errors by which the superdiagonal of a [n, n] matrix exceeds its off-diagonal mean."""
+    count = len(odds)
+    others = odds[~np.eye(count, dtype=bool)]
+    spread = others.std()
+    if spread < 1e-9:  # all sentences are alike: any order is as good
+        return 0.0
+    return float((np.diagonal(odds, 1).mean() - others.mean()) / spread * math.sqrt(count - 1))
+
+
+def pair_log_odds(known: Lexicon, parts: Sequence[str]) -> FloatArray:
+    """Log-odds, up to a constant, that sentence j follows sentence i: [n, n]."""
+    features = centred_style(parts, known.style_scale)
+    shared = overlaps(parts, known.idf, known.unknown_idf)
+    odds: FloatArray = features @ known.succession @ features.T + np.tensordot(known.overlap, shared, axes=1)
+    return odds
+
+
+def centred_style(parts: Sequence[str], scale: FloatArray) -> FloatArray:
+    """Features of sentences against the mean of their text: [n, 42]."""
+    features = np.stack([style(part) for part in parts])
+    centred: FloatArray = (features - features.mean(axis=0)) / scale
+    return centred
+
+
+def overlaps(parts: Sequence[str], idf: Mapping[str, float], unknown: float) -> FloatArray:
+    """Vocabulary that every two sentences share, in four ways: [4, n, n].
+
+    Cosine of idf-weighted stems; content words weighted by their rarity in this text; number of rare words; cosine of
+    function words.
+    """
+    stems = [{stem(word) for word in words(part)} for part in parts]
+    vocabulary = {word: number for number, word in enumerate(sorted(set().union(*stems)))}
+    present = np.zeros((len(parts), len(vocabulary)))
+    for row, found in enumerate(stems):
+        present[row, [vocabulary[word] for word in found]] = 1
+    weight = np.array([idf.get(word, unknown) for word in vocabulary])
+    used = present.sum(axis=0)
+    rarity = np.where(used > 1, np.log(len(parts) / np.maximum(used, 1)), 0) * (weight > _CONTENT_WORD)
+    weighted = present * np.maximum(weight, 0)
+    length = np.linalg.norm(weighted, axis=1) + 1e-9
+    local = present * np.sqrt(rarity)
+    rare = present * (weight > _RARE_WORD)
+    return np.stack(
+        [
+            _cosine(weighted),
+            3 * (local @ local.T) / np.sqrt(length[:, None] * length[None]),
+            np.minimum(rare @ rare.T, 3),
+            _cosine(present * (weight < _FUNCTION_WORD)),
+        ]
+    )
+
+
+def _cosine(rows: FloatArray) -> FloatArray:
+    unit: FloatArray = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9)
+    return unit @ unit.T

@@ -1,0 +1,153 @@
+"""`evaluate_generation`: all measures of a text, or of many."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from llmbuilder.errors import ConfigError
+from llmbuilder.quality.coherence import coherence
+from llmbuilder.quality.fluency import fluency
+from llmbuilder.quality.references import bleu, chrf, rouge_l
+from llmbuilder.quality.relevance import relevance
+from llmbuilder.quality.variety import diversity, repetition
+
+if TYPE_CHECKING:
+    from llmbuilder.generator import Path
+    from llmbuilder.quality.judge import Judge
+    from llmbuilder.session import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the measures say of one text, each 0..1; nan where there is nothing to judge."""
+
+    coherence: float
+    """Whether the sentences are in an order."""
+    fluency: float
+    """Whether words and letters follow each other as they do in the language."""
+    relevance: float
+    """Whether it goes on from its prompt; nan without one."""
+    diversity: float
+    """Variety of its words: moving-average type-token ratio (Covington and McFall, 2010)."""
+    repetition: float
+    """Share of repeated 4-grams: seq-rep-4 (Welleck et al., 2020); 0 is none."""
+    bleu: float = math.nan
+    """Likeness to the reference (Papineni et al., 2002), as all that follow; nan without one."""
+    chrf: float = math.nan
+    """Of characters (Popović, 2015)."""
+    rouge_l: float = math.nan
+    """Of word order (Lin, 2004)."""
+
+    @property
+    def quality(self) -> float:
+        """Mean of coherence, fluency, relevance and 1 - repetition, those that are nan left out."""
+        known = [
+            value
+            for value in (self.coherence, self.fluency, self.relevance, 1 - self.repetition)
+            if not math.isnan(value)
+        ]
+        return math.fsum(known) / len(known) if known else math.nan
+
+
+@overload
+def evaluate_generation(
+    generated_text: str,
+    reference_text: str | None = None,
+    prompt: str | None = None,
+    model_path: "Path | None" = None,
+    tokenizer_path: "Path | None" = None,
+    *,
+    device: "Device" = "auto",
+    threads: int | None = None,
+) -> Evaluation: ...
+@overload
+def evaluate_generation(
+    generated_text: list[str] | tuple[str, ...],
+    reference_text: str | Sequence[str | None] | None = None,
+    prompt: str | Sequence[str | None] | None = None,
+    model_path: "Path | None" = None,
+    tokenizer_path: "Path | None" = None,
+    *,
+    device: "Device" = "auto",
+    threads: int | None = None,
+) -> list[Evaluation]: ...
+def evaluate_generation(
+    generated_text: str | list[str] | tuple[str, ...],
+    reference_text: str | Sequence[str | None] | None = None,
+    prompt: str | Sequence[str | None] | None = None,
+    model_path: "Path | None" = None,
+    tokenizer_path: "Path | None" = None,
+    *,
+    device: "Device" = "auto",
+    threads: int | None = None,
+) -> Evaluation | list[Evaluation]:
+    """Measure the quality of generated text.
+
+    Without a model from statistics of English text: `llmbuilder.quality.coherence.coherence`,
+    `llmbuilder.quality.fluency.fluency`, `llmbuilder.quality.relevance.relevance`. With a model the same three from its
+    own probabilities: `llmbuilder.quality.judge.Judge`. Diversity and repetition count words and need neither.
+
+    Args:
+        generated_text: a text, or a list of them for a list of evaluations.
+        reference_text: what the text should be like, or one for each; BLEU and chrF need the extra ``metrics``.
+        prompt: what the text continues, or one for each.
+        model_path: a bundle or checkpoint to judge with.
+        tokenizer_path: see `TextGenerator`, as ``device`` and ``threads``.
+        device: where the model runs.
+        threads: CPU threads of the model.
+
+    Raises:
+        ConfigError: lists of different lengths.
+        ImportError: a reference is given and sacrebleu is not installed.
+    """
+    texts = [generated_text] if isinstance(generated_text, str) else list(generated_text)
+    references = _for_each(texts, reference_text, "reference_text")
+    prompts = _for_each(texts, prompt, "prompt")
+    with _judge(model_path, tokenizer_path, device, threads) as judge:
+        found = [
+            evaluate(text, reference, start, judge)
+            for text, reference, start in zip(texts, references, prompts, strict=True)
+        ]
+    return found[0] if isinstance(generated_text, str) else found
+
+
+def evaluate(
+    text: str, reference: str | None = None, prompt: str | None = None, judge: "Judge | None" = None
+) -> Evaluation:
+    """All measures of one text; coherence, fluency and relevance by the judge if there is one."""
+    return Evaluation(
+        coherence=judge.coherence(text) if judge else coherence(text),
+        fluency=judge.fluency(text) if judge else fluency(text),
+        relevance=math.nan if prompt is None else (judge.relevance if judge else relevance)(text, prompt),
+        diversity=diversity(text),
+        repetition=repetition(text),
+        bleu=math.nan if reference is None else bleu(text, reference),
+        chrf=math.nan if reference is None else chrf(text, reference),
+        rouge_l=math.nan if reference is None else rouge_l(text, reference),
+    )
+
+
+def _for_each(texts: Sequence[str], given: str | Sequence[str | None] | None, name: str) -> list[str | None]:
+    """One for each text of what may be given once for all."""
+    if given is None or isinstance(given, str):
+        return [given] * len(texts)
+    if len(given) != len(texts):
+        raise ConfigError(f"{name} must have one entry for each of the {len(texts)} texts, got {len(given)}.")
+    return list(given)
+
+
+@contextlib.contextmanager
+def _judge(
+    model: "Path | None", tokenizer: "Path | None", device: "Device", threads: int | None
+) -> "Iterator[Judge | None]":
+    """The judge of a model, if one is given."""
+    if model is None:
+        yield None
+        return
+    from llmbuilder.generator import TextGenerator
+    from llmbuilder.quality.judge import Judge
+
+    with TextGenerator(model, tokenizer, device=device, threads=threads) as generator:
+        yield Judge(generator)

@@ -1,0 +1,73 @@
+"""Fluency from text statistics: are words in an order, and letters in words, as English has them?"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
+from llmbuilder.quality.text import tokens
+
+SUFFIXES = ("ing", "ed", "ly", "tion", "ness", "ment", "ous", "al", "er", "est", "ty", "en", "s")
+"""Classes of words that are not frequent: by ending, then capitalized, number, mark, other."""
+SPECIAL = ("<capital>", "<number>", "<mark>", "<other>", *(f"<-{suffix}>" for suffix in SUFFIXES))
+BORDER, OTHER = 0, 27
+
+
+def fluency(text: str) -> float:
+    """How much a text reads like English prose, 0..1; nan without two words or marks.
+
+    Two measures, weighed by a logistic map: the pointwise mutual information of neighbouring words under a class-based
+    bigram model (Brown et al., 1992), in which frequent words are classes of their own and others share those of their
+    endings; and the cross-entropy of the letters of its words under a trigram model (Shannon, 1951). The first falls
+    when words are shuffled, the second when they are not words. English only; it does not judge grammar.
+    """
+    found = tokens(text)
+    if len(found) < 2:
+        return math.nan
+    known = lexicon()
+    return share(log_odds("fluency", word_order(found, known), spelling(found, known)))
+
+
+def word_order(found: Sequence[str], known: Lexicon) -> float:
+    """Mean pointwise mutual information (nats) of neighbouring tokens."""
+    numbers = word_classes(found, known.classes)
+    return float(known.order[numbers[:-1], numbers[1:]].mean())
+
+
+def spelling(found: Sequence[str], known: Lexicon) -> float:
+    """Mean log-probability (nats) of the letters of a text's words and marks."""
+    letters = codes(found)
+    return float(known.spelling[letters[:-2], letters[1:-1], letters[2:]].mean())
+
+
+def word_classes(found: Sequence[str], classes: Mapping[str, int]) -> list[int]:
+    """The class of each token: that of the word itself if it is frequent, or that of its kind."""
+    return [_class(token, classes) for token in found]
+
+
+def _class(token: str, classes: Mapping[str, int]) -> int:
+    own = classes.get(token.lower())
+    return classes[_kind(token)] if own is None else own
+
+
+def _kind(token: str) -> str:
+    if any(character.isdigit() for character in token):
+        return "<number>"
+    if not token[0].isalpha():
+        return "<mark>"
+    if token[0].isupper():
+        return "<capital>"
+    suffix = next((s for s in SUFFIXES if token.endswith(s) and len(token) > len(s) + 2), None)
+    return "<other>" if suffix is None else f"<-{suffix}>"
+
+
+def codes(found: Sequence[str]) -> NDArray[np.int64]:
+    """Letters of tokens as numbers, two borders (0) before each word: a to z are 1 to 26, anything else is 27."""
+    joined = "  " + "  ".join(re.sub(r"['’]", "", token).lower() for token in found) + "  "  # noqa: RUF001 (typographic marks)
+    points = np.frombuffer(joined.encode("utf-32-le"), np.uint32).astype(np.int64)
+    letters = points - ord("a") + 1
+    inside = (letters >= 1) & (letters < OTHER)
+    return np.where(points == ord(" "), BORDER, np.where(inside, letters, OTHER))
