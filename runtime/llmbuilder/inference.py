@@ -2,6 +2,7 @@
 
 from llmbuilder.api import batch_generate, generate_text, stream_generate
 from llmbuilder.config import GenerationConfig
+from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
@@ -11,7 +12,9 @@ __all__ = [
     "ComparisonResult",
     "Completion",
     "Evaluation",
+    "FilterReport",
     "GenerationConfig",
+    "OutputFilter",
     "Score",
     "TextGenerator",
     "Verdict",

@@ -1,0 +1,22 @@
+"""Errors that can be seen in a text without knowing the world: one module for each kind."""
+
+from llmbuilder.filtering.facts.arithmetic import wrong_sums
+from llmbuilder.filtering.facts.contradictions import contradictions
+from llmbuilder.filtering.facts.dates import impossible_dates
+from llmbuilder.filtering.facts.given import against_prompt
+
+
+def find_errors(text: str, prompt: str | None = None) -> list[str]:
+    """Statements of a text that cannot all be true, each in a few words. English only.
+
+    Found are: a statement and its denial, or two values of what has only one (age, year of birth, number of parts);
+    sums, products and percentages that are wrong; days and times that do not exist, and ends before their beginnings;
+    names and numbers that differ from those of the prompt. Patterns of words decide, so errors in unusual words are
+    missed.
+
+    It knows nothing about the world. "Paris is the capital of Italy" passes, as does any other false statement that
+    agrees with itself; nor can it tell a lie in a story, a joke or a quotation from a mistake. An empty list means
+    that nothing was found, not that the text is true.
+    """
+    found = [*wrong_sums(text), *impossible_dates(text), *contradictions(text)]
+    return found if prompt is None else [*found, *against_prompt(text, prompt)]
