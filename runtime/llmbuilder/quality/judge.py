@@ -14,8 +14,8 @@ OTHER_ORDERS = 2
 GAIN_WEIGHT, SENTENCE_WEIGHT = 0.050, -0.059
 """Log-odds for each nat that an order gains, and for each sentence."""
 PROMPT_WEIGHT, PROMPT_CONSTANT = 20.9, -2.75
-"""Log-odds for each nat per token that a prompt gains. These four were fitted with SmolLM2-135M-Instruct on forty
-passages that the benchmark does not use."""
+"""Log-odds for each nat per token that a prompt gains, and the constant. These four were fitted with
+SmolLM2-135M-Instruct by ``scripts/fit_judge.py``, on passages that the benchmark does not use."""
 
 
 class Judge:

@@ -1,5 +1,6 @@
 """Sentences and words of a text, by rules."""
 
+import functools
 import re
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？])")  # noqa: RUF001 (typographic marks)
@@ -38,6 +39,7 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """A lower-case word without its commonest English endings, in the manner of Harman's S stemmer (1991)."""
     word = re.sub(r"['’]s?$", "", word)  # noqa: RUF001 (typographic marks)
