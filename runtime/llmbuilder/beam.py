@@ -219,9 +219,12 @@ class BeamGroup:
         # As many as may end by EOS beside one to go on for each beam; a stop string may end any of them.
         count = max(2, 1 + len(self.prompt.eos_ids)) * search.size * (2 if config.stop_strings else 1)
         penalty = diversity(chosen, config.diversity_penalty, rows[0].size)
+        penalties = [penalty] * len(rows)
+        if self.prompt.constraint is not None:
+            search.beams, penalties = _constrained(search.beams, rows, penalty)
         scored = [
-            self.scorer(row, beam.ids, beam.score, _constrained(beam, row, penalty))
-            for beam, row in zip(search.beams, rows, strict=True)
+            self.scorer(row, beam.ids, beam.score, cost)
+            for beam, row, cost in zip(search.beams, rows, penalties, strict=True)
         ]
         ranked = drawn(scored, count, self._random) if config.do_sample else best(scored, count)
         return search.take(ranked, rows)
@@ -251,12 +254,19 @@ class BeamGroup:
         )
 
 
-def _constrained(beam: Beam, row: FloatArray, penalty: FloatArray | None) -> FloatArray | None:
-    """What each token costs [V], with infinity for those that the beam's constraint forbids.
+def _constrained(
+    beams: Sequence[Beam], rows: Sequence[FloatArray], penalty: FloatArray | None
+) -> tuple[list[Beam], list[FloatArray | None]]:
+    """Let each beam's constraint decide; return the beams and what each token costs them [V].
 
-    As a cost, because tokens that a constraint leaves no choice about must count with their own probability.
+    As a cost, infinite for a token that is forbidden, because one that a constraint leaves no choice about must count
+    with its own probability.
     """
-    if beam.constraint is None:
-        return penalty
-    cost = row - beam.constraint.restrict(row)
-    return cost if penalty is None else cost + penalty
+    decided: list[Beam] = []
+    costs: list[FloatArray | None] = []
+    for beam, row in zip(beams, rows, strict=True):
+        assert beam.constraint is not None  # noqa: S101 (every beam descends from the prompt's)
+        allowed, constraint = beam.constraint.decide(row)
+        decided.append(replace(beam, constraint=constraint))
+        costs.append(row - allowed if penalty is None else row - allowed + penalty)
+    return decided, costs

@@ -146,11 +146,11 @@ class Continuation:
         )
 
     def _choose(self, constraint: Constraint, logits: FloatArray) -> tuple[int, Constraint]:
-        allowed = constraint.restrict(logits)
+        allowed, decided = constraint.decide(logits)
         token = self.sampler(allowed, self.new_ids)
         # Where the other rules forbid all that the constraint allows, the constraint has the last word.
         token = token if allowed[token] > -np.inf else int(allowed.argmax())
-        return token, constraint.advance(token)
+        return token, decided.advance(token)
 
     def _check_end(self, token: int) -> None:
         config = self.prompt.config

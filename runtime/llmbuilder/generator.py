@@ -215,7 +215,7 @@ class TextGenerator:
                 yield refused.pop(0)
         yield from refused
 
-    def score(self, text_or_ids: PromptLike) -> Score:
+    def score(self, text_or_ids: str | Sequence[int]) -> Score:
         """How likely the model finds a text.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from llmbuilder.api import batch_generate, generate_text, stream_generate
 from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.generator import ConstrainedGenerator
 from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
@@ -11,6 +12,7 @@ __all__ = [
     "Comparison",
     "ComparisonResult",
     "Completion",
+    "ConstrainedGenerator",
     "Evaluation",
     "FilterReport",
     "GenerationConfig",

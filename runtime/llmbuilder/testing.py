@@ -35,6 +35,10 @@ class ByteTokenizer:
         """Text of the bytes; BOS and EOS have none."""
         return bytes(i for i in ids if i < BOS).decode("utf-8", "replace")
 
+    def pieces(self) -> list[bytes]:
+        """Each byte, and nothing for BOS and EOS."""
+        return [*(bytes([i]) for i in range(BOS)), b"", b""]
+
 
 class FakeModel:
     """A model whose logits are a pure function of a row's ids. It counts what it is asked for.

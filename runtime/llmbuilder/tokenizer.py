@@ -5,6 +5,8 @@ Detokenizing one token at a time must neither split a character nor lose the spa
 """
 
 import itertools
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -28,6 +30,10 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without control tokens; half characters become U+FFFD."""
+        ...
+
+    def pieces(self) -> list[bytes]:
+        """The bytes of UTF-8 that each id [vocab_size] stands for inside a text; control tokens have none."""
         ...
 
 
@@ -56,6 +62,18 @@ class SentencePieceTokenizer:
         """Text of ``ids``; those beyond the vocabulary have none."""
         known = self.vocab_size
         return str(self._processor.decode([int(i) for i in ids if i < known]))
+
+    def pieces(self) -> list[bytes]:
+        """The bytes each id stands for; the unknown token's are those of the text that it decodes to."""
+        processor = self._processor
+        return [
+            b""
+            if processor.is_control(i) or processor.is_unused(i)
+            else self.decode([i]).encode()
+            if processor.is_unknown(i)
+            else _spelled(processor.id_to_piece(i))
+            for i in range(self.vocab_size)
+        ]
 
 
 class JsonTokenizer:
@@ -89,6 +107,39 @@ class JsonTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
         return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
+
+    def pieces(self) -> list[bytes]:
+        """The bytes each id stands for, by the file's own decoder: byte-level (GPT-2), or that of SentencePiece."""
+        byte_level = '"ByteLevel"' in json.dumps(json.loads(self._parsing.to_str())["decoder"])
+        added = self._parsing.get_added_tokens_decoder()
+        found = [b""] * self.vocab_size
+        for token, i in self._parsing.get_vocab(with_added_tokens=True).items():
+            if i not in added:
+                found[i] = _from_byte_level(token) if byte_level else _spelled(token)
+            elif not added[i].special:
+                found[i] = token.encode()
+        return found
+
+
+def _spelled(piece: str) -> bytes:
+    """Bytes of a SentencePiece piece: ``\u2581`` is a space, ``<0xE2>`` a byte."""
+    if re.fullmatch("<0x[0-9A-F]{2}>", piece):
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace("\u2581", " ").encode()
+
+
+def _from_byte_level(token: str) -> bytes:
+    """Bytes of a token that is spelled in GPT-2's alphabet of printable characters (Radford et al. 2019)."""
+    alphabet = _byte_alphabet()
+    return bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode()
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """Printable bytes of Latin-1 stand for themselves, the others, in order, for the characters from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -11,10 +11,12 @@ Scores = npt.NDArray[np.float32]
 class Constraint(Protocol):
     """Where one continuation stands. Immutable: every token gives a new one."""
 
-    def restrict(self, logits: Scores) -> Scores:
-        """The model's logits [V] with -inf for every token that may not come next; at least one is left.
+    def decide(self, logits: Scores) -> tuple[Scores, Self]:
+        """Look at the model's logits [V], which are not changed, before a token is chosen.
 
-        Scores of others may be lowered to steer the text. The argument is not changed.
+        Returns:
+            The logits with -inf for every token that may not come next (at least one may), others perhaps lowered to
+            steer the text; and where the continuation stands once this is decided, which the token advances.
 
         Raises:
             ConstraintError: no token can come next.

@@ -1,0 +1,68 @@
+"""A short way to complete a text that a grammar constrains.
+
+The way is looked for byte by byte: what the grammar forces is taken, then whatever closes what is open, else some
+character. That finds a short ending of JSON. Where it runs in circles, as in a regular expression whose closing is a
+letter, the byte used least so far is taken instead, which leaves every loop. Neither promises the shortest.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from llmbuilder.constraints.vocabulary import Vocabulary
+
+_CLOSING = b'}]"),:; \n0123456789'
+_BYTES_PER_TOKEN = 8  # of a way that is given up
+
+
+class Bytes:
+    """The tokens of single bytes, as a grammar's masks are asked for them."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Know a vocabulary's bytes, those that close things first."""
+        order = sorted(range(256), key=lambda b: (_CLOSING.find(b) if b in _CLOSING else len(_CLOSING), b))
+        single = [(b, vocabulary.by_bytes[bytes([b])]) for b in order if bytes([b]) in vocabulary.by_bytes]
+        self.values = tuple(b for b, _ in single)
+        self.tokens = np.array([token for _, token in single], np.int64)
+        self.spell = vocabulary.spell
+
+    def allowed(self, matcher: Any) -> list[tuple[int, int]]:
+        """(byte, token) of those that may come next, in order."""
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        flags = (bits[self.tokens >> 3] >> (self.tokens & 7)) & 1
+        return [(self.values[i], int(self.tokens[i])) for i in flags.nonzero()[0]]
+
+
+def shortest_ending(matcher: Any, alphabet: Bytes, most: int) -> tuple[int, ...] | None:
+    """Tokens that complete the text, at most ``most``; None if no such way is found. ``matcher`` is not changed."""
+    for fair in (False, True):
+        said = _walk(matcher.deep_copy(), alphabet, most * _BYTES_PER_TOKEN, fair=fair)
+        tokens = None if said is None else alphabet.spell(said)
+        if tokens is not None and len(tokens) <= most:
+            return tokens
+    return None
+
+
+def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> bytes | None:
+    """The bytes that complete a text; each of the least used ones if ``fair``, else those that close things."""
+    said = b""
+    used: Counter[int] = Counter()
+    while not (matcher.is_accepting() or matcher.is_stopped()):
+        if len(said) > most:
+            return None
+        forced = alphabet.spell(matcher.compute_ff_bytes())
+        if forced:
+            said += matcher.compute_ff_bytes()
+            if not matcher.consume_tokens(list(forced)):
+                return None
+            continue
+        ways = alphabet.allowed(matcher)
+        if not ways:
+            return None
+        byte, token = min(ways, key=lambda way: used[way[0]]) if fair else ways[0]
+        used[byte] += 1
+        said += bytes([byte])
+        if not matcher.consume_token(token):
+            return None
+    return None if matcher.is_error() else said

@@ -1,0 +1,136 @@
+"""Which tokens would make a text say a forbidden word.
+
+A token is forbidden when the word is certain to stand in the text with it. A token that only ends in the word is not,
+because the next may turn "learn" into "learning": the text is *open* then, may not end, and gets such a token next. So
+a token that opens the text is taken only where there is room for another, and one that leads on.
+"""
+
+import codecs
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from llmbuilder.constraints.patterns import Pattern, Place, Reader, fold
+from llmbuilder.constraints.vocabulary import EDGE, Mask, Vocabulary
+
+_KNOWN = 512  # places whose masks are kept
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+_NO_WORD = rf"(?=[^\w{EDGE}])"
+_END = f"(?={EDGE})"
+
+
+class Spot(NamedTuple):
+    """Where a text stands: how far it has come, and the bytes of a character that is not complete."""
+
+    place: Place
+    part: bytes = b""
+
+
+def decode(part: bytes, piece: bytes) -> tuple[str, bytes]:
+    """The folded text that a token completes, and the incomplete character it leaves."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(part + piece)
+    return fold(text), decoder.getstate()[0]
+
+
+class Forbidden:
+    """Answers, for a text that stands at a `Spot`, which tokens complete a forbidden word and which open one."""
+
+    def __init__(self, vocabulary: Vocabulary, looked_for: Iterable[Pattern]) -> None:
+        """Forbid these patterns."""
+        self._vocabulary = vocabulary
+        self.reader = Reader(looked_for)
+        self.completed_by = lru_cache(_KNOWN)(self._completed_by)
+        self.opened_by = lru_cache(_KNOWN)(self._opened_by)
+        self._inside = self._search(rf"(?<=[^\w{EDGE}])", _NO_WORD)
+        self._at_end = self._search(rf"(?<=[^\w{EDGE}])", _END)
+        self._whole_at_start = self._search(EDGE, _NO_WORD)
+        self._whole_alone = self._search(EDGE, _END)
+
+    def start(self, prompt: str) -> Spot:
+        """Where a continuation begins: inside words that the prompt has begun, or, read by itself, at a border."""
+        place, _ = self.reader.read(Place(), fold(prompt))
+        begun = {(n, size) for n, size in place.partial if size < len(self.reader.patterns[n].folded)}
+        return Spot(Place(frozenset(begun), after_word=False, after_space=place.after_space))
+
+    def advance(self, spot: Spot, token: int) -> Spot:
+        """Where the text stands after a token."""
+        return self._follow(spot, token)[0]
+
+    def is_open(self, spot: Spot) -> bool:
+        """Whether the text may not end here, nor go on but inside the word it ends with."""
+        return bool(self.reader.open(spot.place))
+
+    def can_close(self, spot: Spot) -> bool:
+        """Whether a single token leads on from an open text."""
+        vocabulary = self._vocabulary
+        ways = vocabulary.continues_word & ~self.completed_by(spot)
+        ways[list(self.opened_by(spot))] = False
+        return bool(ways.any())
+
+    def says(self, spot: Spot, tokens: Iterable[int]) -> bool:
+        """Whether tokens complete a forbidden word on their way, or end in one."""
+        for token in tokens:
+            spot, said = self._follow(spot, token)
+            if said:
+                return True
+        return self.is_open(spot)
+
+    def _follow(self, spot: Spot, token: int) -> tuple[Spot, bool]:
+        text, part = decode(spot.part, self._vocabulary.pieces[token])
+        place, found = self.reader.read(spot.place, text)
+        return Spot(place, part), bool(found)
+
+    def _completed_by(self, spot: Spot) -> Mask:
+        """Tokens [V] with which a forbidden word certainly stands in the text."""
+        vocabulary, mask = self._vocabulary, self._vocabulary.silent.copy()
+        for token in vocabulary.parts:
+            mask[token] = self._follow(spot, token)[1]
+        place = spot.place
+        if spot.part:  # a whole character after half a one
+            place, found = self.reader.read(place, _BROKEN)
+            if found:
+                mask[list(vocabulary.texts)] = True
+                return mask
+        if self.reader.open(place):
+            mask |= ~vocabulary.continues_word & ~_of(vocabulary, vocabulary.parts)
+        mask |= self._inside
+        if not place.after_word:
+            mask |= self._whole_at_start
+        for n, size in place.partial:
+            pattern = self.reader.patterns[n]
+            if size < len(pattern.folded):
+                border = _NO_WORD if pattern.whole else ""
+                mask[vocabulary.search(EDGE + pattern.regex(size) + border)] = True
+        return mask
+
+    def _opened_by(self, spot: Spot) -> tuple[int, ...]:
+        """Tokens after which the text ends with a forbidden word that it does not yet contain."""
+        vocabulary = self._vocabulary
+        place = self.reader.read(spot.place, _BROKEN)[0] if spot.part else spot.place
+        mask = self._at_end.copy()
+        if not place.after_word:
+            mask |= self._whole_alone
+        for n, size in place.partial:
+            pattern = self.reader.patterns[n]
+            if pattern.whole and size < len(pattern.folded):
+                mask[vocabulary.search(EDGE + pattern.regex(size) + _END)] = True
+        opening = [t for t in vocabulary.parts if self.is_open(self.advance(spot, t))]
+        mask[opening] = True
+        return tuple(int(i) for i in (mask & ~self.completed_by(spot)).nonzero()[0])
+
+    def _search(self, before: str, after: str) -> Mask:
+        """Tokens [V] that hold a whole word between these; for the parts of words, those that hold one anywhere."""
+        mask = np.zeros(self._vocabulary.size, bool)
+        for pattern in self.reader.patterns:
+            if pattern.whole:
+                mask[self._vocabulary.search(before + pattern.regex() + after)] = True
+            elif after == _NO_WORD:
+                mask[self._vocabulary.search(pattern.regex())] = True
+        return mask
+
+
+def _of(vocabulary: Vocabulary, tokens: Iterable[int]) -> Mask:
+    return vocabulary.mask(np.fromiter(tokens, np.int64))

@@ -1,0 +1,241 @@
+"""JSON schemas, regular expressions, choices and grammars as a `Constraint`, by llguidance.
+
+llguidance (https://github.com/guidance-ai/llguidance) says which tokens may come next. What it does not know is the
+budget: `endings` finds a short way to complete the text, and once room gets scarce only tokens are left after which
+there is still such a way, so that a text is never cut.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from llmbuilder.constraints.endings import Bytes, shortest_ending
+from llmbuilder.constraints.protocol import Scores
+from llmbuilder.constraints.vocabulary import Mask, Vocabulary
+from llmbuilder.constraints.words import budget_of
+from llmbuilder.continuation import Prompt
+from llmbuilder.errors import ConfigError, ConstraintError
+
+KINDS = ("json_schema", "regex", "choices", "grammar")
+_TRIED = 4  # of the likeliest tokens, when room is scarce
+_KNOWN = 64
+_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class GrammarRules:
+    """What texts of one kind look like, for one vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, kind: str, definition: Any) -> None:
+        """Compile a definition.
+
+        Args:
+            vocabulary: what the model can say.
+            kind: one of `KINDS`.
+            definition: a JSON schema (a mapping, or its JSON), a regular expression, a list of texts, or a grammar
+                in the Lark form of llguidance.
+
+        Raises:
+            ConstraintError: the definition is wrong, or llguidance does not support it.
+            ConfigError: llguidance is not installed.
+        """
+        self.kind = kind
+        self._vocabulary = vocabulary
+        self._guidance = _llguidance()
+        self._choices = _checked_choices(definition) if kind == "choices" else ()
+        self._bytes = Bytes(vocabulary)
+        self._source = self._compile(kind, definition)
+        self._tokenizer = lru_cache(_KNOWN)(self._make_tokenizer)
+        self._check(self._source)
+        spelled = vocabulary.spell(self._source.encode())
+        self.reach = len(spelled) if spelled else len(self._source)
+        """Tokens by which a single one may lengthen the way to the end: no part is longer than the whole."""
+
+    def start(self, prompt: Prompt) -> "Grammar":
+        """Where continuations of a prompt begin.
+
+        Raises:
+            ConstraintError: no text of the grammar fits into the budget, or none could end.
+        """
+        config = prompt.config
+        if not prompt.eos_ids or (config.num_beams == 1 and not config.early_stopping):
+            raise ConstraintError(
+                f"A text that matches a {self.kind} ends with EOS: set eos_token_id, and leave early_stopping True."
+            )
+        budget = budget_of(prompt)
+        source = self._source
+        if self._choices:
+            fitting = tuple(c for c in self._choices if len(self._spelled(c)) <= budget)
+            source = _choices_grammar(fitting) if fitting else source
+        matcher = self._guidance.LLMatcher(self._tokenizer(prompt.eos_ids), source)
+        if matcher.is_error():
+            raise ConstraintError(f"The {self.kind} cannot be used: {matcher.get_error()}")
+        ending = shortest_ending(matcher, self._bytes, budget)
+        if ending is None:
+            raise ConstraintError(
+                f"No text that matches the {self.kind} was found to fit into the {budget} tokens that may be "
+                "generated. Raise max_length, or ask for less."
+            )
+        return Grammar(self, prompt.eos_ids, budget, matcher)
+
+    def ending(self, matcher: Any, most: int) -> tuple[int, ...] | None:
+        """A short way to complete a text, of at most so many tokens; None if none is found."""
+        return shortest_ending(matcher, self._bytes, most)
+
+    def complaint(self, text: str) -> str | None:  # noqa: ARG002 (as of word rules)
+        """Nothing: what a grammar lets end matches."""
+        return None
+
+    def _compile(self, kind: str, definition: Any) -> str:
+        matcher = self._guidance.LLMatcher
+        try:
+            if kind == "json_schema":
+                return str(matcher.grammar_from_json_schema(_schema(definition), overrides=_JSON))
+            if kind == "regex":
+                return str(matcher.grammar_from_regex(definition))
+            if kind == "choices":
+                return _choices_grammar(self._choices)
+            return str(matcher.grammar_from_lark(definition))
+        except (TypeError, ValueError) as error:
+            raise ConstraintError(f"The {kind} is not valid: {error}") from error
+
+    def _check(self, source: str) -> None:
+        failed, messages = self._guidance.LLMatcher.validate_grammar_with_warnings(source)
+        if failed:
+            raise ConstraintError(f"The {self.kind} is not valid, or not supported: {messages[0].strip()}")
+
+    def _spelled(self, choice: str) -> tuple[int, ...]:
+        spelled = self._vocabulary.spell(choice.encode())
+        if spelled is None:
+            raise ConstraintError(
+                f"The choice {choice!r} has characters that the model's vocabulary cannot say. Leave it out."
+            )
+        return spelled
+
+    def _make_tokenizer(self, eos_ids: tuple[int, ...]) -> Any:
+        guidance, pieces = self._guidance, self._vocabulary.pieces
+        wrapper = guidance.TokenizerWrapper(_Pieces(self._vocabulary, eos_ids[0]))
+        return guidance.LLTokenizer(wrapper, n_vocab=len(pieces), eos_token=list(eos_ids), slices=[])
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """Where a continuation stands.
+
+    Attributes:
+        rules: the grammar.
+        eos_ids: what ends the text.
+        budget: tokens left.
+        matcher: llguidance's state, never changed but copied.
+        unwatched: tokens that may be taken before the budget must be looked at again.
+    """
+
+    rules: GrammarRules
+    eos_ids: tuple[int, ...]
+    budget: int
+    matcher: Any
+    unwatched: int = 0
+
+    def decide(self, logits: Scores) -> tuple[Scores, "Grammar"]:
+        """Leave what the grammar allows and the budget can complete; see `Constraint`."""
+        allowed = np.where(self._allowed(logits.size), logits, np.float32(-np.inf))
+        if allowed.max() == -np.inf:
+            raise ConstraintError(
+                f"The {self.rules.kind} needs characters next that the model's vocabulary cannot say."
+            )
+        if self.unwatched > 0:
+            return allowed, replace(self, unwatched=self.unwatched - 1)
+        ending = self.rules.ending(self.matcher, self.budget)
+        if ending is None:
+            return allowed, self
+        unwatched = (self.budget - len(ending)) // (1 + self.rules.reach)
+        if unwatched > 0:
+            return allowed, replace(self, unwatched=unwatched - 1)
+        return self._completable(allowed, ending), self
+
+    def advance(self, token: int) -> "Grammar":
+        """After one more token; see `Constraint`."""
+        matcher = self.matcher.deep_copy()
+        if not matcher.consume_token(token):
+            raise ConstraintError(f"Token {token} does not fit the {self.rules.kind}: {matcher.get_error()}")
+        return replace(self, budget=self.budget - 1, matcher=matcher)
+
+    def missing(self) -> str | None:
+        """That the text is not complete; see `Constraint`."""
+        if self.matcher.is_accepting() or (self.matcher.is_stopped() and not self.matcher.is_error()):
+            return None
+        return f"the text does not match the {self.rules.kind} yet"
+
+    def _allowed(self, size: int) -> Mask:
+        mask = np.zeros(size, bool)
+        if self.matcher.is_stopped():
+            mask[list(self.eos_ids)] = True
+        else:
+            bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
+            flags = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
+            mask[: flags.size] = flags
+        return mask
+
+    def _completable(self, allowed: Scores, ending: Sequence[int]) -> Scores:
+        """Scores [V] of the likeliest tokens after which the text can be completed, and of the way already found."""
+        sure = set(ending[:1]) if ending else set(self.eos_ids)
+        likely = np.argsort(-allowed, kind="stable")[:_TRIED]
+        for token in map(int, likely):
+            if token not in sure and allowed[token] > -np.inf and self._completes(token):
+                sure.add(token)
+        kept = np.full_like(allowed, -np.inf)
+        tokens = sorted(sure)
+        kept[tokens] = allowed[tokens]
+        return kept
+
+    def _completes(self, token: int) -> bool:
+        if token in self.eos_ids:
+            return True
+        return self.rules.ending(self.advance(token).matcher, self.budget - 1) is not None
+
+
+class _Pieces:
+    """The vocabulary as llguidance asks for it."""
+
+    def __init__(self, vocabulary: Vocabulary, eos_id: int) -> None:
+        self.eos_token_id = eos_id
+        self.bos_token_id = None
+        self.tokens = list(vocabulary.pieces)
+        self.special_token_ids = [token for token, piece in enumerate(vocabulary.pieces) if not piece]
+        self._vocabulary = vocabulary
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(self._vocabulary.spell(text) or ())
+
+
+def _llguidance() -> Any:
+    try:
+        return importlib.import_module("llguidance")
+    except ImportError as error:
+        raise ConfigError(
+            "json_schema, regex, choices and grammar need llguidance: "
+            'pip install "llmbuilder-runtime[constraints]".'
+        ) from error
+
+
+def _schema(definition: Any) -> str:
+    if isinstance(definition, Mapping):
+        return json.dumps(definition)
+    if isinstance(definition, str):
+        return definition
+    raise ConstraintError(f"json_schema must be a mapping or its JSON text, got {type(definition).__name__}.")
+
+
+def _checked_choices(definition: Any) -> tuple[str, ...]:
+    choices = () if isinstance(definition, str) else tuple(definition)
+    if not choices or not all(isinstance(choice, str) and choice for choice in choices):
+        raise ConstraintError(f"choices must be a list of texts, none of them empty, got {definition!r}.")
+    return choices
+
+
+def _choices_grammar(choices: Sequence[str]) -> str:
+    return "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
