@@ -4,6 +4,7 @@ Detokenizing one token at a time must neither split a character nor lose the spa
 `Detokenizer` decodes a small window of ids before and after each new one and emits the difference.
 """
 
+import functools
 import itertools
 import json
 import re
