@@ -7,22 +7,26 @@ from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
+from llmbuilder.writing import CreativeWriter, Style, register_style
 
 __all__ = [
     "Comparison",
     "ComparisonResult",
     "Completion",
     "ConstrainedGenerator",
+    "CreativeWriter",
     "Evaluation",
     "FilterReport",
     "GenerationConfig",
     "OutputFilter",
     "Score",
+    "Style",
     "TextGenerator",
     "Verdict",
     "batch_generate",
     "compare_generations",
     "evaluate_generation",
     "generate_text",
+    "register_style",
     "stream_generate",
 ]

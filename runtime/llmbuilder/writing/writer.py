@@ -1,0 +1,227 @@
+"""`CreativeWriter`: stories, characters and dialogues in a style."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Self
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError
+from llmbuilder.generator import Path, TextGenerator
+from llmbuilder.groups import PromptLike
+from llmbuilder.session import Device
+from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
+from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
+from llmbuilder.writing.prompts import Asker
+from llmbuilder.writing.styles import Style, find_style
+
+TOKENS_PER_WORD = 8
+"""More than any tokenizer needs for ordinary words: the budget only ends what would never end by itself."""
+_TURN_TOKENS = 80
+_TRIES = 3
+_SHORT = 0.9
+
+
+class CreativeWriter:
+    """Writes with one model in one style. Also a context manager.
+
+    A model with a chat template is asked in its own form and begins its answer with the text so far; any other model
+    continues an opening of the style.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        tokenizer_path: Path | None = None,
+        *,
+        style: str | Style = "creative",
+        config: GenerationConfig | None = None,
+        device: Device = "auto",
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model_path: a bundle directory or checkpoint.
+            tokenizer_path: see `TextGenerator`, as ``device`` and ``threads``.
+            style: its name (see `llmbuilder.writing.styles`), or a style of your own.
+            config: options; if given the style's own are not used, and it shapes the prompts only.
+            device: where the model runs.
+            threads: CPU threads.
+            overrides: options by name.
+
+        Raises:
+            ConfigError: an unknown style or option; several sequences at once.
+        """
+        found = style if isinstance(style, Style) else find_style(style)
+        options = _options(found, config, overrides)
+        self._start(TextGenerator(model_path, tokenizer_path, device=device, threads=threads), found, options)
+
+    @classmethod
+    def from_generator(
+        cls,
+        generator: TextGenerator,
+        style: str | Style = "creative",
+        config: GenerationConfig | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Write with a model that is open already; closing the writer closes it."""
+        self = cls.__new__(cls)
+        found = style if isinstance(style, Style) else find_style(style)
+        self._start(generator, found, _options(found, config, overrides))
+        return self
+
+    def _start(self, generator: TextGenerator, style: Style, options: GenerationConfig) -> None:
+        self.style = style
+        self.config = options
+        self._generator = generator
+        self._asker = Asker(generator, style)
+
+    def continue_story(self, text: str, length: int = 300) -> str:
+        """Continue a story by about ``length`` words, to the end of a sentence.
+
+        The end nearest to ``length`` is chosen; the text goes on to 1.25 times ``length`` in search of one. Where the
+        model would end earlier it is kept from that (EOS is forbidden up to ``length`` tokens, then the model continues
+        what it has written). It stays shorter only if a stop string or ``max_time`` of the options ends it, or if the
+        model writes nothing but white space. ``max_new_tokens`` and ``max_length`` of the options do not count here.
+        A story longer than the model's window is remembered by its end.
+        """
+        _check_count("length", length)
+        request = f"Continue this story with about {length} words."
+        written = ""
+        for attempt in range(_TRIES * 2):
+            missing = length - count_words(written)
+            budget = {"max_new_tokens": TOKENS_PER_WORD * missing + 64, "min_new_tokens": missing}
+            before = len(written)
+            prompt = self._asker.ask("", request, text + written)
+            with closing(self._stream(prompt, attempt, **budget)) as pieces:
+                for piece in pieces:
+                    written += piece
+                    if is_long_enough(written, length):
+                        return cut_near(written, length)
+            ended = (
+                self.config.stop_strings or self.config.max_time is not None or not written[before:].strip()
+            )
+            if ended or count_words(written) >= _SHORT * length:
+                break
+        return cut_near(written, length)
+
+    def develop_character(self, description: str) -> str:
+        """Describe a character, in whole sentences within ``max_new_tokens``."""
+        opening = self.style.character.format(description=_phrase(description))
+        request = f"Describe a character for a novel: {_phrase(description)}. Tell of looks, past, habits and wishes."
+        written = "".join(self._stream(self._asker.ask(opening, request, ""), 0))
+        return cut_at_last_sentence(written).strip().lstrip(".,;:!? ")
+
+    def generate_dialogue(self, scene: str, turns: int = 6, *, speakers: Sequence[str] | None = None) -> str:
+        """Write a dialogue of exactly ``turns`` lines, each ``Name: what is said``.
+
+        Args:
+            scene: who talks where about what.
+            turns: number of lines.
+            speakers: two or more names, who speak in turns; None: those the scene lists ("Tom and Lily"), or Anna
+                and Ben.
+
+        A turn that comes out empty, or repeats one, is tried three times; then its speaker is silent (``…``).
+        """
+        _check_count("turns", turns)
+        names = find_speakers(scene) if speakers is None else _check_speakers(speakers)
+        said: list[tuple[str, str]] = []
+        for number in range(turns):
+            name = names[number % len(names)]
+            said.append((name, self._turn(scene, names, name, said)))
+        return "\n".join(f"{name}: {words}" for name, words in said)
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._generator.close()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _turn(self, scene: str, names: Sequence[str], name: str, said: Sequence[tuple[str, str]]) -> str:
+        """What ``name`` says next."""
+        prompt, stops = self._dialogue_prompt(scene, names, name, said)
+        budget = min(self.config.max_new_tokens, _TURN_TOKENS)
+        earlier = {words for _, words in said}
+        for attempt in range(_TRIES):
+            pieces = self._stream(
+                prompt,
+                len(said) + attempt * len(names),
+                stop_strings=[*(self.config.stop_strings or ()), *stops],
+                max_new_tokens=budget,
+                min_new_tokens=min(2, budget),
+            )
+            words = clean_turn("".join(pieces), names)
+            if words and words not in earlier:
+                return words
+        return SILENCE
+
+    def _dialogue_prompt(
+        self, scene: str, names: Sequence[str], name: str, said: Sequence[tuple[str, str]]
+    ) -> tuple[PromptLike, list[str]]:
+        """A prompt that ends where ``name`` begins to speak, and the strings at which they have spoken.
+
+        A chat model writes a script, one line a turn. For a base model, which has read more novels than plays, what is
+        said stands in quotes.
+        """
+        if self._asker.is_chat:
+            begun = "".join(f"{who}: {words}\n" for who, words in said) + f"{name}:"
+            request = f"Write a dialogue between {' and '.join(names)}, a line for each turn. Scene: {_phrase(scene)}."
+            return self._asker.ask("", request, begun), ["\n", *(f"{who}:" for who in names)]
+        opening = self.style.dialogue.format(scene=_phrase(scene))
+        begun = "".join(f' {who} said, "{words}"' for who, words in said) + f' {name} said, "'
+        return self._asker.ask(opening, "", begun), ['"', "\n"]
+
+    def _stream(self, prompt: PromptLike, number: int, **task: Any) -> Generator[str, None, None]:
+        """The model's text as it comes; that of beams, known only at the end, in one piece.
+
+        ``number`` tells the draws of one call apart where a seed fixes them.
+        """
+        options: dict[str, Any] = {
+            "truncate_prompt": True,
+            "return_full_text": False,
+            "max_length": None,
+            **task,
+        }
+        if self.config.seed is not None:
+            options["seed"] = self.config.seed + number
+        if self.config.num_beams > 1:
+            yield self._generator.complete(prompt, self.config, **options)[0].text
+        else:
+            yield from self._generator.stream(prompt, self.config, **options)
+
+
+def _options(style: Style, config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:
+    merged = GenerationConfig.merge(style.config if config is None else config, overrides)
+    if merged.num_return_sequences > 1:
+        raise ConfigError(
+            f"A writer writes one text: num_return_sequences={merged.num_return_sequences} must be 1."
+        )
+    return merged
+
+
+def _check_count(name: str, count: object) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, got {count!r}.")
+
+
+def _check_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
+    names = (speakers,) if isinstance(speakers, str) else tuple(speakers)
+    good = all(name.strip() and not set(name) & set(':\n"') for name in names)
+    if not good or len(set(names)) < 2 or len(set(names)) < len(names):
+        raise ConfigError(f"speakers must be two or more different names without ':', got {speakers!r}.")
+    return names
+
+
+def _phrase(text: str) -> str:
+    """What a user described, fit to stand within a sentence."""
+    return " ".join(text.split()).rstrip(".!?,;: ")
