@@ -8,7 +8,7 @@ there is still such a way, so that a text is never cut.
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -132,6 +132,8 @@ class Grammar:
         budget: tokens left.
         matcher: llguidance's state, never changed but copied.
         unwatched: tokens that may be taken before the budget must be looked at again.
+        ways: for some next tokens, how the text can be completed after them, within the budget.
+        ending: how it can be completed from here, where that is known.
     """
 
     rules: GrammarRules
@@ -139,6 +141,8 @@ class Grammar:
     budget: int
     matcher: Any
     unwatched: int = 0
+    ways: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    ending: tuple[int, ...] | None = None
 
     def decide(self, logits: Scores) -> tuple[Scores, "Grammar"]:
         """Leave what the grammar allows and the budget can complete; see `Constraint`."""
@@ -149,20 +153,26 @@ class Grammar:
             )
         if self.unwatched > 0:
             return allowed, replace(self, unwatched=self.unwatched - 1)
-        ending = self.rules.ending(self.matcher, self.budget)
+        ending = self.ending
+        if ending is None:
+            ending = self.rules.ending(self.matcher, self.budget)
         if ending is None:
             return allowed, self
         unwatched = (self.budget - len(ending)) // (1 + self.rules.reach)
         if unwatched > 0:
             return allowed, replace(self, unwatched=unwatched - 1)
-        return self._completable(allowed, ending), self
+        ways = self._ways(allowed, ending)
+        kept = np.full_like(allowed, -np.inf)
+        kept[list(ways)] = allowed[list(ways)]
+        return kept, replace(self, ways=ways)
 
     def advance(self, token: int) -> "Grammar":
         """After one more token; see `Constraint`."""
         matcher = self.matcher.deep_copy()
         if not matcher.consume_token(token):
             raise ConstraintError(f"Token {token} does not fit the {self.rules.kind}: {matcher.get_error()}")
-        return replace(self, budget=self.budget - 1, matcher=matcher)
+        ending = self.ways.get(token)
+        return replace(self, budget=self.budget - 1, matcher=matcher, ways={}, ending=ending)
 
     def missing(self) -> str | None:
         """That the text is not complete; see `Constraint`."""
@@ -180,22 +190,20 @@ class Grammar:
             mask[: flags.size] = flags
         return mask
 
-    def _completable(self, allowed: Scores, ending: Sequence[int]) -> Scores:
-        """Scores [V] of the likeliest tokens after which the text can be completed, and of the way already found."""
-        sure = set(ending[:1]) if ending else set(self.eos_ids)
-        likely = np.argsort(-allowed, kind="stable")[:_TRIED]
-        for token in map(int, likely):
-            if token not in sure and allowed[token] > -np.inf and self._completes(token):
-                sure.add(token)
-        kept = np.full_like(allowed, -np.inf)
-        tokens = sorted(sure)
-        kept[tokens] = allowed[tokens]
-        return kept
+    def _ways(self, allowed: Scores, ending: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+        """The likeliest tokens after which the text can be completed, and the one known to; with the way from there."""
+        ways = {ending[0]: ending[1:]} if ending else dict.fromkeys(self.eos_ids, ())
+        for token in map(int, np.argsort(-allowed, kind="stable")[:_TRIED]):
+            if token not in ways and allowed[token] > -np.inf:
+                way = self._way_after(token)
+                if way is not None:
+                    ways[token] = way
+        return ways
 
-    def _completes(self, token: int) -> bool:
+    def _way_after(self, token: int) -> tuple[int, ...] | None:
         if token in self.eos_ids:
-            return True
-        return self.rules.ending(self.advance(token).matcher, self.budget - 1) is not None
+            return ()
+        return self.rules.ending(self.advance(token).matcher, self.budget - 1)
 
 
 class _Pieces:

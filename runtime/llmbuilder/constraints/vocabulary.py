@@ -67,6 +67,12 @@ class Vocabulary:
         return self.mask(np.array([t for t, text in self.texts.items() if is_word(text[0])], np.int64))
 
     @cached_property
+    def may_continue_word(self) -> Mask:
+        """Those, and tokens that begin with part of a character beyond ASCII [V]."""
+        beyond = [token for token, piece in self.parts.items() if piece[0] >= 0x80]
+        return self.continues_word | self.mask(np.array(beyond, np.int64))
+
+    @cached_property
     def by_bytes(self) -> dict[bytes, int]:
         """The first token of every spelling."""
         return {piece: token for token, piece in reversed([*enumerate(self.pieces)]) if piece}

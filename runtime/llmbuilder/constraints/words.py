@@ -172,8 +172,8 @@ class Words:
         costly = [t for t in opening if room > 1 and forbidden.can_close(forbidden.advance(self.spot, t))]
         mask[list(opening)] = True
         mask[costly] = False
-        if self._ending != self.met and not mask[~vocabulary.continues_word].all():
-            mask[: vocabulary.size] |= vocabulary.continues_word  # a required word stays whole
+        if self._ending != self.met and not mask[: vocabulary.size][~vocabulary.may_continue_word].all():
+            mask[: vocabulary.size] |= vocabulary.may_continue_word  # a required word stays whole
         mask[list(self.eos_ids)] = bool(self._missing) or forbidden.is_open(self.spot)
         return mask, costly
 
