@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +146,18 @@ def _complete(
 ) -> Iterator[Record]:
     """Output records in the order of the lines; what is done too early waits for its turn."""
     ahead: deque[_Line] = deque()
-    requested: list[_Line] = []
+    requested: dict[int, _Line] = {}
+    numbers = count()
 
     def requests() -> Iterator[tuple[Any, dict[str, Any]]]:
         for line in lines:
             ahead.append(line)
             if line.result is None:
-                requested.append(line)
+                requested[next(numbers)] = line
                 yield line.request["prompt"], {k: v for k, v in line.request.items() if k != "prompt"}
 
     for number, result in generator.complete_each(requests(), config, **overrides):
-        requested[number].result = result
+        requested.pop(number).result = result
         yield from _take_done(ahead)
     yield from _take_done(ahead)
 

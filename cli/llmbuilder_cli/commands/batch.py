@@ -1,5 +1,6 @@
 """``llmb generate batch``: complete a file of prompts."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -49,8 +50,11 @@ def batch(
     typer.echo(_summary(progress), err=True)
 
 
+_SECONDS_BETWEEN_LINES = 10.0
+
+
 class _Display:
-    """A live line on a terminal; nothing where stderr is a file."""
+    """A live line on a terminal; where stderr is a file, a line now and then."""
 
     def __enter__(self) -> Self:
         from rich.console import Console
@@ -58,6 +62,7 @@ class _Display:
 
         console = Console(stderr=True, highlight=False, markup=False)
         self._status = Status("", console=console) if console.is_terminal else None
+        self._shown = time.monotonic()
         if self._status is not None:
             self._status.start()
         return self
@@ -68,9 +73,12 @@ class _Display:
 
     def show(self, progress: "Progress") -> None:
         """Show how far the run is."""
+        left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
         if self._status is not None:
-            left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
             self._status.update(_summary(progress) + left)
+        elif time.monotonic() - self._shown >= _SECONDS_BETWEEN_LINES:
+            self._shown = time.monotonic()
+            typer.echo(_summary(progress) + left, err=True)
 
 
 def _summary(progress: "Progress") -> str:

@@ -1,0 +1,64 @@
+"""``llmb generate batch`` killed at random moments: nothing is lost, nothing is there twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
+OPTIONS = {"greedy": ["--set", "do_sample=false"], "seeded": ["--seed", "5"]}
+SAMPLE = {"greedy": 1, "seeded": 2}
+"""Kills of each way when not proving."""
+
+
+@pytest.fixture
+def prompts(tmp_path, proving):
+    """Prompts of very uneven lengths, one of them wrong."""
+    numbers = random.Random(1)
+    lines = [
+        {"id": f"n{n}", "prompt": f"Once, {n} foxes", "max_new_tokens": round(4 * 2 ** numbers.uniform(0, 6))}
+        for n in range(400 if proving else 40)
+    ]
+    lines[7] = {"id": "wrong", "prompt": "x", "max_new_tokens": -1}
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def start(prompts, target, options):
+    command = [sys.executable, "-m", "llmbuilder_cli", "generate", "batch", str(prompts), str(target)]
+    command += ["-m", str(DEMO), "--threads", "1", *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+
+
+@pytest.mark.parametrize("way", OPTIONS)
+def test_killed_and_resumed_gives_the_file_of_one_run(prompts, tmp_path, way, proving, record_proof):
+    whole = tmp_path / "whole.jsonl"
+    started = time.monotonic()
+    assert start(prompts, whole, OPTIONS[way]).wait() == 0
+    seconds = time.monotonic() - started
+
+    target = tmp_path / "out.jsonl"
+    moments = random.Random(2)
+    wanted = 10 if proving else SAMPLE[way]
+    lines = []
+    while len(lines) < wanted:
+        run = start(prompts, target, [*OPTIONS[way], "--resume"])
+        time.sleep(moments.uniform(0, seconds))
+        run.kill()
+        if run.wait() == 0:  # it was done before
+            assert target.read_bytes() == whole.read_bytes()
+            target.unlink()
+            continue
+        assert run.returncode == -signal.SIGKILL
+        lines.append(len(target.read_bytes().splitlines()) if target.exists() else 0)
+    assert start(prompts, target, [*OPTIONS[way], "--resume"]).wait() == 0
+
+    assert target.read_bytes() == whole.read_bytes()
+    record_proof(f"batch killed and resumed, {way}", kills=len(lines), lines_when_killed=lines)
