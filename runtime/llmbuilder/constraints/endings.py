@@ -13,6 +13,8 @@ import numpy as np
 from llmbuilder.constraints.vocabulary import Vocabulary
 
 _CLOSING = b'}]"),:; \n0123456789'
+_QUOTE = ord('"')
+_TEXT = 60  # as many bytes are allowed only inside a string, where brackets close nothing
 _BYTES_PER_TOKEN = 8  # of a way that is given up
 
 
@@ -60,9 +62,14 @@ def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> bytes | No
         ways = alphabet.allowed(matcher)
         if not ways:
             return None
-        byte, token = min(ways, key=lambda way: used[way[0]]) if fair else ways[0]
+        byte, token = min(ways, key=lambda way: used[way[0]]) if fair else _closing(ways)
         used[byte] += 1
         said += bytes([byte])
         if not matcher.consume_token(token):
             return None
     return None if matcher.is_error() else said
+
+
+def _closing(ways: list[tuple[int, int]]) -> tuple[int, int]:
+    quotes = [way for way in ways if way[0] == _QUOTE]
+    return quotes[0] if quotes and len(ways) > _TEXT else ways[0]

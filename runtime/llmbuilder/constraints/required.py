@@ -17,6 +17,7 @@ from llmbuilder.errors import ConstraintError
 
 SPACING = 24
 """Tokens after which a word is due, where the budget leaves as many for each."""
+_PAUSE = 0.15  # of that, in which the model may say a word, but none is placed
 _LEADS = ("x", ".", ",", "\n")
 
 Encode = Callable[[str], Sequence[int]]
@@ -133,4 +134,5 @@ def threshold(waited: float, room: int, words: int) -> float:
     if room <= 0:
         return -math.inf
     due = max(1.0, min(SPACING, room / (words + 1)))
-    return -1.5 - 5.0 * (waited / due) ** 2
+    progress = waited / due
+    return math.inf if progress < _PAUSE else -1.5 - 5.0 * progress**2

@@ -1,0 +1,124 @@
+import json
+import re
+
+import pytest
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints import grammar
+from llmbuilder.constraints.generator import ConstrainedGenerator
+from llmbuilder.constraints.vocabulary import Vocabulary
+from llmbuilder.continuation import Prompt
+from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.testing import fake_engine, random_rule
+
+needs_llguidance = pytest.mark.usefixtures("llguidance")
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "tags": {"type": "array", "items": {"enum": ["red", "blue"]}, "maxItems": 2},
+        "home": {"type": "object", "properties": {"zip": {"type": "integer"}}, "required": ["zip"]},
+    },
+    "required": ["name", "home"],
+    "additionalProperties": False,
+}
+PERSON_AT_LEAST = len('{"name": "", "home": {"zip": 0}}')
+
+
+@pytest.fixture
+def llguidance():
+    return pytest.importorskip("llguidance")
+
+
+def constrained(**constraint):
+    return ConstrainedGenerator.from_engine(fake_engine(random_rule(), context_length=512), **constraint)
+
+
+@needs_llguidance
+class TestGrammars:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"do_sample": False},
+            {"seed": 1},
+            {"do_sample": False, "num_beams": 3},
+            {"do_sample": False, "prompt_lookup_num_tokens": 3},
+        ],
+        ids=str,
+    )
+    def test_choices_are_met_whatever_the_strategy(self, options):
+        generator = constrained(choices=["yes", "no", "it depends", "ja, natürlich"])
+        assert generator.generate("Well? ", **options) in ("yes", "no", "it depends", "ja, natürlich")
+
+    def test_regular_expressions_match_the_whole_text(self):
+        text = constrained(regex=r"\d{4}-(0[1-9]|1[0-2])").generate("x", seed=2)
+        assert re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text)
+
+    def test_grammars_may_nest(self):
+        rules = 'start: sum\nsum: NUMBER | "(" sum "+" sum ")"\nNUMBER: /[1-9]/'
+        text = constrained(grammar=rules).generate("x", seed=1, max_length=40)
+        assert text.count("(") == text.count(")") == text.count("+")
+
+    @pytest.mark.parametrize("room", range(PERSON_AT_LEAST, PERSON_AT_LEAST + 50, 7))
+    def test_json_closes_within_the_budget(self, room):
+        value = json.loads(constrained(json_schema=PERSON).generate("x", seed=room, max_length=room))
+        assert {"name", "home"} <= set(value) <= {"name", "home", "tags"}
+        assert len(value["name"]) <= 8
+        assert isinstance(value["home"]["zip"], int)
+
+    def test_json_that_does_not_fit_is_an_error(self):
+        generator = constrained(json_schema=json.dumps(PERSON))
+        with pytest.raises(ConstraintError, match=f"fit into the {PERSON_AT_LEAST - 1} tokens"):
+            generator.generate("x", max_length=PERSON_AT_LEAST - 1)
+
+    def test_choices_that_do_not_fit_are_left_out(self):
+        assert constrained(choices=["absolutely", "no"]).generate("x", max_length=2) == "no"
+        with pytest.raises(ConstraintError, match="choices"):
+            constrained(choices=["absolutely", "no"]).generate("x", max_length=1)
+
+    def test_streaming_gives_the_same_text(self):
+        generator = constrained(json_schema=PERSON)
+        assert "".join(generator.stream("x", seed=4)) == generator.generate("x", seed=4)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"regex": "(a"},
+            {"json_schema": {"type": "strin"}},
+            {"json_schema": "{"},
+            {"json_schema": 3},
+            {"choices": []},
+            {"choices": "yes"},
+            {"grammar": "start: missing"},
+        ],
+        ids=str,
+    )
+    def test_wrong_definitions_fail_when_made(self, wrong):
+        with pytest.raises(ConstraintError, match=next(iter(wrong))):
+            constrained(**wrong)
+
+    def test_a_model_without_eos_is_refused(self):
+        with pytest.raises(ConstraintError, match="eos_token_id"):
+            constrained(choices=["a"]).generate("x", early_stopping=False)
+
+
+@pytest.mark.parametrize("other", [{"regex": "a"}, {"required_words": ["a"]}, {"forbidden_words": ["a"]}])
+def test_grammars_are_not_combined(other):
+    with pytest.raises(ConfigError, match="cannot be combined"):
+        constrained(choices=["a"], **other)
+
+
+def test_a_missing_llguidance_names_the_extra(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(grammar.importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"llmbuilder-runtime\[constraints\]"):
+        constrained(regex="a")
+
+
+@needs_llguidance
+def test_a_vocabulary_that_cannot_say_a_choice_is_an_error():
+    rules = grammar.GrammarRules(Vocabulary([b"a", b"b", b""]), "choices", ["abc"])
+    with pytest.raises(ConstraintError, match="'abc' has characters"):
+        rules.start(Prompt((0,), "", GenerationConfig(), (2,), 64, 10))
