@@ -24,7 +24,10 @@ def demo_commands() -> list[str]:
     return [line[line.index("llmb ") :] for line in lines if line.startswith("$") and DEMO in line]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "guide").glob("*.md"))
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md", *PAGES])
 def test_python_blocks_run_in_order(document, monkeypatch):
     monkeypatch.chdir(ROOT)
     namespace: dict[str, object] = {}
