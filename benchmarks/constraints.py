@@ -331,13 +331,16 @@ def main() -> None:
     options = arguments(__doc__ or "")
     failures: list[Row] = []
     smollm2 = TextGenerator(bundle(options.models, "int8"))
-    rows = [
-        study_words("demo", TextGenerator(DEMO), SETS, failures),
-        study_words("SmolLM2 int8", smollm2, SETS, failures),
-        study_schemas("SmolLM2 int8", smollm2, SCHEMAS, failures),
-    ]
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    report("constraints", [{key: row.get(key, "") for key in keys} for row in rows], options.results)
+    studies = (
+        (study_words, "demo", TextGenerator(DEMO), SETS),
+        (study_schemas, "SmolLM2 int8", smollm2, SCHEMAS),
+        (study_words, "SmolLM2 int8", smollm2, SETS),
+    )
+    rows: list[Row] = []
+    for study, model, generator, count in studies:
+        rows.append(study(model, generator, count, failures))
+        keys = dict.fromkeys(key for row in rows for key in row)
+        report("constraints", [{key: row.get(key, "") for key in keys} for row in rows], options.results)
     for failure in failures:
         print(json.dumps(failure, ensure_ascii=False))
 

@@ -14,7 +14,7 @@ from llmbuilder.continuation import Prompt
 from llmbuilder.errors import ConstraintError
 from llmbuilder.logits import log_softmax
 
-_OPENING = 6.0  # nats that a token costs which leaves a forbidden word to be turned into another
+_OPENING = 10.0  # nats that a token costs which leaves a forbidden word to be turned into another
 _OPENERS = "\"'([{\u201c\u2018*_-"  # stand between the end of a sentence and the next
 
 
@@ -194,7 +194,7 @@ class Words:
             spelling
             for n in required.left(ending)
             for spelling in required.spellings[n]
-            if (spelling.spaced or not self.place.after_word)
+            if (spelling.spaced or self.place.after_space)
             and (self.fresh or not spelling.capital)
             and logprobs[spelling.tokens[0]] >= limit
         ]
