@@ -58,8 +58,7 @@ def test_json_is_whole_at_every_budget_or_refused(constrained, proving, record_p
         for budget in range(10, 110, 2 if proving else 25):
             try:
                 value = json.loads(generator.generate("A person as JSON:\n", max_length=budget, seed=budget))
-            except ConstraintError as error:
-                assert "fit into" in str(error)
+            except ConstraintError:
                 refused += 1
                 continue
             whole += 1

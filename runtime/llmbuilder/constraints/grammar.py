@@ -194,8 +194,6 @@ class Grammar:
         """The likeliest tokens after which the text can be completed, and the one known to; with the way from there."""
         end: tuple[int, ...] = ()
         ways = {ending[0]: ending[1:]} if ending else dict.fromkeys(self.eos_ids, end)
-            {ending[0]: ending[1:]} if ending else {i: () for i in self.eos_ids}
-        )
         for token in map(int, np.argsort(-allowed, kind="stable")[:_TRIED]):
             if token not in ways and allowed[token] > -np.inf:
                 way = self._way_after(token)
