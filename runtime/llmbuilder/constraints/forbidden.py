@@ -44,6 +44,7 @@ class Forbidden:
         self.reader = Reader(looked_for)
         self.completed_by = lru_cache(_KNOWN)(self._completed_by)
         self.opened_by = lru_cache(_KNOWN)(self._opened_by)
+        self.leading_on = lru_cache(_KNOWN)(self._leading_on)
         self._inside = self._search(rf"(?<=[^\w{EDGE}])", _NO_WORD)
         self._at_end = self._search(rf"(?<=[^\w{EDGE}])", _END)
         self._whole_at_start = self._search(EDGE, _NO_WORD)
@@ -63,8 +64,11 @@ class Forbidden:
         """Whether the text may not end here, nor go on but inside the word it ends with."""
         return bool(self.reader.open(spot.place))
 
-    def can_close(self, spot: Spot) -> bool:
-        """Whether a single token leads on from an open text."""
+    def _leading_on(self, spot: Spot) -> tuple[int, ...]:
+        """Tokens that open the text, but after which a single one closes it again."""
+        return tuple(t for t in self.opened_by(spot) if self._can_close(self.advance(spot, t)))
+
+    def _can_close(self, spot: Spot) -> bool:
         vocabulary = self._vocabulary
         ways = vocabulary.continues_word & ~self.completed_by(spot)
         ways[list(self.opened_by(spot))] = False

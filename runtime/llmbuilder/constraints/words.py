@@ -167,11 +167,10 @@ class Words:
         forbidden, vocabulary = self.rules.forbidden, self.rules.vocabulary
         mask = np.ones(size, bool)
         mask[: vocabulary.size] = forbidden.completed_by(self.spot)
-        opening = forbidden.opened_by(self.spot)
         room = self.budget - self.rules.required.reserve(self._ending)
-        costly = [t for t in opening if room > 1 and forbidden.can_close(forbidden.advance(self.spot, t))]
-        mask[list(opening)] = True
-        mask[costly] = False
+        costly = forbidden.leading_on(self.spot) if room > 1 else ()
+        mask[list(forbidden.opened_by(self.spot))] = True
+        mask[list(costly)] = False
         if self._ending != self.met and not mask[: vocabulary.size][~vocabulary.may_continue_word].all():
             mask[: vocabulary.size] |= vocabulary.may_continue_word  # a required word stays whole
         mask[list(self.eos_ids)] = bool(self._missing) or forbidden.is_open(self.spot)
