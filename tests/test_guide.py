@@ -1,0 +1,111 @@
+"""LLMBuilder's generation guide: its calls, as written, in one namespace and in order, against the demo model."""
+
+import io
+import math
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import llmbuilder.inference
+from llmbuilder_cli.main import app
+
+pytestmark = pytest.mark.skipif(
+    not {"ChatInterface", "InteractiveGenerator", "interactive_cli"} <= set(llmbuilder.inference.__all__),
+    reason="the sessions that the guide shows are not there",
+)
+
+ROOT = Path(__file__).parent.parent
+STORYTELLER = ROOT / "artifacts" / "storyteller"
+BLOCKS = sorted((Path(__file__).parent / "guide_blocks").glob("*.py"))
+TYPED = {
+    "quick_start": "Hello\nquit\n",
+    "interactive": "Hello\nquit\nHi\nquit\n",
+    "chat": "Hello\nquit\nHi\nquit\n",
+}
+"""What the user types: sessions first, then the block's own loop."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with ``model/model.pt``, its bundle beside it, and ``tokenizer``, as the guide has them."""
+    folder = tmp_path_factory.mktemp("guide")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.pt").symlink_to(STORYTELLER / "model.pt")
+    (folder / "model" / "model-onnx").symlink_to(STORYTELLER / "bundle")
+    (folder / "tokenizer").symlink_to(STORYTELLER / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def namespace(place):
+    """What is there after all blocks have run; ``torch`` is a stub without a GPU."""
+    without_gpu = types.SimpleNamespace(is_available=lambda: False)
+    names = {"torch": types.SimpleNamespace(cuda=without_gpu)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for path in BLOCKS:
+            patch.setattr("sys.stdin", io.StringIO(TYPED.get(path.stem[3:], "")))
+            exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)  # noqa: S102 (our own files)
+    return names
+
+
+def test_there_are_25_blocks():
+    assert len(BLOCKS) == 25
+
+
+def test_every_block_runs(namespace):
+    assert namespace["device"] == "cpu"
+
+
+def test_texts_are_generated(namespace):
+    assert namespace["text"].strip()
+    assert len(namespace["responses"]) == len(namespace["prompts"]) == 3
+    assert all(response.strip() for response in namespace["responses"])
+
+
+def test_json_is_closed(namespace):
+    assert namespace["complete_json"].endswith("}")
+
+
+def test_the_filter_answers_with_a_text_or_none(namespace):
+    assert namespace["filtered_response"] is None or namespace["filtered_response"].strip()
+
+
+def test_metrics_are_shares(namespace):
+    metrics = namespace["metrics"]
+    for name in ("coherence", "fluency", "relevance", "diversity", "repetition"):
+        value = getattr(metrics, name)
+        assert math.isnan(value) or 0 <= value <= 1
+
+
+def test_every_configuration_is_compared(namespace):
+    assert len(namespace["results"]) == len(namespace["configs"]) == 3
+    assert all(0 <= result.avg_diversity <= 1 for result in namespace["results"])
+
+
+def test_conversations_are_kept(namespace):
+    assert [sorted(turn) for turn in namespace["conversation"]] == [["assistant", "user"]]
+
+
+def test_the_writer_writes(namespace):
+    assert 255 <= len(namespace["continuation"].split()) <= 345
+    assert namespace["character"]
+    assert len(namespace["dialogue"].splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "typed"),
+    [
+        (["--prompt", "The future of AI is", "--max-tokens", "100", "--temperature", "0.8"], ""),
+        (["--interactive"], "Hello\nquit\n"),
+    ],
+    ids=["direct", "interactive"],
+)
+def test_commands_run(place, monkeypatch, command, typed):
+    monkeypatch.chdir(place)
+    start = ["generate", "text", "--model", "./model/model.pt", "--tokenizer", "./tokenizer"]
+    result = CliRunner().invoke(app, [*start, *command], input=typed)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip()
