@@ -28,6 +28,9 @@ from upstream_cases import NEW_TOKENS, Case
 
 SPREAD = 0.25
 """Added to the fresh weights (0.02), so that the likeliest token depends on the text."""
+LORA_SPREAD = 0.08
+"""The same for fine-tuned weights: the product of two LoRA matrices is scaled up, and with much larger ones attention
+becomes so sharp that float32 logits of any program are 1e-3 away from float64's."""
 
 
 def main() -> None:
@@ -86,10 +89,10 @@ def train_tokenizer(folder: Path, vocab_size: int) -> None:
     )
 
 
-def spread(model: torch.nn.Module) -> torch.nn.Module:
+def spread(model: torch.nn.Module, amount: float = SPREAD) -> torch.nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=SPREAD)
+            parameter.add_(torch.randn_like(parameter), alpha=amount)
     return model
 
 
@@ -139,7 +142,7 @@ def write_finetuning(case: Case, folder: Path, *, lora: bool = False) -> torch.n
 
     tuner = FineTuner(build(case), FineTuningConfig(use_lora=lora, lora_rank=4))
     tuner.setup_model_for_finetuning()
-    spread(tuner.model)  # fresh LoRA layers change nothing
+    spread(tuner.model, LORA_SPREAD)  # fresh LoRA layers change nothing
     tuner.setup_optimizer()
     train_one_step(tuner.model, tuner.optimizer, case)
     tuner._save_finetune_checkpoint(folder / "checkpoints", 1, 0.0, 0.0, is_best=True)
