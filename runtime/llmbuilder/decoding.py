@@ -147,8 +147,9 @@ def decode(decoder: Decodes, groups: Iterable[Group], *, max_rows: int) -> Itera
             yield admitted.group
             live = _rearrange(decoder, live)
             upcoming = next(waiting, None)
-        yield from _refill(decoder, live)
-        live = _rearrange(decoder, live)
+        if ended := _refill(decoder, live):
+            yield from ended
+            live = _rearrange(decoder, live)
         if live:
             if not _speculate(decoder, live):
                 _step(decoder, live)
@@ -216,7 +217,10 @@ def _speculate(decoder: Decodes, live: list[_Live]) -> bool:
 def _rearrange(decoder: Decodes, live: list[_Live]) -> list[_Live]:
     """Give the rows that go on the first slots, copying as few as possible; forget groups that are done."""
     live = [entry for entry in live if entry.slots]
-    slots, copies = plan_slots([slot for entry in live for slot in entry.slots])
+    taken = [slot for entry in live for slot in entry.slots]
+    if taken == list(range(len(taken))):
+        return live
+    slots, copies = plan_slots(taken)
     for source, target in copies:
         decoder.copy(source, target)
     placed = iter(slots)

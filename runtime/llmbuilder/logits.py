@@ -25,9 +25,12 @@ Positions = npt.NDArray[np.intp]
 
 NEVER = np.float32(-np.inf)
 _LOWEST = np.finfo(np.float32).min
+_LARGEST = 1e38  # may be divided by 1 without overflow, with room for a rounded divisor
 _LARGEST_GROWTH = 1e30  # keeps a boosted score inside float32, and finite when divided by a temperature
 _FIRST_GUESS = 256  # tokens in which a filter by mass first looks for it
 _COLUMNS = 1024  # enough for vectorized maxima
+_TIE = 2.0**-20  # relative distance, some times that of float32 numbers
+_TIE_OF_SUBNORMALS = 1e-44
 _ROUNDING = 1e-6  # more than float32 probabilities of a row can miss in their sum
 
 
@@ -96,19 +99,38 @@ def temperature(scores: Scores, value: float) -> Scores:
 
     Where a quotient overflows, the largest score is subtracted first, which changes no probability.
     """
+    limit = _LARGEST * value
+    if float(scores.max()) < limit and float(scores.min()) > -limit:
+        return scores / np.float32(value)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled: Scores = scores / np.float32(value)
-        if not np.isfinite(scaled.max()):
+        if not math.isfinite(scaled.max()):
             scaled = ((scores.astype(np.float64) - scores.max()) / value).astype(np.float32)
     return scaled
+
+
+def contenders(scores: Scores, k: int, temperature: float) -> Positions:
+    """Ascending positions of all scores that `top_k` could keep after `temperature`, and perhaps of a few more.
+
+    Dividing keeps the order, but its rounding can make scores equal that were not: those are among them. Where it
+    overflows everything is.
+    """
+    if k >= scores.size:
+        return np.arange(scores.size)
+    bound = float(_lower_bound(scores, k))
+    slack = abs(bound) * _TIE + temperature * _TIE_OF_SUBNORMALS
+    near: Positions = (scores >= np.float32(bound - slack)).nonzero()[0]
+    return near if float(scores[near].max()) < _LARGEST * temperature else np.arange(scores.size)
 
 
 def top_k(scores: Scores, k: int, min_tokens_to_keep: int = 1) -> Positions:
     """Keep the `k` largest scores and all that tie with the last of them (Fan et al. 2018)."""
     k = max(k, min_tokens_to_keep)
     near = _near_top(scores, k)
+    if near.size <= k:
+        return near
     values = scores[near]
-    rank = max(values.size - k, 0)
+    rank = values.size - k
     kept: Positions = near[values >= np.partition(values, rank)[rank]]
     return kept
 
@@ -121,15 +143,21 @@ def top_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
     """
     likely = softmax(scores)
     near = _covering(scores, likely, p, min_tokens_to_keep)
-    below = likely.sum(dtype=np.float64) - likely[near].sum(dtype=np.float64)
-    mass = (below + np.sort(likely[near]).cumsum(dtype=np.float64)).astype(np.float32)
+    values, rising, below = scores, likely, 0.0
+    if near.size < scores.size:
+        values, rising = scores[near], likely[near]
+        below = likely.sum(dtype=np.float64) - rising.sum(dtype=np.float64)
+    rising.sort()
+    mass = rising.cumsum(dtype=np.float64)
+    mass += below
+    mass = mass.astype(np.float32)
     removed = int(mass.searchsorted(np.float32(1 - p), side="right"))
     removed = max(min(removed, near.size - min_tokens_to_keep), 0)
-    values = scores[near]
     last = np.partition(values, removed)[removed]
     kept = near[values >= last]
-    ties = np.flatnonzero(scores[kept] == last)
-    return np.delete(kept, ties[: kept.size - (near.size - removed)])
+    if excess := kept.size - (near.size - removed):
+        kept = np.delete(kept, np.flatnonzero(scores[kept] == last)[:excess])
+    return kept
 
 
 def min_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
@@ -211,18 +239,24 @@ def _entropy(logs: Scores) -> float:
 
 
 def _near_top(keys: Scores, count: int) -> Positions:
-    """Ascending positions of the `count` largest keys, of all equal to the last of them, and perhaps of more.
+    """Ascending positions of the `count` largest keys, of all equal to the last of them, and perhaps of more."""
+    if count >= keys.size:
+        return np.arange(keys.size)
+    return (keys >= _lower_bound(keys, count)).nonzero()[0]
+
+
+def _lower_bound(keys: Scores, count: int) -> np.float32:
+    """A key that at least `count` keys reach, with few others; there must be more than `count`.
 
     In a long row the keys are laid out in columns: the count-th largest of the column maxima cannot exceed the
     count-th largest key, since `count` columns hold one at least that large, and costs a fraction of a partition.
     """
-    if count >= keys.size:
-        return np.arange(keys.size)
     columns = max(4 * count, _COLUMNS)
     rows = keys.size // columns
-    some = keys[: rows * columns].reshape(rows, columns).max(axis=0) if rows >= 4 else keys
-    bound = np.partition(some, some.size - count)[some.size - count]
-    return np.flatnonzero(keys >= bound)
+    some = np.maximum.reduce(keys[: rows * columns].reshape(rows, columns)) if rows >= 4 else keys.copy()
+    some.partition(some.size - count)
+    bound: np.float32 = some[some.size - count]
+    return bound
 
 
 def _covering(keys: Scores, likely: Scores, share: float, at_least: int) -> Positions:

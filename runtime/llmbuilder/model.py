@@ -237,10 +237,10 @@ class _Buffers:
 
     def write(self, tokens: Sequence[int], lengths: Sequence[int]) -> None:
         """Set the inputs of a step that appends a token to each of the first rows, of the given lengths."""
-        self.ids[: len(tokens), 0] = tokens
-        for row in range(len(tokens)):
+        for row, token in enumerate(tokens):
             length, masked = lengths[row], self.masked[row]
-            self.positions[row, 0] = length
+            self.ids[row] = token
+            self.positions[row] = length
             if masked <= length:
                 self.mask[row, masked : length + 1] = 1
             else:

@@ -28,8 +28,9 @@ float64 uniform for each token. Every sequence owns its random generator, seeded
 of the sequence among those returned for its prompt, so its tokens depend on nothing around it.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +44,21 @@ _BLOCK = 256  # tokens whose weights are summed together before one is looked up
 
 Processor = Callable[[Scores, Ids], Scores]
 """Steps 1 to 5: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
-Filter = Callable[[Scores], Positions]
-"""Steps 7 to 12: scores of the candidates ``[n]`` -> positions kept, ascending."""
 Sampler = Callable[[Scores, Sequence[int]], int]
 """(logits ``[V]``, new token ids) -> next token id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One of steps 7 to 12, which keeps at least ``min_tokens_to_keep`` tokens."""
+
+    keep: Callable[..., Positions]
+    value: float
+    min_tokens_to_keep: int
+
+    def __call__(self, scores: Scores) -> Positions:
+        """Scores of the candidates ``[n]`` -> positions kept, ascending."""
+        return self.keep(scores, self.value, self.min_tokens_to_keep)
 
 
 class TokenLogprobs(NamedTuple):
@@ -103,11 +115,12 @@ def likeliest(scores: Scores) -> int | None:
         LLMBuilderError: a score is NaN or +inf.
     """
     best = int(scores.argmax())
-    if scores[best] == -np.inf:
+    score = float(scores[best])
+    if score == -math.inf:
         return None
-    if not np.isfinite(scores[best]):
+    if not math.isfinite(score):
         raise LLMBuilderError(
-            f"The model's score of token {best} is {scores[best]}, so no token can be chosen: the weights or "
+            f"The model's score of token {best} is {score}, so no token can be chosen: the weights or "
             "their quantization are damaged. Run `llmb verify` on the bundle."
         )
     return best
@@ -183,11 +196,7 @@ def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filt
         (config.epsilon_cutoff > 0, rules.epsilon_cutoff, config.epsilon_cutoff),
         (config.eta_cutoff > 0, rules.eta_cutoff, config.eta_cutoff),
     )
-    return tuple(
-        partial(_filtered, keep, value, min_tokens_to_keep)
-        for active, keep, value in steps
-        if active and value
-    )
+    return tuple(Filter(keep, value, min_tokens_to_keep) for active, keep, value in steps if active and value)
 
 
 def candidates(
@@ -195,12 +204,16 @@ def candidates(
 ) -> tuple[Positions | None, Scores]:
     """Steps 6 to 12: the token ids still possible, ascending (None: every one), and their scores."""
     ids: Positions | None = None
+    if steps and steps[0].keep is rules.top_k:  # spares the temperature all others
+        ids = rules.contenders(scores, max(int(steps[0].value), steps[0].min_tokens_to_keep), temperature)
+        scores = scores[ids]
     if temperature != 1.0:
         scores = rules.temperature(scores, temperature)
     for keep in steps:
         kept = keep(scores)
-        scores = scores[kept]
-        ids = kept if ids is None else ids[kept]
+        if kept.size < scores.size:
+            scores = scores[kept]
+            ids = kept if ids is None else ids[kept]
     return ids, scores
 
 
@@ -211,6 +224,9 @@ def inverse_cdf(scores: Scores, uniform: float) -> int:
     """
     weights = scores - scores.max()
     np.exp(weights, out=weights)
+    if weights.size <= _BLOCK:
+        cumulative = weights.cumsum(dtype=np.float64)
+        return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
     sums = np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK), dtype=np.float64).cumsum()
     target = uniform * sums[-1]  # below the sum for every float64 below 1
     block = int(sums.searchsorted(target, side="right"))
@@ -252,9 +268,3 @@ def _drawer(config: GenerationConfig, sequence_index: int) -> Callable[[Scores],
         return position if ids is None else int(ids[position])
 
     return draw
-
-
-def _filtered(
-    keep: Callable[..., Positions], value: float, min_tokens_to_keep: int, scores: Scores
-) -> Positions:
-    return keep(scores, value, min_tokens_to_keep)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from llmbuilder.errors import TokenizerError
 
+_KNOWN_TEXTS = 4096
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -93,12 +94,13 @@ class JsonTokenizer:
             backend.no_truncation()
             backend.no_padding()
         self._literal.encode_special_tokens = True
+        # Asked for at every prompt, and slow to list.
+        self._vocab_size = 1 + max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, added tokens included (the highest id plus one, where ids have gaps)."""
-        highest = max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
-        return int(highest) + 1
+        return self._vocab_size
 
     def encode(self, text: str, parse_special: bool = True) -> list[int]:
         """Token ids, with what the file's post-processor adds."""
@@ -172,6 +174,7 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Decode with ``tokenizer``."""
         self._tokenizer = tokenizer
+        self._decode_again = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.decode)
 
     def start(self, prompt_ids: Sequence[int]) -> TextState:
         """The state before the first new token after ``prompt_ids``."""
@@ -187,7 +190,7 @@ class Detokenizer:
         piece = _added(state.before, after)
         if not piece:
             return "", state._replace(pending=pending)
-        alone = self._tokenizer.decode(pending)
+        alone = self._decode_again(pending)
         if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
             return piece, TextState(state.context + pending, after, ())
         return piece, TextState(pending, alone, ())

@@ -68,6 +68,25 @@ def test_filters_keep_ascending_positions_and_only_forget(row, options, min_toke
         assert rules.only(row, kept)[kept].tolist() == row[kept].tolist()
 
 
+NEAR_TIES = st.integers(0, 40).map(lambda ulps: np.float32(3 + ulps * 2.0**-22))
+HUGE = st.floats(-(2.0**127), 2.0**127, width=32)
+ANY_ROWS = arrays(np.float32, st.integers(1, SIZE), elements=st.one_of(SCORES, NEAR_TIES, HUGE)).filter(
+    lambda row: row.max() > -np.inf
+)
+
+
+@given(ANY_ROWS, st.integers(1, SIZE), st.floats(1e-30, 1e3))
+def test_top_k_before_the_temperature_spares_it_work_and_changes_nothing(row, k, temperature):
+    ids, scores = sampling.candidates(
+        row, temperature, sampling.filters(GenerationConfig(**OFF | {"top_k": k}))
+    )
+    scaled = row if temperature == 1.0 else rules.temperature(row, temperature)
+    kept = rules.top_k(scaled, k)
+    found = np.arange(row.size) if ids is None else ids
+    assert rules.only(scaled, kept).tolist() == rules.only(scaled, found).tolist()
+    assert scores.tolist() == scaled[found].tolist()
+
+
 @given(ROWS, SHARES, SHARES)
 def test_a_larger_top_p_keeps_more(row, p, q):
     low, high = sorted((p, q))
