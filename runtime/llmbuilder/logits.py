@@ -154,7 +154,7 @@ def top_p(scores: Scores, p: float, min_tokens_to_keep: int = 1) -> Positions:
     removed = int(mass.searchsorted(np.float32(1 - p), side="right"))
     removed = max(min(removed, near.size - min_tokens_to_keep), 0)
     last = np.partition(values, removed)[removed]
-    kept = near[values >= last]
+    kept: Positions = near[values >= last]
     if excess := kept.size - (near.size - removed):
         kept = np.delete(kept, np.flatnonzero(scores[kept] == last)[:excess])
     return kept
