@@ -62,7 +62,7 @@ clean: ## Remove environments, caches and builds
 
 .venv/.tests: .venv/.runtime
 	@echo "Installing test tools into .venv ..."
-	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu,dev]'
+	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu,constraints,metrics,dev]'
 	@touch $@
 
 .venv-dev/.everything: pyproject.toml constraints.txt
