@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llmbuilder_cli.commands import compare, evaluate, export, generate, info, verify
+from llmbuilder_cli.commands import chat, compare, evaluate, export, generate, info, verify
 from llmbuilder_cli.report import report_error
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error stays one line.
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("export")(export.export)
 app.add_typer(generate.app, name="generate")
+app.command("chat")(chat.chat)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("info")(info.info)

@@ -17,10 +17,18 @@ if TYPE_CHECKING:
         TextGenerator,
         batch_generate,
         generate_text,
+        interactive_cli,
         stream_generate,
     )
 
-__all__ = ["GenerationConfig", "TextGenerator", "batch_generate", "generate_text", "stream_generate"]
+__all__ = [
+    "GenerationConfig",
+    "TextGenerator",
+    "batch_generate",
+    "generate_text",
+    "interactive_cli",
+    "stream_generate",
+]
 
 refuse_upstream()
 

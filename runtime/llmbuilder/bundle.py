@@ -43,7 +43,11 @@ class Bundle:
         """Jinja source of the model's own chat template, if it has one."""
         if CHAT_TEMPLATE_NAME not in self.manifest.files:
             return None
-        return (self.directory / CHAT_TEMPLATE_NAME).read_text(encoding="utf-8")
+        path = self.directory / CHAT_TEMPLATE_NAME
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{path} is not UTF-8: {error}. Export the model again.") from error
 
     @property
     def size(self) -> int:

@@ -44,6 +44,8 @@ class Engine:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     defaults: Mapping[str, Any]
+    chat_template: str | None = None
+    """Jinja source of the model's own chat template."""
     bundle: Bundle | None = None
     release: Callable[[], None] = lambda: None
 
@@ -100,6 +102,7 @@ def load_engine(directory: Path, *, device: Device = "auto", threads: int | None
         bos_token_id=facts.bos_token_id,
         eos_token_ids=facts.eos_token_ids,
         defaults=bundle.manifest.generation,
+        chat_template=bundle.chat_template,
         bundle=bundle,
     )
 

@@ -103,6 +103,11 @@ class TextGenerator:
         return self._engine
 
     @property
+    def config(self) -> GenerationConfig:
+        """The options of a call that names none: the generator's over the bundle's own."""
+        return self._merge(None, {})
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The bundle's tokenizer."""
         return self._engine.tokenizer
@@ -122,6 +127,18 @@ class TextGenerator:
         if merged.num_beams > 1:
             raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
         return self._pieces(self._open().prepare(prompt, merged))
+
+    def pieces(
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Any,
+    ) -> Iterator[str]:
+        """As `stream`; the text of a beam search, known only at the end, is one piece."""
+        merged = self._single(config, overrides)
+        if merged.num_beams == 1:
+            return self.stream(prompt, merged)
+        return (completion.text for completion in self.complete(prompt, merged))
 
     def generate_batch(
         self,

@@ -1,15 +1,18 @@
 """The documented names of `llmbuilder.inference`."""
 
 from llmbuilder.api import batch_generate, generate_text, stream_generate
+from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.generator import ConstrainedGenerator
 from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
+from llmbuilder.interactive.generator import InteractiveGenerator, interactive_cli
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
 from llmbuilder.writing import CreativeWriter, Style, register_style
 
 __all__ = [
+    "ChatInterface",
     "Comparison",
     "ComparisonResult",
     "Completion",
@@ -18,6 +21,7 @@ __all__ = [
     "Evaluation",
     "FilterReport",
     "GenerationConfig",
+    "InteractiveGenerator",
     "OutputFilter",
     "Score",
     "Style",
@@ -27,6 +31,7 @@ __all__ = [
     "compare_generations",
     "evaluate_generation",
     "generate_text",
+    "interactive_cli",
     "register_style",
     "stream_generate",
 ]

@@ -6,9 +6,10 @@ those of computing the whole prompt (see `llmbuilder.model.chunk_sizes`).
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, cast
 
-from llmbuilder.engine import Decoding
+from llmbuilder.engine import Decoding, Engine
 from llmbuilder.manifest import ModelFacts
 from llmbuilder.model import Decodes, FloatArray
 
@@ -27,16 +28,30 @@ class Keeps(Decodes, Protocol):
         ...
 
 
-class PrefixDecoder:
-    """A decoder that remembers its last prompt. ``prefilled`` counts the tokens of prompts it did compute."""
+class _Prompt(NamedTuple):
+    """A prompt that was computed: its ids, the cache row, and the logits [1, V] of what follows."""
 
-    def __init__(self, decoder: Keeps) -> None:
+    ids: list[int]
+    row: Any
+    logits: FloatArray
+
+
+class Memory:
+    """The last prompt computed. ``prefilled`` counts the tokens of all prompts that had to be computed."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self.last: _Prompt | None = None
+        self.prefilled = 0
+
+
+class PrefixDecoder:
+    """A decoder that begins a prompt with what the last one shares with it."""
+
+    def __init__(self, decoder: Keeps, memory: Memory) -> None:
         """Compute with ``decoder``."""
         self.decoder = decoder
-        self.prefilled = 0
-        self._ids: list[int] = []
-        self._saved: Any = None
-        self._logits: FloatArray | None = None
+        self._memory = memory
 
     @property
     def lengths(self) -> list[int]:
@@ -47,19 +62,19 @@ class PrefixDecoder:
         """Append ids to a row; see `Decoder.prefill`. An empty row begins with what the last prompt shares with it."""
         if keep > 1 or (row < len(self.lengths) and self.lengths[row] > 0):
             return self.decoder.prefill(row, ids, keep)
-        ids = list(ids)
-        if ids == self._ids and self._logits is not None:
-            self.decoder.load(row, self._saved, len(ids))
-            return self._logits
-        common = min(_shared(self._ids, ids), len(ids) - _LEAST_NEW)
-        if common < _LEAST_NEW:  # a token alone was computed by other kernels
+        ids, last = list(ids), self._memory.last
+        if last is not None and ids == last.ids:
+            self.decoder.load(row, last.row, len(ids))
+            return last.logits
+        common = 0 if last is None else min(_shared(last.ids, ids), len(ids) - _LEAST_NEW)
+        if last is None or common < _LEAST_NEW:  # a token alone was computed by other kernels
             common = 0
         else:
-            self.decoder.load(row, self._saved, common)
-        self._logits = self.decoder.prefill(row, ids[common:])
-        self.prefilled += len(ids) - common
-        self._ids, self._saved = ids, self.decoder.save(row)
-        return self._logits
+            self.decoder.load(row, last.row, common)
+        logits = self.decoder.prefill(row, ids[common:])
+        self._memory.prefilled += len(ids) - common
+        self._memory.last = _Prompt(ids, self.decoder.save(row), logits)
+        return logits
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Append one token to each of the first rows; see `Decoder.step`."""
@@ -75,11 +90,12 @@ class PrefixDecoder:
 
 
 class RememberingModel:
-    """A model each of whose computations remembers its last prompt."""
+    """A model that remembers the last prompt it computed, from one computation to the next."""
 
     def __init__(self, model: Decoding) -> None:
         """Compute with ``model``."""
         self._model = model
+        self.memory = Memory()
 
     @property
     def facts(self) -> ModelFacts:
@@ -88,7 +104,13 @@ class RememberingModel:
 
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> PrefixDecoder:
         """Start a computation."""
-        return PrefixDecoder(cast("Keeps", self._model.decoder(rows=rows, capacity=capacity)))
+        return PrefixDecoder(cast("Keeps", self._model.decoder(rows=rows, capacity=capacity)), self.memory)
+
+
+def remembering(engine: Engine) -> tuple[Engine, Memory]:
+    """The same engine with a model that remembers, and what it remembers. To release stays the original's business."""
+    model = RememberingModel(engine.model)
+    return replace(engine, model=model, release=lambda: None), model.memory
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

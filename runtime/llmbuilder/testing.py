@@ -3,6 +3,7 @@
 For this project's own tests and for those of programs built on it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from llmbuilder.engine import Engine
 from llmbuilder.manifest import ModelFacts
 from llmbuilder.model import FloatArray
+from llmbuilder.tokenizer import ControlToken
 
 Rule = Callable[[Sequence[int]], FloatArray]
 """From the ids of one row so far to the logits [V] of the next."""
@@ -23,7 +25,7 @@ class ByteTokenizer:
 
     vocab_size = BYTE_VOCAB
 
-    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+    def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """UTF-8 bytes; ``</s>`` is EOS when special tokens are parsed."""
         parts = text.split("</s>") if parse_special else [text]
         ids: list[int] = list(parts[0].encode())
@@ -38,6 +40,14 @@ class ByteTokenizer:
     def pieces(self) -> list[bytes]:
         """Each byte, and nothing for BOS and EOS."""
         return [*(bytes([i]) for i in range(BOS)), b"", b""]
+
+    def find_control(self, text: str) -> list[ControlToken]:
+        """Every ``</s>``."""
+        return [ControlToken(match.start(), match.end(), EOS) for match in re.finditer("</s>", text)]
+
+    def name(self, token: int) -> str:
+        """``<s>``, ``</s>`` or ``<0xFF>``."""
+        return {BOS: "<s>", EOS: "</s>"}.get(token, f"<0x{token:02X}>")
 
 
 class FakeModel:
@@ -153,7 +163,7 @@ def random_rule(seed: int = 0, *, vocab_size: int = BYTE_VOCAB, scale: float = 3
     return rule
 
 
-def fake_engine(rule: Rule, *, context_length: int = 64) -> Engine:
+def fake_engine(rule: Rule, *, context_length: int = 64, chat_template: str | None = None) -> Engine:
     """An engine for `TextGenerator.from_engine` with a `FakeModel` and a `ByteTokenizer`."""
     return Engine(
         model=FakeModel(rule, context_length=context_length),
@@ -161,4 +171,5 @@ def fake_engine(rule: Rule, *, context_length: int = 64) -> Engine:
         bos_token_id=BOS,
         eos_token_ids=(EOS,),
         defaults={},
+        chat_template=chat_template,
     )

@@ -18,6 +18,14 @@ _KNOWN_TEXTS = 4096
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
+class ControlToken(NamedTuple):
+    """A control token that is spelled out in a text, from character ``start`` up to ``end``."""
+
+    start: int
+    end: int
+    id: int
+
+
 class Tokenizer(Protocol):
     """What the rest of the package needs of a tokenizer."""
 
@@ -26,8 +34,12 @@ class Tokenizer(Protocol):
         """Number of ids the tokenizer knows, special ones included."""
         ...
 
-    def encode(self, text: str, parse_special: bool = True) -> list[int]:
-        """Token ids of ``text``; with ``parse_special`` the names of control tokens become those tokens."""
+    def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:
+        """Token ids of ``text``.
+
+        With ``parse_special`` the names of control tokens become those tokens; with ``add_special`` as well, ids that
+        the tokenizer's file puts around every text, such as BOS, are there too.
+        """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -36,6 +48,14 @@ class Tokenizer(Protocol):
 
     def pieces(self) -> list[bytes]:
         """The bytes of UTF-8 that each id [vocab_size] stands for inside a text; control tokens have none."""
+        ...
+
+    def find_control(self, text: str) -> list[ControlToken]:
+        """The control tokens that ``encode`` would read out of ``text``, in order."""
+        ...
+
+    def name(self, token: int) -> str:
+        """How the tokenizer's file spells an id, control tokens included."""
         ...
 
 
@@ -56,8 +76,8 @@ class SentencePieceTokenizer:
         """Number of pieces."""
         return int(self._processor.get_piece_size())
 
-    def encode(self, text: str, parse_special: bool = True) -> list[int]:  # noqa: ARG002
-        """Token ids; SentencePiece never turns text into control tokens, so ``parse_special`` changes nothing."""
+    def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
+        """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
         return list(self._processor.encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -76,6 +96,14 @@ class SentencePieceTokenizer:
             else _spelled(processor.id_to_piece(i))
             for i in range(self.vocab_size)
         ]
+
+    def find_control(self, text: str) -> list[ControlToken]:  # noqa: ARG002 (of the protocol)
+        """None: SentencePiece reads no control tokens out of a text."""
+        return []
+
+    def name(self, token: int) -> str:
+        """The piece."""
+        return str(self._processor.id_to_piece(token))
 
 
 class JsonTokenizer:
@@ -96,16 +124,18 @@ class JsonTokenizer:
         self._literal.encode_special_tokens = True
         # Asked for at every prompt, and slow to list.
         self._vocab_size = 1 + max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
+        added = self._parsing.get_added_tokens_decoder()
+        self._control = frozenset(i for i, token in added.items() if token.special)
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, added tokens included (the highest id plus one, where ids have gaps)."""
         return self._vocab_size
 
-    def encode(self, text: str, parse_special: bool = True) -> list[int]:
+    def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:
         """Token ids, with what the file's post-processor adds."""
         backend = self._parsing if parse_special else self._literal
-        return list(backend.encode(text, add_special_tokens=parse_special).ids)
+        return list(backend.encode(text, add_special_tokens=parse_special and add_special).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
@@ -119,9 +149,19 @@ class JsonTokenizer:
         for token, i in self._parsing.get_vocab(with_added_tokens=True).items():
             if i not in added:
                 found[i] = _from_byte_level(token) if byte_level else _spelled(token)
-            elif not added[i].special:
+            elif i not in self._control:
                 found[i] = token.encode()
         return found
+
+    def find_control(self, text: str) -> list[ControlToken]:
+        """Where special tokens are spelled out, with the white space that some of them take in."""
+        encoded = self._parsing.encode(text, add_special_tokens=False)
+        found = zip(encoded.offsets, encoded.ids, strict=True)
+        return [ControlToken(start, end, i) for (start, end), i in found if i in self._control]
+
+    def name(self, token: int) -> str:
+        """The token."""
+        return str(self._parsing.id_to_token(token))
 
 
 def _spelled(piece: str) -> bytes:

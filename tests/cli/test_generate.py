@@ -100,7 +100,7 @@ def test_an_option_given_becomes_an_override_and_others_are_left_to_the_bundle(
 ):
     seen = {}
     monkeypatch.setattr(
-        "llmbuilder.generator.TextGenerator.stream",
+        "llmbuilder.generator.TextGenerator.pieces",
         lambda _, prompt, **overrides: seen.update(overrides) or iter(()),
     )
     assert llmb("generate", "text", "-m", "bundle", "-p", "x", *arguments).exit_code == 0
@@ -128,7 +128,7 @@ def test_interrupting_exits_with_130(llmb, opened, monkeypatch):
         yield "half a st"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llmbuilder.generator.TextGenerator.stream", interrupt)
+    monkeypatch.setattr("llmbuilder.generator.TextGenerator.pieces", interrupt)
     result = llmb(*GREEDY, "-p", "x")
     assert result.exit_code == 130
     assert result.stdout == "half a st"

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbuilder.prefix import PrefixDecoder
+from llmbuilder.prefix import Memory, PrefixDecoder, RememberingModel
 from llmbuilder.testing import FakeModel, random_rule
 
 PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=6)
 
 
-def remembering() -> PrefixDecoder:
-    return PrefixDecoder(FakeModel(random_rule(), context_length=64).decoder())
+def remembering(memory: Memory | None = None) -> PrefixDecoder:
+    return PrefixDecoder(FakeModel(random_rule(), context_length=64).decoder(), memory or Memory())
 
 
 @given(PROMPTS)
@@ -37,28 +37,38 @@ def test_logits_and_rows_are_those_of_computing_every_prompt_afresh(prompts):
     ],
 )
 def test_only_tokens_after_the_shared_beginning_are_computed(first, second, computed):
-    decoder = remembering()
+    memory = Memory()
+    decoder = remembering(memory)
     decoder.prefill(0, first)
     decoder.truncate(0, 0)
-    before = decoder.prefilled
+    before = memory.prefilled
     decoder.prefill(0, second)
-    assert decoder.prefilled - before == computed
+    assert memory.prefilled - before == computed
 
 
 def test_generated_tokens_are_not_reused():
-    decoder = remembering()
+    memory = Memory()
+    decoder = remembering(memory)
     decoder.prefill(0, [1, 2, 3])
     decoder.step([7])
     decoder.truncate(0, 0)
-    before = decoder.prefilled
+    before = memory.prefilled
     decoder.prefill(0, [1, 2, 3, 7, 8])
-    assert decoder.prefilled - before == 2  # [7, 8]: 7 was a step
+    assert memory.prefilled - before == 2  # [7, 8]: 7 was a step
 
 
 def test_other_rows_may_begin_with_the_same_prompt():
-    decoder = remembering()
+    memory = Memory()
+    decoder = remembering(memory)
     first = decoder.prefill(0, [1, 2, 3])
     second = decoder.prefill(1, [1, 2, 3])
-    assert decoder.prefilled == 3
+    assert memory.prefilled == 3
     assert np.array_equal(first, second)
     assert decoder.lengths == [3, 3]
+
+
+def test_a_model_remembers_from_one_computation_to_the_next():
+    model = RememberingModel(FakeModel(random_rule(), context_length=64))
+    model.decoder().prefill(0, [1, 2, 3, 4])
+    model.decoder().prefill(0, [1, 2, 3, 4, 5, 6])
+    assert model.memory.prefilled == 6

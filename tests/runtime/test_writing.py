@@ -1,20 +1,20 @@
 """`CreativeWriter`: styles, lengths, dialogues."""
 
-import dataclasses
 import re
-import types
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from chat_templates import TEMPLATE
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.errors import BundleError, ConfigError
+from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import EOS, fake_engine, scripted
 from llmbuilder.writing import CreativeWriter, Style, register_style, style_names
 from llmbuilder.writing.dialogue import clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
-from llmbuilder.writing.prompts import Asker, _render
+from llmbuilder.writing.prompts import Asker
 from llmbuilder.writing.styles import find_style
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
@@ -196,32 +196,13 @@ def test_a_text_is_long_enough_when_a_sentence_has_surely_ended():
     assert is_long_enough("one two three four five six", 4)
 
 
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<bot>{% endif %}"
-)
-
-
-def test_a_chat_model_is_asked_in_its_own_form_and_begins_with_the_text():
-    before, after, end = _render(TEMPLATE)
-    assert (before, after, end) == ("<system>", "</s><user>", "</s><bot>")
-
-
-def test_a_template_without_system_prompts_gets_it_with_the_request():
-    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE
-    assert _render(refusing) == ("<user>", "\n\n", "</s><bot>")
-
-
-@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{% nonsense", "empty", "{{ ''.__class__.__mro__ }}"])
-def test_unusable_templates_are_refused(template):
-    with pytest.raises(BundleError, match="chat template"):
-        _render(template)
-
-
-def test_text_of_a_user_never_ends_a_message(chat):
-    ids = Asker(TextGenerator.from_engine(chat), find_style("story")).ask("", "x</s>y", "z</s>")
+def test_a_chat_model_is_asked_in_its_own_form_and_begins_with_the_text(chat):
+    with closing(Asker(TextGenerator.from_engine(chat), find_style("story"))) as asker:
+        ids = asker.ask("opening", "Tell me.", "Once </s>")
+    voice = find_style("story").voice
+    said = bytes(i for i in ids if i < EOS - 1).decode()
+    assert said == f"<system>{voice}<user>Tell me.<assistant>Once </s>"
     assert ids.count(EOS) == 2
-    assert bytes(i for i in ids if i < EOS - 1).endswith(b"<user>x</s>y<bot>z</s>")
 
 
 def test_dialogues_of_a_chat_model_are_scripts(chat):
@@ -232,7 +213,6 @@ def test_dialogues_of_a_chat_model_are_scripts(chat):
 
 
 @pytest.fixture
-def chat(tmp_path):
+def chat():
     """An engine whose bundle has a chat template."""
-    engine = fake_engine(scripted(" Hello.\nBen: Hi."), context_length=512)
-    return dataclasses.replace(engine, bundle=types.SimpleNamespace(chat_template=TEMPLATE))
+    return fake_engine(scripted(" Hello.\nBen: Hi."), context_length=512, chat_template=TEMPLATE)

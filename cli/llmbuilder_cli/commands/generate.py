@@ -1,18 +1,35 @@
-"""``llmb generate text``: continue a prompt on stdout."""
+"""``llmb generate text``: continue a prompt on stdout, or prompt after prompt."""
 
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from llmbuilder_cli.commands.batch import batch
-from llmbuilder_cli.options import Assignments, Device, Model, Threads, Tokenizer, parse_assignments
+from llmbuilder_cli.options import (
+    Assignments,
+    Device,
+    Greedy,
+    MaxTokens,
+    MinP,
+    RepetitionPenalty,
+    Seed,
+    Stop,
+    Temperature,
+    Threads,
+    Tokenizer,
+    TopK,
+    TopP,
+    given_options,
+)
+from llmbuilder_cli.setup import Job, ask
 
 if TYPE_CHECKING:
-    from llmbuilder.inference import Completion, TextGenerator
+    from llmbuilder.inference import Completion
 
 app = typer.Typer(no_args_is_help=True, help="Generate text.")
 app.command("batch")(batch)
@@ -21,30 +38,25 @@ app.command("batch")(batch)
 @app.command()
 def text(
     *,
-    model: Model,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", "-m", help="Bundle directory, or the checkpoint it was made from. None: --setup."
+        ),
+    ] = None,
     tokenizer: Tokenizer = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1 makes used tokens less likely.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="End at this text; may be repeated.")
-    ] = None,
-    greedy: Annotated[
-        bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    stop: Stop = None,
+    greedy: Greedy = False,
+    seed: Seed = None,
     set_: Assignments = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -52,31 +64,51 @@ def text(
         bool,
         typer.Option("--json", help="Print one JSON object for each completion instead of streaming text."),
     ] = False,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="Answer prompt after prompt; a chat if the model has a template."
+        ),
+    ] = False,
+    setup: Annotated[bool, typer.Option("--setup", help="Be asked for everything.")] = False,
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""
-    given: dict[str, Any] = {
-        "max_new_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "stop_strings": stop,
-        "do_sample": False if greedy else None,
-        "seed": seed,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
-    options |= parse_assignments(set_)
-    prompt = _read_prompt(prompt)
+    options = given_options(
+        set_,
+        max_tokens=max_tokens,
+        greedy=greedy,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        stop_strings=stop,
+        seed=seed,
+    )
+    if interactive and (as_json or prompt is not None):
+        raise typer.BadParameter("A session takes neither --prompt nor --json.", param_hint="--interactive")
+    job = Job(model, tokenizer, prompt, options, interactive=interactive)
+    if setup or (model is None and sys.stdin.isatty()):
+        job = ask(job)
+    elif model is None:
+        raise typer.BadParameter("Name the model with -m, or be asked with --setup.", param_hint="--model")
+    if not job.interactive:
+        job = replace(job, prompt=_read_prompt(job.prompt))
+    _run(job, device=device, threads=threads, as_json=as_json)
 
-    from llmbuilder.inference import TextGenerator
 
-    with TextGenerator(model, tokenizer, device=device, threads=threads) as generator:
-        if as_json:
-            for completion in generator.complete(prompt, **options):
+def _run(job: Job, *, device: Literal["auto", "cpu", "cuda"], threads: int | None, as_json: bool) -> None:
+    from llmbuilder.inference import InteractiveGenerator, TextGenerator
+
+    assert job.model is not None  # noqa: S101 (given, or asked for)
+    with TextGenerator(job.model, job.tokenizer, device=device, threads=threads) as generator:
+        if job.interactive:
+            InteractiveGenerator.from_generator(generator, **job.options).start_session()
+        elif as_json:
+            for completion in generator.complete(job.prompt or "", **job.options):
                 typer.echo(_to_json(completion))
         else:
-            _print_stream(_pieces(generator, prompt, options))
+            _print_stream(generator.pieces(job.prompt or "", **job.options))
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -90,13 +122,6 @@ def _read_prompt(prompt: str | None) -> str:
     ):  # how Python marks bytes it cannot decode
         raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt")
     return prompt
-
-
-def _pieces(generator: "TextGenerator", prompt: str, options: dict[str, Any]) -> Iterator[str]:
-    """The text as it comes; that of a beam search, which is known only at the end, in one piece."""
-    if options.get("num_beams", 1) != 1:
-        return iter([generator.generate(prompt, **options)])
-    return generator.stream(prompt, **options)
 
 
 def _print_stream(pieces: Iterator[str]) -> None:

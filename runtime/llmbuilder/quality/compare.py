@@ -11,7 +11,7 @@ import numpy as np
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, TextGenerator
-from llmbuilder.prefix import RememberingModel
+from llmbuilder.prefix import remembering
 from llmbuilder.quality.evaluate import Evaluation, evaluate
 from llmbuilder.quality.judge import Judge
 from llmbuilder.quality.significance import (
@@ -195,15 +195,12 @@ def _write(
         {**config.options(), "seed": seed, "logprobs": 0} for config, seed in zip(wanted, drawn, strict=True)
     ]
     rows = max((config.batch_size or BATCH_SIZE for config in configs), default=BATCH_SIZE)
-    found = iter(_remembering(generator).complete_batch([prompt] * len(wanted), options, batch_size=rows))
+    engine, _ = remembering(generator.engine)
+    found = iter(
+        TextGenerator.from_engine(engine).complete_batch([prompt] * len(wanted), options, batch_size=rows)
+    )
     texts = [[next(found)[0] for _ in range(_different(config, count))] for config in configs]
     return [list(itertools.islice(itertools.cycle(own), count)) for own in texts]
-
-
-def _remembering(generator: TextGenerator) -> TextGenerator:
-    """A generator over the same model that computes a prompt only where it differs from the last one."""
-    engine = generator.engine
-    return TextGenerator.from_engine(replace(engine, model=RememberingModel(engine.model)))
 
 
 def _different(config: GenerationConfig, count: int) -> int:

@@ -1,14 +1,12 @@
 """What a model is given to write from: openings for base models, a system prompt and a request for chat models."""
 
-import contextlib
+from typing import Any
 
-from llmbuilder.errors import BundleError
+from llmbuilder.chat.forms import TemplateForm, ending_options
+from llmbuilder.config import GenerationConfig
 from llmbuilder.generator import TextGenerator
 from llmbuilder.groups import PromptLike
 from llmbuilder.writing.styles import Style
-
-_SYSTEM, _USER = "\ue000", "\ue001"
-"""Stand for the texts while the template is rendered."""
 
 
 class Asker:
@@ -20,11 +18,10 @@ class Asker:
         Raises:
             BundleError: the bundle's chat template cannot be rendered.
         """
-        self._tokenizer = generator.tokenizer
+        self._engine = generator.engine
         self._voice = style.voice
-        bundle = generator.engine.bundle
-        template = None if bundle is None else bundle.chat_template
-        self._form = None if template is None else _render(template)
+        template = self._engine.chat_template
+        self._form = None if template is None else TemplateForm(self._engine, template)
 
     @property
     def is_chat(self) -> bool:
@@ -41,33 +38,14 @@ class Asker:
         """
         if self._form is None:
             return opening + begun
-        before, after, end = self._form
-        added = self._tokenizer.encode("")  # such as BOS, which belongs at the beginning only
-        ids = list(added)
-        for control, text in ((before, self._voice), (after, request), (end, begun)):
-            ids += self._tokenizer.encode(control)[len(added) :]
-            ids += self._tokenizer.encode(text, parse_special=False)  # no text becomes a control token
-        return ids
+        asked = self._form.encode(self._voice, [], request)
+        return [*asked, *self._engine.tokenizer.encode(begun, parse_special=False)]
 
+    def endings(self, config: GenerationConfig) -> dict[str, Any]:
+        """The options that end an answer, besides those of ``config``."""
+        return {} if self._form is None else ending_options(self._form, self._engine, config)
 
-def _render(template: str) -> tuple[str, str, str]:
-    """A template's text before the system prompt, up to the request, and up to the answer."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    with_system = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
-    without = [
-        {"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}
-    ]  # for templates that know no system prompt
-    text = ""
-    for messages in (with_system, without):
-        with contextlib.suppress(TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
-            text = environment.from_string(template).render(messages=messages, add_generation_prompt=True)
-        if _SYSTEM in text and _USER in text:
-            break
-    before, found, rest = text.partition(_SYSTEM)
-    after, asked, end = rest.partition(_USER)
-    if not (found and asked):
-        raise BundleError("The model's chat template cannot be rendered, or leaves the user's message out.")
-    return before, after, end
+    def close(self) -> None:
+        """Free what asking takes."""
+        if self._form is not None:
+            self._form.close()

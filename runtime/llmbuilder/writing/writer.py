@@ -135,6 +135,7 @@ class CreativeWriter:
 
     def close(self) -> None:
         """Give the model back."""
+        self._asker.close()
         self._generator.close()
 
     def __enter__(self) -> Self:
@@ -190,14 +191,12 @@ class CreativeWriter:
             "truncate_prompt": True,
             "return_full_text": False,
             "max_length": None,
+            **self._asker.endings(self.config),
             **task,
         }
         if self.config.seed is not None:
             options["seed"] = self.config.seed + number
-        if self.config.num_beams > 1:
-            yield self._generator.complete(prompt, self.config, **options)[0].text
-        else:
-            yield from self._generator.stream(prompt, self.config, **options)
+        yield from self._generator.pieces(prompt, self.config, **options)
 
 
 def _options(style: Style, config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:

@@ -1,0 +1,97 @@
+"""Conversations: lists of ``{"user": ..., "assistant": ...}``, and files of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmbuilder.errors import ConfigError
+
+_KEYS = ("user", "assistant")
+
+
+class Turn(NamedTuple):
+    """What a user said, and the answer."""
+
+    user: str
+    assistant: str
+
+
+Conversation = Sequence[Mapping[str, str]]
+
+
+def read_turns(conversation: Conversation) -> list[Turn]:
+    """Check a conversation.
+
+    Raises:
+        ConfigError: an entry is not a user's text with an assistant's; the message says which.
+    """
+    if isinstance(conversation, str | Mapping):
+        raise ConfigError(f"A conversation is a list of turns, got {type(conversation).__name__}.")
+    return [_turn(number, entry) for number, entry in enumerate(conversation, 1)]
+
+
+def check_text(name: str, text: Any) -> str:
+    """Return ``text`` if it can be said.
+
+    Raises:
+        ConfigError: it is no text, or has half a character.
+    """
+    if not isinstance(text, str):
+        raise ConfigError(f"{name} must be text, got {type(text).__name__}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{name} has half a character at position {error.start}.") from error
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A conversation in a file, with its system prompt if it had one."""
+
+    conversation: list[dict[str, str]]
+    system_prompt: str | None = None
+
+
+def save_conversation(path: Path, saved: Saved) -> None:
+    """Write a JSON object with ``system_prompt`` and ``conversation``; a file of that name is replaced at the end."""
+    content = {"system_prompt": saved.system_prompt, "conversation": saved.conversation}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_conversation(path: Path) -> Saved:
+    """Read what `save_conversation` wrote, or a plain list of turns.
+
+    Raises:
+        ConfigError: there is no such file, or something else is in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as a conversation: {error}.") from error
+    if isinstance(content, list):
+        content = {"conversation": content}
+    if not isinstance(content, dict) or not isinstance(content.get("conversation"), list):
+        raise ConfigError(f"{path} holds no conversation: a list of turns, or an object with one.")
+    try:
+        turns = read_turns(content["conversation"])
+        system = content.get("system_prompt")
+        system = None if system is None else check_text("system_prompt", system)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Saved([turn._asdict() for turn in turns], system)
+
+
+def _turn(number: int, entry: Any) -> Turn:
+    if not isinstance(entry, Mapping) or set(entry) != set(_KEYS):
+        raise ConfigError(
+            f'Turn {number} of the conversation must be {{"user": ..., "assistant": ...}}, got {entry!r:.80}.'
+        )
+    return Turn(*(check_text(f"Turn {number}: {key}", entry[key]) for key in _KEYS))

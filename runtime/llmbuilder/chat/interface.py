@@ -1,0 +1,177 @@
+"""`ChatInterface`: a conversation with a model, of which each turn computes only what is new."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from llmbuilder.chat.conversation import Conversation, Turn, check_text, read_turns
+from llmbuilder.chat.forms import ending_options, make_form
+from llmbuilder.chat.window import oldest_kept
+from llmbuilder.config import GenerationConfig
+from llmbuilder.generator import Path, TextGenerator
+from llmbuilder.prefix import remembering
+from llmbuilder.session import Device
+
+_KNOWN_COSTS = 4096
+
+
+class ChatInterface:
+    """Chats with one model. Also a context manager.
+
+    A model with a chat template is talked to in its own form, any other in lines of ``System:``, ``User:`` and
+    ``Assistant:``. What was computed of the last prompt is kept: a reply costs the new turn and the reply before it.
+    When the window is full the oldest turns are left out, the system prompt never (see ``dropped_turns``).
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        tokenizer_path: Path | None = None,
+        *,
+        system_prompt: str | None = None,
+        config: GenerationConfig | None = None,
+        device: Device = "auto",
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model_path: as of `TextGenerator`, like tokenizer_path, device and threads.
+            tokenizer_path: the tokenizer that the model must have.
+            system_prompt: what the model is told before the conversation.
+            config: options of all replies. ``max_length`` bounds conversation and reply together.
+            device: where the model runs.
+            threads: CPU threads.
+            overrides: options by name, over those of config.
+
+        Raises:
+            ConfigError: options that cannot be used, or several sequences for one reply.
+            BundleError: the model's chat template cannot be rendered.
+        """
+        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
+        try:
+            self._start(generator, system_prompt, config, overrides)
+        except BaseException:
+            generator.close()
+            raise
+
+    @classmethod
+    def from_generator(
+        cls,
+        generator: TextGenerator,
+        system_prompt: str | None = None,
+        config: GenerationConfig | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Chat with a model that is open already; closing the chat closes it."""
+        self = cls.__new__(cls)
+        self._start(generator, system_prompt, config, overrides)
+        return self
+
+    def _start(
+        self,
+        generator: TextGenerator,
+        system_prompt: str | None,
+        config: GenerationConfig | None,
+        overrides: dict[str, Any],
+    ) -> None:
+        self.system_prompt = None if system_prompt is None else check_text("system_prompt", system_prompt)
+        self.config = GenerationConfig.merge(generator.config, config, overrides)
+        self.dropped_turns = 0
+        """How many of the oldest turns the last reply did without."""
+        engine, self._memory = remembering(generator.engine)
+        self._owner = generator
+        self._generator = TextGenerator.from_engine(engine)
+        self._form = make_form(engine)
+        self._cost = functools.lru_cache(_KNOWN_COSTS)(self._measure)
+
+    @property
+    def prefilled_tokens(self) -> int:
+        """Tokens of prompts computed since the chat was opened, those kept from earlier prompts not counted."""
+        return self._memory.prefilled
+
+    def respond(self, user_input: str, conversation: Conversation = (), **overrides: Any) -> str:
+        """Answer ``user_input`` after the turns of ``conversation``, which is not changed.
+
+        The reply is the same, bit for bit, as if the whole conversation was computed afresh. Where ``conversation``
+        differs from that of the last call, everything from the first difference on is computed.
+
+        Args:
+            user_input: what the user says now.
+            conversation: earlier turns, each ``{"user": ..., "assistant": ...}``.
+            overrides: options by name, over those of the chat.
+
+        Raises:
+            ContextOverflowError: the system prompt and ``user_input`` alone have more tokens than the window.
+        """
+        return "".join(self.stream(user_input, conversation, **overrides))
+
+    def stream(self, user_input: str, conversation: Conversation = (), **overrides: Any) -> Iterator[str]:
+        """As `respond`, yielding the reply as it comes; that of a beam search, known at the end, in one piece."""
+        config = GenerationConfig.merge(self.config, overrides)
+        turns = read_turns(conversation)
+        ids = self._fit(turns, check_text("user_input", user_input), config)
+        endings = ending_options(self._form, self._generator.engine, config)
+        return _trimmed(self._generator.pieces(ids, config, return_full_text=False, **endings))
+
+    def start(self, conversation: Path | None = None) -> None:
+        """Chat in the terminal, or line by line where standard input is none, until ``/quit`` or the end of input.
+
+        Args:
+            conversation: JSON file of a conversation to go on with.
+        """
+        from llmbuilder.interactive.session import run_session
+
+        run_session(self, name="AI: ", conversation=conversation)
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._form.close()
+        self._generator.close()
+        self._owner.close()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _fit(self, turns: list[Turn], user: str, config: GenerationConfig) -> list[int]:
+        """The prompt, of as many turns as leave room for a reply."""
+        window = self._generator.engine.context_length
+        limit = window if config.max_length is None else min(window, config.max_length)
+        room = limit - min(config.max_new_tokens, limit // 2)
+        newest = len(self._form.encode(self.system_prompt, [], user))
+        oldest = oldest_kept([*(self._cost(self.system_prompt, turn) for turn in turns), newest], room)
+        ids = self._form.encode(self.system_prompt, turns[oldest:], user)
+        while len(ids) > room and oldest < len(
+            turns
+        ):  # costs do not add up where a template shortens old turns
+            oldest += 1
+            ids = self._form.encode(self.system_prompt, turns[oldest:], user)
+        self.dropped_turns = oldest
+        return ids
+
+    def _measure(self, system: str | None, turn: Turn) -> int:
+        """Tokens that a turn adds to a conversation."""
+        once, twice = (len(self._form.encode(system, [turn] * count, turn.user)) for count in (1, 2))
+        return twice - once
+
+
+def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
+    """Pieces of a text without the white space around it."""
+    begun, held = False, ""
+    for piece in pieces:
+        text = held + piece
+        text = text if begun else text.lstrip()
+        said = text.rstrip()
+        held = text[len(said) :]
+        if said:
+            begun = True
+            yield said

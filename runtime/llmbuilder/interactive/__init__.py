@@ -1,0 +1,1 @@
+"""Sessions: somebody types, a model answers."""

@@ -1,0 +1,112 @@
+"""Where somebody types: a terminal with history and completion, or a pipe."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llmbuilder.userdata import cache_directory
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+    from prompt_toolkit.history import History
+
+Completions = Mapping[str, Any]
+"""Words that may come first, each with those that may follow it (or None)."""
+
+
+class Terminal(Protocol):
+    """Lines in; texts out on stdout, notes on stderr."""
+
+    is_interactive: bool
+    """Whether somebody sees what is written at once."""
+
+    def read(self, question: str, default: str = "") -> str | None:
+        """The next line, after asking for it; None at the end of input. An empty answer is ``default``."""
+        ...
+
+    def write(self, text: str) -> None:
+        """Show a piece of text."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Show a line that is no part of a text."""
+        ...
+
+
+def open_terminal(completions: Completions | None = None) -> Terminal:
+    """What this process is connected to. With ``completions`` lines are remembered from session to session."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return _Screen(completions or {})
+    return _Pipe()
+
+
+class _Output:
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+class _Screen(_Output):
+    """Edits lines."""
+
+    is_interactive = True
+
+    def __init__(self, completions: Completions) -> None:
+        from prompt_toolkit import PromptSession
+
+        self._session: PromptSession[str] = PromptSession(
+            completer=_make_completer(completions),
+            complete_while_typing=False,
+            history=_open_history() if completions else None,
+        )
+
+    def read(self, question: str, default: str = "") -> str | None:
+        try:
+            return self._session.prompt(question) or default
+        except EOFError:
+            return None
+
+
+class _Pipe(_Output):
+    is_interactive = False
+
+    def read(self, question: str, default: str = "") -> str | None:
+        if sys.stdin.isatty():  # only stdout goes elsewhere
+            sys.stderr.write(question)
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        return line.rstrip("\r\n") or default if line else None
+
+
+def _make_completer(completions: Completions) -> "Completer":
+    """Completes the last word by what may follow the words before it."""
+    from prompt_toolkit.completion import Completer, Completion
+
+    class Words(Completer):
+        def get_completions(self, document: Any, complete_event: Any) -> Iterator[Completion]:  # noqa: ARG002
+            *before, last = document.text_before_cursor.split(" ")
+            known: Completions | None = completions
+            for word in before:
+                known = (known or {}).get(word)
+            for word in known or ():
+                if word.startswith(last):
+                    yield Completion(word, start_position=-len(last))
+
+    return Words()
+
+
+def _open_history() -> "History":
+    """A file in the user's cache directory that only this user may read; memory where there can be none."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    path = cache_directory() / "history"
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        return FileHistory(str(path))
+    return InMemoryHistory()

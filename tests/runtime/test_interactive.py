@@ -1,0 +1,240 @@
+"""Sessions: what is typed, what is answered, and the commands."""
+
+import io
+import json
+
+import pytest
+from chat_templates import TEMPLATE
+
+import llmbuilder
+from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.generator import TextGenerator
+from llmbuilder.interactive.commands import COMMANDS, completions
+from llmbuilder.interactive.generator import InteractiveGenerator, interactive_cli
+from llmbuilder.interactive.session import run_session
+from llmbuilder.testing import fake_engine, scripted
+
+ANSWER = "A fox 🦊."
+
+
+class Typist:
+    """A terminal at which lines are typed; one that is an exception is raised."""
+
+    is_interactive = True
+
+    def __init__(self, *lines):
+        self._lines = iter(lines)
+        self.shown = ""
+        self.notes = []
+
+    def read(self, question, default=""):
+        line = next(self._lines, None)
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+    def write(self, text):
+        self.shown += text
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def generator(text=ANSWER, *, template=TEMPLATE, window=512):
+    return TextGenerator.from_engine(
+        fake_engine(scripted(text), context_length=window, chat_template=template)
+    )
+
+
+@pytest.fixture
+def chat():
+    with ChatInterface.from_generator(generator(), "Be kind.") as chat:
+        yield chat
+
+
+def session(partner, *lines):
+    typist = Typist(*lines)
+    return run_session(partner, name="AI: ", terminal=typist), typist
+
+
+def test_lines_are_answered_and_remembered(chat):
+    state, typist = session(chat, "Who?", "  And now? ", "quit")
+    assert typist.shown == f"AI: {ANSWER}\nAI: {ANSWER}\n"
+    assert state.conversation == [
+        {"user": "Who?", "assistant": ANSWER},
+        {"user": "And now?", "assistant": ANSWER},
+    ]
+
+
+@pytest.mark.parametrize("word", ["quit", "EXIT", "/quit", "/exit", None])
+def test_a_session_ends_at_a_word_or_at_the_end_of_input(chat, word):
+    state, _ = session(chat, "Who?", word, "never read")
+    assert len(state.conversation) == 1
+
+
+def test_empty_lines_are_not_answered(chat):
+    assert session(chat, "", "   ")[0].conversation == []
+
+
+def test_help_lists_every_command(chat):
+    _, typist = session(chat, "/help")
+    assert [line.split()[0] for line in typist.notes[1:]] == list(COMMANDS)
+
+
+def test_completion_knows_every_command_and_option():
+    assert set(completions()) == set(COMMANDS)
+    assert {"temperature", "top_k", "seed"} <= set(completions()["/set"])
+    assert "given" not in completions()["/set"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("/set temperature 0.5", "temperature", 0.5),
+        ("/set top_k none", "top_k", None),
+        ("/set top_p null", "top_p", None),
+        ('/set stop_strings ["a", "b"]', "stop_strings", ("a", "b")),
+        ("/set stop_strings The end.", "stop_strings", ("The end.",)),
+        ("/set do_sample false", "do_sample", False),
+    ],
+)
+def test_settings_are_changed_and_shown(chat, line, name, value):
+    _, typist = session(chat, line, "/settings")
+    assert getattr(chat.config, name) == value
+    assert typist.notes.count(f"{name} = {value!r}") == 2
+
+
+def test_settings_act_on_the_next_answer(chat):
+    state, _ = session(chat, "/set max_new_tokens 3", "Who?")
+    assert state.conversation[0]["assistant"] == "A f"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/set temprature 1", "Did you mean 'temperature'"),
+        ("/set temperature hot", "temperature must be a number"),
+        ("/set temperature", "Say which setting"),
+        ("/sett temperature 1", "Did you mean /set"),
+        ("/load", "Say which file"),
+        ("/load gone.json", "cannot be read"),
+        ("/save /nowhere/c.json", "No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_explained_and_the_session_goes_on(chat, line, message):
+    state, typist = session(chat, line, "Who?")
+    assert message in typist.notes[1]
+    assert len(state.conversation) == 1
+
+
+def test_clear_forgets_the_conversation_and_keeps_the_settings(chat):
+    state, _ = session(chat, "/set seed 7", "Who?", "/clear")
+    assert state.conversation == []
+    assert chat.config.seed == 7
+
+
+def test_reset_forgets_the_settings_too(chat):
+    state, _ = session(chat, "/set seed 7", "/system Be brief.", "Who?", "/reset")
+    assert state.conversation == []
+    assert chat.config.seed is None
+    assert chat.system_prompt == "Be kind."
+
+
+def test_the_system_prompt_can_be_changed(chat):
+    _, typist = session(chat, "/system Be brief.", "/settings", "/system")
+    assert "system prompt: Be brief." in typist.notes
+    assert chat.system_prompt is None
+
+
+def test_a_conversation_is_saved_and_gone_on_with(chat, tmp_path):
+    path = tmp_path / "my chat.json"
+    session(chat, "Who?", f"/save {path}")
+    assert json.loads(path.read_text())["system_prompt"] == "Be kind."
+    state, typist = session(chat, "/system x", f"/load {path}", "And now?")
+    assert [turn["user"] for turn in state.conversation] == ["Who?", "And now?"]
+    assert chat.system_prompt == "Be kind."
+    assert f"1 turns from {path}." in typist.notes
+
+
+def test_saved_without_a_name_it_gets_one_with_the_time(chat, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    session(chat, "Who?", "/save")
+    (path,) = tmp_path.iterdir()
+    assert path.match("conversation-*.json")
+
+
+def interrupting(after):
+    class Partner:
+        config = system_prompt = None
+        dropped_turns = 0
+
+        def stream(self, user_input, conversation):
+            yield from ["A ", "fox", " and"][:after]
+            raise KeyboardInterrupt
+
+    return Partner()
+
+
+def test_an_answer_that_is_stopped_counts_as_far_as_it_came():
+    state, typist = session(interrupting(2), "Who?", "And?")
+    assert [turn["assistant"] for turn in state.conversation] == ["A fox", "A fox"]
+    assert typist.notes[1:] == ["(stopped)", "(stopped)"]
+
+
+def test_an_answer_stopped_before_it_begins_never_was():
+    assert session(interrupting(0), "Who?")[0].conversation == []
+
+
+def test_ctrl_c_at_the_prompt_forgets_the_line_only(chat):
+    state, typist = session(chat, KeyboardInterrupt(), "Who?")
+    assert len(state.conversation) == 1
+    assert typist.notes[1] == "/quit or Ctrl-D leaves."
+
+
+def test_an_error_is_shown_and_the_session_goes_on(chat):
+    state, typist = session(chat, "x" * 600, "Who?")
+    assert [turn["user"] for turn in state.conversation] == ["Who?"]
+    assert typist.notes[1].startswith("Error: The prompt has")
+
+
+def test_turns_that_are_left_out_are_mentioned():
+    with ChatInterface.from_generator(generator(window=160), max_new_tokens=20) as chat:
+        _, typist = session(chat, *[f"What is {n}?" for n in range(8)])
+    assert any("window is full" in note for note in typist.notes)
+
+
+def test_from_a_pipe_answers_are_all_that_is_on_stdout(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n/settings\n\nAnd now?"))
+    with ChatInterface.from_generator(generator()) as chat:
+        chat.start()
+    captured = capsys.readouterr()
+    assert captured.out == f"{ANSWER}\n{ANSWER}\n"
+    assert "temperature = 0.8" in captured.err
+
+
+def test_a_model_without_template_continues_prompts(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Once\nquit\n"))
+    with InteractiveGenerator.from_generator(generator(" upon a time", template=None)) as interactive:
+        assert interactive.generate("Once") == " upon a time"
+        interactive.start_session()
+    assert capsys.readouterr().out == " upon a time\n"
+
+
+def test_a_model_with_template_is_asked_in_its_form():
+    with InteractiveGenerator.from_generator(generator(" Yes. ")) as interactive:
+        assert interactive.generate("Sure?") == "Yes."
+
+
+def test_a_system_prompt_is_refused_where_prompts_are_continued(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("/system Be kind.\n"))
+    with InteractiveGenerator.from_generator(generator(template=None)) as interactive:
+        interactive.start_session()
+    assert "no chat template" in capsys.readouterr().err
+
+
+def test_interactive_cli_returns_when_the_input_ends(monkeypatch, capsys):
+    monkeypatch.setattr("llmbuilder.generator.acquire", lambda *_, **__: generator().engine)
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n"))
+    assert interactive_cli("model", "tokenizer", temperature=0.5, max_new_tokens=5) is None
+    assert capsys.readouterr().out == f"{ANSWER[:5]}\n"
+    assert llmbuilder.interactive_cli is interactive_cli
