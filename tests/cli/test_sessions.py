@@ -14,7 +14,9 @@ def test_a_chat_answers_line_by_line(llmb, opened, answer):
 
 
 def test_options_and_the_system_prompt_reach_the_chat(llmb, opened):
-    result = llmb("chat", "-m", "b", "-s", "Be kind.", "--max-tokens", "3", "--set", "top_k=7", stdin="/settings\n")
+    result = llmb(
+        "chat", "-m", "b", "-s", "Be kind.", "--max-tokens", "3", "--set", "top_k=7", stdin="/settings\n"
+    )
     assert "max_new_tokens = 3" in result.stderr
     assert "top_k = 7" in result.stderr
     assert "system prompt: Be kind." in result.stderr
@@ -61,13 +63,28 @@ def test_setup_takes_its_answers_from_a_pipe_too(llmb, opened, answer, tmp_path)
     assert result.exit_code == 0
     assert result.stdout == f"{answer[:6]}\n"
     assert "temperature must be a number" in result.stderr
-    assert f"llmb generate text --model {model} --prompt Once --max-tokens 6 --temperature 0.5\n" in result.stderr
+    assert (
+        f"llmb generate text --model {model} --prompt Once --max-tokens 6 --temperature 0.5\n"
+        in result.stderr
+    )
 
 
 def test_setup_keeps_what_was_given(llmb, opened, tmp_path):
     model = tmp_path / "model.pt"
     model.touch()
-    given = ["-m", model, "-p", "Once", "--greedy", "--stop", "fox", "--top-k", "9", "--set", "min_new_tokens=2"]
+    given = [
+        "-m",
+        model,
+        "-p",
+        "Once",
+        "--greedy",
+        "--stop",
+        "fox",
+        "--top-k",
+        "9",
+        "--set",
+        "min_new_tokens=2",
+    ]
     result = llmb("generate", "text", "--setup", *given, stdin="\n" * 12)
     assert (
         f"--model {model} --prompt Once --top-k 9 --stop fox --greedy --set min_new_tokens=2".split()
@@ -81,7 +98,9 @@ def sorted_words(stderr):
     (command,) = [line for line in stderr.splitlines() if line.startswith("llmb generate text ")]
     words = command.removeprefix("llmb generate text ").split()
     order = ["--model", "--prompt", "--top-k", "--stop", "--greedy", "--set"]
-    parts = [[word] if word == "--greedy" else words[n : n + 2] for n, word in enumerate(words) if word in order]
+    parts = [
+        [word] if word == "--greedy" else words[n : n + 2] for n, word in enumerate(words) if word in order
+    ]
     return [word for part in sorted(parts, key=lambda part: order.index(part[0])) for word in part]
 
 

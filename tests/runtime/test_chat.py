@@ -127,7 +127,10 @@ def test_max_length_bounds_conversation_and_reply():
 
 
 def test_a_message_longer_than_the_window_is_refused_with_both_counts():
-    with open_chat(scripted("x"), window=64) as chat, pytest.raises(ContextOverflowError, match=r"1\d\d tokens.*64"):
+    with (
+        open_chat(scripted("x"), window=64) as chat,
+        pytest.raises(ContextOverflowError, match=r"1\d\d tokens.*64"),
+    ):
         chat.respond("n" * 100)
 
 

@@ -81,6 +81,7 @@ def test_after_being_stopped_it_starts_again():
 def test_threads_may_share_a_template():
     found = []
     with ChatTemplate("{{ messages[0].content }}", {}) as template:
+
         def ask(n):
             found.append(template.render([{"role": "user", "content": str(n)}]) == str(n))
 
