@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,25 +22,59 @@ Assignments = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
 ]
 
-MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate.")]
-Temperature = Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")]
-TopK = Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")]
-TopP = Annotated[float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")]
-MinP = Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")]
-RepetitionPenalty = Annotated[float | None, typer.Option(help="Above 1 makes used tokens less likely.")]
-Stop = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End at this text; may be repeated.")]
-Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same text.")]
-
 
 def given_options(
-    assignments: Sequence[str] | None, *, max_tokens: int | None = None, greedy: bool = False, **options: Any
+    *,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 makes used tokens less likely.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End at this text; may be repeated.")
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    set_: Assignments = None,
 ) -> dict[str, Any]:
     """The options of `GenerationConfig` that a command was given; those of ``--set`` win."""
-    named = {"max_new_tokens": max_tokens, "do_sample": False if greedy else None, **options}
-    return {name: value for name, value in named.items() if value is not None} | parse_assignments(
-        assignments
-    )
+    named = {
+        "max_new_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "stop_strings": stop,
+        "do_sample": False if greedy else None,
+        "seed": seed,
+    }
+    return {name: value for name, value in named.items() if value is not None} | parse_assignments(set_)
+
+
+def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parameters of `given_options`; it gets what that returns as ``options``."""
+    shared = inspect.signature(given_options).parameters
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        named = {name: arguments.pop(name) for name in shared}
+        command(**arguments, options=given_options(**named))
+
+    parameters = [*own, *shared.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:

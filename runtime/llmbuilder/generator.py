@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from types import TracebackType
 from typing import Any, Self
 
+from llmbuilder.closing import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.continuation import FinishReason, Outcome, Prompt
 from llmbuilder.decoding import Group, decode
@@ -54,7 +54,7 @@ class Score:
     perplexity: float
 
 
-class TextGenerator:
+class TextGenerator(Closing):
     """Generates text with one model. May be used from many threads; also a context manager.
 
     Options come in layers: keyword overrides, then ``config`` of the call, then ``config`` of the generator, then the
@@ -261,16 +261,6 @@ class TextGenerator:
         if not self._closed:
             self._closed = True
             self._engine.release()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _merge(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
         return GenerationConfig.merge(self._engine.defaults, self._config, config, overrides)

@@ -2,16 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from llmbuilder_cli.options import Assignments, Device, Model, Threads, Tokenizer, parse_assignments
+from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
 
 if TYPE_CHECKING:
     from llmbuilder.jsonl import Progress
 
 
+@takes_generation_options
 def batch(
     prompts: Annotated[
         Path, typer.Argument(metavar="IN.jsonl", help="Lines with a prompt, and any generation option.")
@@ -23,16 +24,15 @@ def batch(
     batch_size: Annotated[
         int | None, typer.Option(help="Most prompts decoded at once; 8 if not given.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same texts.")] = None,
-    set_: Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the lines already written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew if OUT.jsonl is there.")] = False,
     device: Device = "auto",
     threads: Threads = None,
+    options: dict[str, Any],
 ) -> None:
     """Complete every prompt of a JSONL file, in order. Progress goes to stderr."""
-    given = {"batch_size": batch_size, "seed": seed}
-    options = {name: value for name, value in given.items() if value is not None} | parse_assignments(set_)
+    if batch_size is not None:
+        options = {"batch_size": batch_size, **options}
 
     from llmbuilder.inference import TextGenerator
     from llmbuilder.jsonl import generate_file

@@ -5,27 +5,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from llmbuilder_cli.commands.batch import batch
-from llmbuilder_cli.options import (
-    Assignments,
-    Device,
-    Greedy,
-    MaxTokens,
-    MinP,
-    RepetitionPenalty,
-    Seed,
-    Stop,
-    Temperature,
-    Threads,
-    Tokenizer,
-    TopK,
-    TopP,
-    given_options,
-)
+from llmbuilder_cli.options import Device, Threads, Tokenizer, takes_generation_options
 from llmbuilder_cli.setup import Job, ask
 
 if TYPE_CHECKING:
@@ -36,6 +21,7 @@ app.command("batch")(batch)
 
 
 @app.command()
+@takes_generation_options
 def text(
     *,
     model: Annotated[
@@ -48,16 +34,6 @@ def text(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
     ] = None,
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    stop: Stop = None,
-    greedy: Greedy = False,
-    seed: Seed = None,
-    set_: Assignments = None,
     device: Device = "auto",
     threads: Threads = None,
     as_json: Annotated[
@@ -71,20 +47,9 @@ def text(
         ),
     ] = False,
     setup: Annotated[bool, typer.Option("--setup", help="Be asked for everything.")] = False,
+    options: dict[str, Any],
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""
-    options = given_options(
-        set_,
-        max_tokens=max_tokens,
-        greedy=greedy,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        stop_strings=stop,
-        seed=seed,
-    )
     if interactive and (as_json or prompt is not None):
         raise typer.BadParameter("A session takes neither --prompt nor --json.", param_hint="--interactive")
     job = Job(model, tokenizer, prompt, options, interactive=interactive)

@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from llmbuilder.chat.conversation import Conversation, Turn, check_text, read_turns
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
+from llmbuilder.closing import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.generator import Path, TextGenerator
 from llmbuilder.prefix import remembering
@@ -16,7 +16,7 @@ from llmbuilder.session import Device
 _KNOWN_COSTS = 4096
 
 
-class ChatInterface:
+class ChatInterface(Closing):
     """Chats with one model. Also a context manager.
 
     A model with a chat template is talked to in its own form, any other in lines of ``System:``, ``User:`` and
@@ -131,16 +131,6 @@ class ChatInterface:
         self._form.close()
         self._generator.close()
         self._owner.close()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _fit(self, turns: list[Turn], user: str, config: GenerationConfig) -> list[int]:
         """The prompt, of as many turns as leave room for a reply."""

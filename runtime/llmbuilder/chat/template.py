@@ -7,8 +7,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
+from llmbuilder.closing import Closing
 from llmbuilder.errors import BundleError
 
 SECONDS = 5.0
@@ -19,7 +20,7 @@ Message = Mapping[str, str]
 """``{"role": "system" | "user" | "assistant", "content": ...}``."""
 
 
-class ChatTemplate:
+class ChatTemplate(Closing):
     """Turns messages into a prompt. Starts its process at the first rendering and keeps it."""
 
     def __init__(self, source: str, variables: Mapping[str, str], *, seconds: float = SECONDS) -> None:
@@ -54,14 +55,6 @@ class ChatTemplate:
             if self._process is not None:
                 _end(self._process)
                 self._process = None
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(

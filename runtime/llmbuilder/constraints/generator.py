@@ -1,9 +1,9 @@
 """`ConstrainedGenerator`: texts that say some words, do not say others, or match a grammar."""
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from llmbuilder.closing import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
 from llmbuilder.constraints.protocol import Constraint
@@ -32,7 +32,7 @@ class Rules(Protocol):
         ...
 
 
-class ConstrainedGenerator:
+class ConstrainedGenerator(Closing):
     """Generates texts that meet a constraint, or raises `ConstraintError`.
 
     Required words are found as whole words, in any case, in the new text; so are forbidden ones, unless ``match`` says
@@ -164,16 +164,6 @@ class ConstrainedGenerator:
     def close(self) -> None:
         """Give the model back."""
         self._generator.close()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _complete(self, prompts: Sequence[str], overrides: dict[str, Any]) -> list[list[Completion]]:
         constrained = [self._constrained(prompt) for prompt in prompts]

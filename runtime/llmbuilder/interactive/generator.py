@@ -1,10 +1,10 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.closing import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Path, TextGenerator
@@ -13,7 +13,7 @@ from llmbuilder.interactive.state import Turns
 from llmbuilder.session import Device
 
 
-class InteractiveGenerator:
+class InteractiveGenerator(Closing):
     """Answers prompts that somebody types. Also a context manager.
 
     A model with a chat template is asked in its own form, and remembers what was said in a session. Any other model
@@ -71,16 +71,6 @@ class InteractiveGenerator:
     def close(self) -> None:
         """Give the model back."""
         self._partner.close()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 class _Continuing:

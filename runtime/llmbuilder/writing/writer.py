@@ -2,9 +2,9 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from types import TracebackType
 from typing import Any, Self
 
+from llmbuilder.closing import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Path, TextGenerator
@@ -22,7 +22,7 @@ _TRIES = 3
 _SHORT = 0.9
 
 
-class CreativeWriter:
+class CreativeWriter(Closing):
     """Writes with one model in one style. Also a context manager.
 
     A model with a chat template is asked in its own form and begins its answer with the text so far; any other model
@@ -56,7 +56,12 @@ class CreativeWriter:
         """
         found = style if isinstance(style, Style) else find_style(style)
         options = _options(found, config, overrides)
-        self._start(TextGenerator(model_path, tokenizer_path, device=device, threads=threads), found, options)
+        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
+        try:
+            self._start(generator, found, options)
+        except BaseException:
+            generator.close()
+            raise
 
     @classmethod
     def from_generator(
@@ -137,16 +142,6 @@ class CreativeWriter:
         """Give the model back."""
         self._asker.close()
         self._generator.close()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _turn(self, scene: str, names: Sequence[str], name: str, said: Sequence[tuple[str, str]]) -> str:
         """What ``name`` says next."""
