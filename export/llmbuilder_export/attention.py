@@ -33,7 +33,9 @@ class CachedAttention:
         self.present: list[Cache] = []
         self._past = past
         self._last = (attention_mask.sum(1) - 1).to(torch.int32)
-        self._width = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
+        # As a Shape of one dimension: the scalar that PyTorch makes of a size costs a node more.
+        width = symbolic("Shape", [attention_mask], {"start": 1, "end": 2}, dtype=torch.int64, shape=(1,))
+        self._width = width.to(torch.int32)
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
@@ -105,7 +107,7 @@ def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     count = cast("int", keep.item())
     return symbolic(
         "Slice",
-        [x, -keep.reshape(1), torch.tensor([_END]), torch.tensor([1])],
+        [x, torch.zeros(1, dtype=torch.int64) - keep, torch.tensor([_END]), torch.tensor([1])],
         dtype=x.dtype,
         shape=(x.shape[0], count, x.shape[2]),
     )

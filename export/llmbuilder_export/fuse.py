@@ -43,6 +43,7 @@ def fuse(model: ir.Model) -> None:
     CommonSubexpressionEliminationPass()(model)
     RemoveUnusedNodesPass()(model)
     ClearMetadataAndDocStringPass()(model)
+    drop_unused_outputs(graph)
     _forget_shapes(graph)
 
 
@@ -108,6 +109,14 @@ def fuse_silu(graph: ir.Graph) -> None:
             if sigmoid is not None and sigmoid.inputs[0] is x:
                 _replace(graph, node, "QuickGelu", [x], {"alpha": 1.0})
                 break
+
+
+def drop_unused_outputs(graph: ir.Graph) -> None:
+    """Leave out what nobody reads: ONNX Runtime allocates even the statistics of norms, if they have names."""
+    for node in graph:
+        for value in node.outputs:
+            if not value.uses() and not value.is_graph_output():
+                value.name = ""
 
 
 def _forget_shapes(graph: ir.Graph) -> None:

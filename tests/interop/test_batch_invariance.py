@@ -1,7 +1,7 @@
 """A row of a batch says what its prompt says alone: same ids and log-probabilities, bit for bit.
 
-Rows differ in prompt, length, seed and number of tokens; even ones are greedy, odd ones sampled, and rows end and are
-moved while others go on.
+Rows differ in prompt, length, seed and number of tokens, and rows end and are moved while others go on. In turns they are
+greedy, sampled, and sampled with every rule active.
 """
 
 from functools import cache
@@ -15,6 +15,21 @@ from llmbuilder import TextGenerator
 LARGEST = 64
 SAMPLE_SIZES = (2, 3, 8)
 WIDEST = UPSTREAM[-1]
+EVERY_RULE = {
+    "encoder_repetition_penalty": 1.1,
+    "repetition_penalty": 1.2,
+    "no_repeat_ngram_size": 2,
+    "min_new_tokens": 1,
+    "exponential_decay_length_penalty": (2, 1.1),
+    "temperature": 1.3,
+    "top_k": 80,
+    "top_p": 0.95,
+    "min_p": 0.001,
+    "typical_p": 0.98,
+    "epsilon_cutoff": 1e-5,
+    "eta_cutoff": 1e-5,
+}
+WAYS = ({"do_sample": False}, {"do_sample": True}, {"do_sample": True, **EVERY_RULE})
 QUANTIZATIONS = ["none", "int8", "int4"]
 LARGE_QUANTIZATIONS = [
     "none",
@@ -45,7 +60,7 @@ class Rows:
         self.generator = generator
         self.prompts = [random.integers(vocab, size=length).tolist() for length in lengths]
         self.configs = [
-            {"do_sample": row % 2 == 1, "seed": row, "max_new_tokens": int(random.integers(1, 12))}
+            {**WAYS[row % 3], "seed": row, "max_new_tokens": int(random.integers(1, 12))}
             for row in range(LARGEST)
         ]
         self.alone = cache(self._alone)

@@ -51,6 +51,7 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "attention", f"{heads}, each {model.head_dim} wide"
     yield "window", f"{model.context_length:,} tokens"
     yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens for {model.vocab_size:,} ids"
+    yield "chat template", "none" if bundle.chat_template is None else "its own"
     yield "exported by", manifest.created_by
     yield from ((f"default {name}", str(value)) for name, value in manifest.generation.items())
     yield from ((f"verified {name}", value) for name, value in measurements(manifest))
