@@ -1,7 +1,7 @@
 """A row of a batch says what its prompt says alone: same ids and log-probabilities, bit for bit.
 
-Rows differ in prompt, length, seed and number of tokens, and rows end and are moved while others go on. In turns they are
-greedy, sampled, and sampled with every rule active.
+Rows differ in prompt, length, seed and number of tokens, and rows end and are moved while others go on. In turns they
+are greedy, sampled, and sampled with every rule active.
 """
 
 from functools import cache
