@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,25 @@ def source(models: Path) -> Path:
 def bundle(models: Path, quantization: str) -> Path:
     """The SmolLM2 bundle of a quantization."""
     return models / f"smollm2-{quantization}"
+
+
+class TimedSession:
+    """A session that notes how long each run took."""
+
+    def __init__(self, session: Any) -> None:
+        """Time the runs of ``session``."""
+        self._session = session
+        self.seconds: list[float] = []
+
+    def io_binding(self) -> Any:
+        """As the session's."""
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        """As the session's, timed."""
+        start = time.perf_counter()
+        self._session.run_with_iobinding(binding)
+        self.seconds.append(time.perf_counter() - start)
 
 
 def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

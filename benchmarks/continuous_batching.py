@@ -6,7 +6,7 @@ Three ways to decode the same prompts with the same engine, never more than 16 r
 - fixed: 16 prompts at a time, the next 16 begin when the longest is done; finished rows are dropped meanwhile;
 - padded: the same, but every row is computed until the longest is done, as engines without dropping do.
 
-Usage: python benchmarks/continuous_batching.py [--bundle DIR]    writes benchmarks/results/continuous_batching.json
+Usage: python benchmarks/continuous_batching.py [BUNDLE...]    writes benchmarks/results/continuous_batching.json
 """
 
 import argparse
@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, Row, report
+from common import RESULTS, Row, report
 
 from llmbuilder import TextGenerator
 
 ROWS = 16
 PROMPTS = 200
 SHORTEST, LONGEST = 4, 256
-DEMO = ROOT / "artifacts" / "storyteller" / "bundle"
+DEMO = Path("artifacts/storyteller/bundle")
 SUBJECTS = ("fox", "girl", "baker", "king", "boat", "bird", "giant", "teacher", "robot", "mouse")
 PLACES = ("forest", "castle", "village", "desert", "harbour")
 
@@ -31,13 +31,14 @@ Ids = list[tuple[int, ...]]
 
 
 def main() -> None:
-    """Measure one model."""
+    """Measure each model."""
     parser = argparse.ArgumentParser(description="Continuous batching against fixed batches.")
-    parser.add_argument("--bundle", type=Path, default=DEMO, help="the model; the demo if not given")
+    parser.add_argument("bundles", type=Path, nargs="*", default=[DEMO], help="the models; the demo if none")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each way; the fastest counts")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
-    report("continuous_batching", measure(options.bundle, options.rounds), options.results)
+    rows = [row for directory in options.bundles for row in measure(directory, options.rounds)]
+    report("continuous_batching", rows, options.results)
 
 
 def measure(directory: Path, rounds: int) -> list[Row]:
@@ -56,7 +57,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
                 seconds[way] = min(seconds[way], time.perf_counter() - started)
     return [
         {
-            "model": directory.resolve().parent.name,
+            "model": directory.as_posix(),
             "way": way,
             "prompts": len(prompts),
             "tokens": wanted,

@@ -18,7 +18,7 @@ import hand_graph
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from common import QUANTIZATIONS, Row, arguments, bundle, ratio, report, source, take_turns
+from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, ratio, report, source, take_turns
 
 from llmbuilder.bundle import open_bundle
 from llmbuilder.engine import load_engine
@@ -30,6 +30,8 @@ STEPS = 16
 EXACT = 1e-3
 BITS = {"none": 32, "int8": 8, "int4": 4}
 
+Contestant = tuple[Callable[[], float], TimedSession]
+"""What measures a turn, and the session that it runs."""
 Speeds = dict[str, list[float]]
 """Tokens per second of each turn, by contestant."""
 
@@ -39,7 +41,7 @@ class HandDecoder:
 
     def __init__(self, graph: Path, facts: Any, capacity: int) -> None:
         """Load ``graph`` with the options that bundles get."""
-        self.session = open_session(graph, built_for="cpu", device="cpu", threads=None)
+        self.session: Any = open_session(graph, built_for="cpu", device="cpu", threads=None)
         shape = (1, facts.num_key_value_heads, capacity, facts.head_dim)
         names = [f"{layer}.{kind}" for layer in range(facts.num_layers) for kind in ("key", "value")]
         self.cache = {name: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for name in names}
@@ -104,24 +106,31 @@ def compare(directory: Path, graph: Path, quantization: str, context: int, round
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             found.append(fresh.submit(measure, order, directory, graph, context, rounds).result())
     ratios = [ratio(speeds["traced"], speeds["hand"]) for speeds in found]
+    graphs = [ratio(speeds["traced graph"], speeds["hand graph"]) for speeds in found]
     return {
         "quantization": quantization,
         "context": context,
         "traced tokens/s": median(median(speeds["traced"]) for speeds in found),
         "hand tokens/s": median(median(speeds["hand"]) for speeds in found),
         "ratio": median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
+        "ratio of the graphs alone": median(graphs),
+        "lowest": min(graphs),
+        "highest": max(graphs),
     }
 
 
 def measure(order: Sequence[str], directory: Path, graph: Path, context: int, rounds: int) -> Speeds:
-    """Tokens per second of both graphs in turns, loaded in the order given."""
+    """Tokens per second of both graphs in turns, loaded in the order given: of whole steps, and within runs alone."""
     starts = {
         "traced": partial(run_traced, directory, context),
         "hand": partial(run_hand, directory, graph, context),
     }
-    return take_turns({name: starts[name]() for name in order}, rounds)
+    contestants = {name: starts[name]() for name in order}
+    speeds = take_turns({name: turn for name, (turn, _) in contestants.items()}, rounds)
+    for name, (_, session) in contestants.items():
+        runs = np.array(session.seconds[-rounds * STEPS :]).reshape(rounds, STEPS)
+        speeds[f"{name} graph"] = (STEPS / runs.sum(1)).tolist()
+    return speeds
 
 
 def check_same_model(directory: Path, graph: Path, quantization: str) -> None:
@@ -135,28 +144,31 @@ def check_same_model(directory: Path, graph: Path, quantization: str) -> None:
         sys.exit(f"The graphs compute different logits (by {difference:.3g}).")
 
 
-def run_traced(directory: Path, context: int) -> Callable[[], float]:
+def run_traced(directory: Path, context: int) -> Contestant:
     """Load the bundle; measure its tokens per second from ``context`` tokens on."""
     decoder = load_engine(directory).model.decoder(capacity=context + STEPS)
     decoder.prefill(0, range(100, 100 + context))
+    session = TimedSession(decoder.model.session)
+    decoder.model.session = session  # type: ignore[assignment]
 
     def measure_once() -> float:
         decoder.lengths[0] = context
         return steps_per_second(lambda token: decoder.step([token]))
 
-    return measure_once
+    return measure_once, session
 
 
-def run_hand(directory: Path, graph: Path, context: int) -> Callable[[], float]:
+def run_hand(directory: Path, graph: Path, context: int) -> Contestant:
     """As `run_traced`."""
     decoder = HandDecoder(graph, open_bundle(directory).manifest.model, context + STEPS)
     decoder.prefill(range(100, 100 + context))
+    decoder.session = session = TimedSession(decoder.session)
 
     def measure_once() -> float:
         decoder.length = context
         return steps_per_second(decoder.step)
 
-    return measure_once
+    return measure_once, session
 
 
 def steps_per_second(step: Callable[[int], object]) -> float:

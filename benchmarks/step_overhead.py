@@ -3,37 +3,16 @@
 Usage: python benchmarks/step_overhead.py    after `make smollm2`; writes benchmarks/results/step_overhead.json
 """
 
-import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns
+from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, report, take_turns
 
 from llmbuilder import TextGenerator
 from llmbuilder.engine import load_engine
 
 TOKENS = 64
 PROMPT = "Once upon a time, there was a little fox who"
-
-
-class TimedSession:
-    """A session that notes how long each run took."""
-
-    def __init__(self, session: Any) -> None:
-        """Time the runs of ``session``."""
-        self._session = session
-        self.seconds: list[float] = []
-
-    def io_binding(self) -> Any:
-        """As the session's."""
-        return self._session.io_binding()
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        """As the session's, timed."""
-        start = time.perf_counter()
-        self._session.run_with_iobinding(binding)
-        self.seconds.append(time.perf_counter() - start)
 
 
 def main() -> None:
