@@ -1,6 +1,8 @@
 """What everything that must be closed has in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -21,3 +23,13 @@ class Closing(ABC):
     ) -> None:
         """Close."""
         self.close()
+
+
+@contextmanager
+def undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
+    """Call ``undo`` if the block raises: for what is open already when the rest of a constructor fails."""
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise

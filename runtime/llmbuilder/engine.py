@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbuilder.bundle import Bundle, open_bundle
+from llmbuilder.closing import undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import BundleError, ConfigError, TokenizerError
 from llmbuilder.manifest import MANIFEST_NAME, ModelFacts
@@ -77,11 +78,8 @@ def acquire(
     key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)
     engine = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
     if tokenizer_path is not None:
-        try:
+        with undone_on_error(engine.release):
             _check_tokenizer(Path(tokenizer_path), engine)
-        except BaseException:
-            engine.release()
-            raise
     return engine
 
 

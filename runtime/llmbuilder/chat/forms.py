@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from llmbuilder.chat.conversation import Turn
 from llmbuilder.chat.template import ChatTemplate, Message
+from llmbuilder.closing import undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine import Engine
 from llmbuilder.errors import BundleError, ConfigError
@@ -104,11 +105,8 @@ class TemplateForm:
         self._template = ChatTemplate(source, names)
         self._system_apart = True
         self.end_ids: tuple[int, ...] = ()
-        try:
+        with undone_on_error(self._template.close):
             self._try_out()
-        except BaseException:
-            self._template.close()
-            raise
 
     def encode(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
         """See `Form.encode`."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 from llmbuilder.chat.conversation import Conversation, Turn, check_text, read_turns
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
-from llmbuilder.closing import Closing
+from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.generator import Path, TextGenerator
 from llmbuilder.prefix import remembering
@@ -51,11 +51,8 @@ class ChatInterface(Closing):
             BundleError: the model's chat template cannot be rendered.
         """
         generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        try:
+        with undone_on_error(generator.close):
             self._start(generator, system_prompt, config, overrides)
-        except BaseException:
-            generator.close()
-            raise
 
     @classmethod
     def from_generator(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, Self
 
-from llmbuilder.closing import Closing
+from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
 from llmbuilder.constraints.protocol import Constraint
@@ -82,7 +82,7 @@ class ConstrainedGenerator(Closing):
             ConfigError: contradicting arguments, or llguidance is missing.
         """
         generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
-        try:
+        with undone_on_error(generator.close):
             self._start(
                 generator,
                 _merged(config, max_length, overrides),
@@ -91,9 +91,6 @@ class ConstrainedGenerator(Closing):
                 match=match,
                 grammars={"json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar},
             )
-        except BaseException:
-            generator.close()
-            raise
 
     @classmethod
     def from_engine(cls, engine: Engine, *, max_length: int | None = None, **constraint: Any) -> Self:

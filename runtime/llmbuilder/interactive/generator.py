@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from llmbuilder.chat.interface import ChatInterface
-from llmbuilder.closing import Closing
+from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Path, TextGenerator
@@ -32,11 +32,8 @@ class InteractiveGenerator(Closing):
     ) -> None:
         """Open a model; see `TextGenerator` for the arguments and errors."""
         generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        try:
+        with undone_on_error(generator.close):
             self._start(generator, config, overrides)
-        except BaseException:
-            generator.close()
-            raise
 
     @classmethod
     def from_generator(

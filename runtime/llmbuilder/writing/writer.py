@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any, Self
 
-from llmbuilder.closing import Closing
+from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Path, TextGenerator
@@ -57,11 +57,8 @@ class CreativeWriter(Closing):
         found = style if isinstance(style, Style) else find_style(style)
         options = _options(found, config, overrides)
         generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        try:
+        with undone_on_error(generator.close):
             self._start(generator, found, options)
-        except BaseException:
-            generator.close()
-            raise
 
     @classmethod
     def from_generator(
