@@ -7,8 +7,9 @@ candidates are drawn with this package's own random numbers.
 `Search` is one group of beams and decides; `BeamGroup` feeds it and gathers the results.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,8 +53,8 @@ class Search:
     finished: list[Finished] = field(default_factory=list)
     done: bool = False
 
-    def take(self, ranked: Sequence[Candidate], rows: Sequence[FloatArray]) -> list[int]:
-        """Extend the best candidates.
+    def take(self, ranked: Iterable[Candidate], rows: Sequence[FloatArray]) -> list[int]:
+        """Extend the best candidates, as many as it takes until each beam has one that goes on.
 
         Args:
             ranked: candidates, best first.
@@ -64,7 +65,9 @@ class Search:
         """
         beams: list[Beam] = []
         sources = []
+        leader = -math.inf
         for rank, candidate in enumerate(ranked):
+            leader = max(leader, candidate.score)
             beam, reason = self._extend(candidate, rows[candidate.beam])
             if reason is None:
                 beams.append(beam)
@@ -75,7 +78,7 @@ class Search:
                 break
         length = len(self.beams[0].ids) + 1
         self.beams = beams
-        self.done = not beams or self._cannot_improve(ranked[0].score, length)
+        self.done = not beams or self._cannot_improve(leader, length)
         return sources
 
     def close(self, reason: FinishReason) -> None:
@@ -194,9 +197,10 @@ class BeamGroup:
         return ()
 
     def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
-        """Finish all beams as they are."""
+        """Finish all beams as they are; where an ``error`` ends them they come to nothing."""
         self.error = error
         for search in self._searches:
+            search.done |= error is not None
             search.close(reason)
 
     def hypotheses(self) -> list[Finished]:
@@ -210,14 +214,15 @@ class BeamGroup:
         return ranked[: self.prompt.config.num_return_sequences]
 
     def outcomes(self) -> list[Outcome]:
-        """What came of each of the best hypotheses, best first."""
+        """What came of each of the best hypotheses, best first; raises the error that ended the group."""
+        if self.error is not None:
+            raise self.error
         return [self._outcome(finished) for finished in self.hypotheses()]
 
     def _choose(self, search: Search, rows: Sequence[FloatArray], chosen: Sequence[int]) -> list[int]:
         """Score what could extend a search's beams and let it take the best; see `Search.take`."""
         config = self.prompt.config
-        # As many as may end by EOS beside one to go on for each beam; a stop string may end any of them.
-        count = max(2, 1 + len(self.prompt.eos_ids)) * search.size * (2 if config.stop_strings else 1)
+        count = max(2, 1 + len(self.prompt.eos_ids)) * search.size  # so many that EOS cannot end them all
         penalty = diversity(chosen, config.diversity_penalty, rows[0].size)
         penalties = [penalty] * len(rows)
         if self.prompt.constraint is not None:

@@ -1,6 +1,7 @@
 """Which tokens may extend which beams, and how good they are: the arithmetic of beam search, free of its state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -64,18 +65,36 @@ def diversity(chosen: Sequence[int], penalty: float, vocab_size: int) -> Scores 
     return (penalty * np.bincount(chosen, minlength=vocab_size)).astype(np.float32)
 
 
-def best(scored: Sequence[Scored], count: int) -> list[Candidate]:
-    """The ``count`` best possible candidates of all beams, best first; of equals the first beam's lowest id."""
-    return _largest(scored, [beam.scores for beam in scored], count)
+def best(scored: Sequence[Scored], count: int) -> Iterator[Candidate]:
+    """The possible candidates of all beams, best first; of equals the first beam's lowest id.
 
-
-def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> list[Candidate]:
-    """``count`` candidates drawn without replacement from softmax over all beams' scores, best first.
-
-    Those whose scores are largest after Gumbel noise has been added are such a draw (Kool et al. 2019).
+    Found ``count`` at first, and more only where somebody asks for more.
     """
-    noisy = [beam.scores + random.gumbel(size=beam.scores.size).astype(np.float32) for beam in scored]
-    return sorted(_largest(scored, noisy, count), key=lambda candidate: -candidate.score)
+    return _descending(scored, [beam.scores for beam in scored], count)
+
+
+def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> Iterator[Candidate]:
+    """Candidates drawn without replacement from softmax over all beams' scores.
+
+    The first ``count`` come best first, any more in the order in which they are drawn. Going by scores with Gumbel
+    noise added is such a draw (Kool et al. 2019).
+    """
+    draw = _descending(scored, [beam.scores + _gumbel(beam.scores.size, random) for beam in scored], count)
+    yield from sorted(islice(draw, count), key=lambda candidate: -candidate.score)
+    yield from draw
+
+
+def _gumbel(size: int, random: np.random.Generator) -> Scores:
+    """Standard Gumbel noise [size], many times faster than NumPy's own."""
+    return -np.log(random.standard_exponential(size)).astype(np.float32)
+
+
+def _descending(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> Iterator[Candidate]:
+    """The possible candidates by their keys, largest first; looked for ``count`` at first, then twice as many."""
+    seen = 0
+    while len(found := _largest(scored, keys, count)) > seen:
+        yield from found[seen:]
+        seen, count = len(found), 2 * count
 
 
 def _largest(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> list[Candidate]:

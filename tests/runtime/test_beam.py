@@ -17,7 +17,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.continuation import Prompt, TextStream
 from llmbuilder.decoding import decode
 from llmbuilder.engine import Engine
-from llmbuilder.errors import ContextOverflowError
+from llmbuilder.errors import ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import Completion, TextGenerator
 from llmbuilder.logits import log_softmax
 from llmbuilder.ranking import make_scorer
@@ -198,6 +198,31 @@ class TestAStopString:
         assert len({len(c.token_ids) for c in found}) > 1
         assert all(chr(c.token_ids[-1]) not in c.text for c in found)
 
+    def test_that_never_occurs_changes_nothing(self):
+        make = generator()
+        for do_sample in (False, True):
+            options = wanted(do_sample=do_sample, seed=1, num_return_sequences=3)
+            plain, stopping = (make.complete("x", options, stop_strings=stop) for stop in (None, ["zzqx"]))
+            assert ids_and_texts([plain]) == ids_and_texts([stopping])
+
+    @pytest.mark.parametrize("early_stopping", [True, False, "never"])
+    @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 3.0])
+    def test_of_one_token_ends_beams_exactly_as_eos_does(self, early_stopping, length_penalty):
+        """Most tokens end a text here, and every likely one does: beams go on with what is left."""
+        logits = np.full(BYTE_VOCAB, -9.0, np.float32)
+        logits[97:123] = 3 - np.arange(26) / 1000
+        options = wanted(
+            max_new_tokens=5,
+            num_return_sequences=3,
+            early_stopping=early_stopping,
+            length_penalty=length_penalty,
+        )
+        make = generator(rule=lambda _: logits)
+        by_eos = make.complete("x", options, eos_token_id=list(range(97, 109)))
+        by_stop = make.complete("x", options, stop_strings=list("abcdefghijkl"))
+        assert [c.token_ids for c in by_stop] == [c.token_ids for c in by_eos]
+        assert [c.text for c in by_stop] == [c.text for c in by_eos]
+
     def test_may_be_released_by_the_end(self):
         """Half a character is text at the end, and may be what a stop string waits for."""
         make = generator(rule=scripted("\N{EURO SIGN}"))
@@ -262,6 +287,35 @@ class TestTheEnd:
         make = generator(6, rule=partial(tiny_language.logits, seed, vocab_size=6))
         texts = [c.token_ids for c in make.complete([5], options)]
         assert len(texts) == len(set(texts)) == 4
+
+
+DAMAGED = "weights or their quantization are damaged"
+
+
+class TestAnError:
+    @pytest.mark.parametrize(
+        "options", [{}, {"do_sample": True, "seed": 1}, {"num_beam_groups": 3, "diversity_penalty": 1.0}]
+    )
+    @pytest.mark.parametrize("position", [0, 3])
+    def test_is_the_prompts_own_and_leaves_its_neighbours_alone(self, options, position):
+        """A model of which some prompts find the damaged part."""
+
+        def rule(ids: Sequence[int]) -> np.ndarray:
+            row = tiny_language.logits(1, ids, BYTE_VOCAB)
+            return np.full_like(row, np.nan) if ids[0] == 66 and len(ids) > position else row
+
+        make = generator(rule=rule)
+        config = wanted(**options)
+        results = dict(make.complete_each([("a", config), ("B", config), ("c", config)]))
+        assert isinstance(results[1], LLMBuilderError)
+        assert DAMAGED in str(results[1])
+        assert results[0][0].token_ids == make.complete("a", config)[0].token_ids
+        with pytest.raises(LLMBuilderError, match=DAMAGED):
+            make.complete("B", config)
+
+    def test_says_that_nothing_is_allowed_and_nothing_can_end(self):
+        with pytest.raises(LLMBuilderError, match="forbid every token"):
+            generator(6).complete(list(range(6)), wanted(no_repeat_ngram_size=1))
 
 
 class TestAFullWindow:

@@ -1,7 +1,7 @@
 """Which tokens may extend which beams, and in what order they are taken."""
 
 from collections import Counter
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def scorer(*, prompt_ids=(0,), eos_ids=(EOS,), vocab_size=6, **options):
 class TestBest:
     def test_takes_the_largest_of_all_beams_in_order(self):
         found = best([scored(-1, -4, -2), scored(-3, -5, -1.5)], 4)
-        assert found == [
+        assert list(islice(found, 4)) == [
             Candidate(-1, 0, 0),
             Candidate(-1.5, 1, 2),
             Candidate(-2, 0, 2),
@@ -38,10 +38,17 @@ class TestBest:
 
     def test_takes_the_first_beams_lowest_id_among_equals(self):
         found = best([scored(-2, -1, -1), scored(-1, -1, -1)], 3)
-        assert [(c.beam, c.token) for c in found] == [(0, 1), (0, 2), (1, 0)]
+        assert [(c.beam, c.token) for c in islice(found, 3)] == [(0, 1), (0, 2), (1, 0)]
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 50])
+    def test_goes_on_to_the_last_for_who_asks(self, count):
+        scores = np.random.default_rng(0).integers(0, 9, (2, 20)).astype(np.float32)  # many ties
+        found = [(c.score, c.beam, c.token) for c in best([Scored(row, None) for row in scores], count)]
+        everything = [(float(s), b, t) for b, row in enumerate(scores) for t, s in enumerate(row)]
+        assert found == sorted(everything, key=lambda c: (-c[0], c[1], c[2]))
 
     def test_never_takes_what_is_forbidden(self):
-        assert best([scored(-np.inf, -1), scored(-np.inf, -np.inf)], 4) == [Candidate(-1, 0, 1)]
+        assert list(best([scored(-np.inf, -1), scored(-np.inf, -np.inf)], 4)) == [Candidate(-1, 0, 1)]
 
     def test_names_tokens_by_their_ids_where_only_some_are_left(self):
         found = best([scored(-2, -1, ids=[7, 9]), scored(-3, ids=[5])], 3)
@@ -63,7 +70,8 @@ class TestDrawn:
         random = np.random.default_rng(1)
         draws = 20_000
         counts = Counter(
-            frozenset(place[c.beam, c.token] for c in drawn(beams, 2, random)) for _ in range(draws)
+            frozenset(place[c.beam, c.token] for c in islice(drawn(beams, 2, random), 2))
+            for _ in range(draws)
         )
         assert set(counts) == set(expected)
         statistic = sum(
@@ -72,8 +80,15 @@ class TestDrawn:
         assert statistic < 20.5  # p = 0.001 with 5 degrees of freedom
 
     def test_is_in_order_of_score(self):
-        scores = [c.score for c in drawn([scored(*range(-9, 0))] * 2, 12, np.random.default_rng(0))]
+        draw = drawn([scored(*range(-9, 0))] * 2, 12, np.random.default_rng(0))
+        scores = [c.score for c in islice(draw, 12)]
         assert scores == sorted(scores, reverse=True)
+
+    def test_more_of_a_draw_are_those_that_a_larger_draw_adds(self):
+        beams = [scored(*range(-9, 0))] * 2
+        small, large = (list(drawn(beams, count, np.random.default_rng(3))) for count in (5, 9))
+        assert set(small[:9]) == set(large[:9])
+        assert set(small[:5]) < set(large[:9])
 
     def test_never_holds_what_is_forbidden_or_anything_twice(self):
         found = drawn([scored(-1, -np.inf, -2), scored(-np.inf, -1)], 6, np.random.default_rng(0))
@@ -104,7 +119,7 @@ class TestScorer:
 
     def test_lets_a_beam_only_end_for_which_every_token_is_forbidden(self):
         all_banned = scorer(no_repeat_ngram_size=1, prompt_ids=(0, 1, 2, 3, 4, 5))
-        assert best([all_banned(LOGITS, (), -3.0, None)], 4) == [Candidate(-3.0, 0, EOS)]
+        assert list(best([all_banned(LOGITS, (), -3.0, None)], 4)) == [Candidate(-3.0, 0, EOS)]
 
     def test_cannot_end_a_beam_without_eos(self):
         all_banned = scorer(no_repeat_ngram_size=1, prompt_ids=(0, 1, 2, 3, 4, 5), eos_ids=())
