@@ -18,7 +18,8 @@ from llmbuilder.errors import ConfigError
 class GenerationConfig:
     """How to continue a prompt. Keyword-only; unknown names, wrong types and contradictions raise `ConfigError`.
 
-    The rules follow ``transformers`` 4.46.3 where it has them; differences are stated at the field.
+    The rules follow ``transformers`` 4.46.3 where it has them; differences are stated at the field. To change options
+    of a config use `merge`: ``dataclasses.replace`` gives them all, and so hides a bundle's own defaults.
     """
 
     max_new_tokens: int = 100
@@ -45,7 +46,7 @@ class GenerationConfig:
     repetition_penalty: float = 1.0
     """Above 1 makes tokens of prompt and continuation less likely (Keskar et al. 2019)."""
     encoder_repetition_penalty: float = 1.0
-    """Above 1 makes tokens of the prompt more likely."""
+    """Above 1 makes tokens of the prompt more likely. With beams on all of them; in transformers on the first alone."""
     no_repeat_ngram_size: int = 0
     """No n-gram of this size occurs twice in prompt and continuation; 0: off."""
     exponential_decay_length_penalty: tuple[int, float] | None = None
@@ -60,7 +61,7 @@ class GenerationConfig:
     diversity_penalty: float = 0.0
     """Subtracted from a token's score for each earlier group that chose it in the same step."""
     length_penalty: float = 1.0
-    """Beam scores are divided by length to this power."""
+    """Beam scores are divided by length to this power, -30 to 30."""
     early_stopping: bool | Literal["never"] = True
     """With beams as in transformers (whose default is False); with one beam True stops at EOS, False goes past it."""
 
@@ -109,11 +110,12 @@ class GenerationConfig:
         return self
 
     def __post_init__(self) -> None:
-        """Normalize lists to tuples, then check ranges and contradictions."""
-        for name in ("stop_strings", "eos_token_id", "exponential_decay_length_penalty"):
-            object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
+        """Take lists as tuples and NumPy's numbers as Python's, then check ranges and contradictions."""
+        if isinstance(self.stop_strings, str):
+            object.__setattr__(self, "stop_strings", (self.stop_strings,))
         for name, (holds, expected) in _RULES.items():
-            value = getattr(self, name)
+            value = _plain(getattr(self, name))
+            object.__setattr__(self, name, value)
             if not holds(value):
                 hint = (
                     " For greedy decoding set do_sample=False."
@@ -146,6 +148,7 @@ class GenerationConfig:
                 merged |= layer
             elif layer is not None:
                 raise ConfigError(f"config must be a GenerationConfig, got {type(layer).__name__}.")
+        _refuse_unknown(merged)  # before Python refuses names that are no strings
         return cls(**merged)
 
 
@@ -172,7 +175,7 @@ def _integer(low: int) -> Rule:
 
 
 def _number(holds: Callable[[float], bool], expected: str) -> Rule:
-    return lambda v: _is_real(v, holds), f"a number {expected}".rstrip()
+    return lambda v: _is_real(v, holds), f"a number {expected}"
 
 
 def _optional(rule: Rule) -> Rule:
@@ -207,6 +210,7 @@ def _are_stop_strings(value: object) -> bool:
 
 _BOOL = _one_of(True, False)
 _POSITIVE = _number(lambda v: v > 0, "above 0")
+_FACTOR = _number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
 _SHARE = _optional(_number(lambda v: 0 < v <= 1, "above 0 and at most 1"))
 _CUTOFF = _number(lambda v: 0 <= v < 1, "from 0 up to, but not including, 1")
 
@@ -214,22 +218,24 @@ _RULES: dict[str, Rule] = {
     "max_new_tokens": _integer(1),
     "min_new_tokens": _integer(0),
     "max_length": _optional(_integer(1)),
-    "temperature": _POSITIVE,
+    "temperature": _FACTOR,
     "top_k": _optional(_integer(0)),
     "top_p": _SHARE,
     "min_p": _SHARE,
     "typical_p": _SHARE,
     "epsilon_cutoff": _CUTOFF,
     "eta_cutoff": _CUTOFF,
-    "repetition_penalty": _POSITIVE,
-    "encoder_repetition_penalty": _POSITIVE,
+    "repetition_penalty": _FACTOR,
+    "encoder_repetition_penalty": _FACTOR,
     "no_repeat_ngram_size": _integer(0),
-    "exponential_decay_length_penalty": _optional((_is_decay, "a pair (start, factor), factor above 0")),
+    "exponential_decay_length_penalty": _optional(
+        (_is_decay, "a pair (start, factor) of a whole number of at least 0 and a number above 0")
+    ),
     "do_sample": _BOOL,
     "num_beams": _integer(1),
     "num_beam_groups": _integer(1),
     "diversity_penalty": _number(lambda v: v >= 0, "of at least 0"),
-    "length_penalty": _number(lambda _: True, ""),
+    "length_penalty": _number(lambda v: abs(v) <= 30, "from -30 to 30"),
     "early_stopping": _one_of(True, False, "never"),
     "eos_token_id": _optional((_is_eos, "a token id or a non-empty list of token ids")),
     "bos_token_id": _optional(_integer(0)),
@@ -284,15 +290,20 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
     )
 
 
-def _as_tuple(name: str, value: object) -> object:
-    if name == "stop_strings" and isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
+def _plain(value: Any) -> Any:
+    """Lists as tuples, numbers of NumPy as Python's, which cannot overflow."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
-def _refuse_unknown(options: Mapping[str, object]) -> None:
+def _refuse_unknown(options: Mapping[Any, object]) -> None:
     for name in options:
         if name not in _RULES:
-            close = difflib.get_close_matches(name, _RULES, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"Unknown generation option {name!r}.{hint}")
+            raise ConfigError(f"Unknown generation option {name!r}.{_suggestion(str(name))}")
+
+
+def _suggestion(name: str) -> str:
+    begun = [known for known in _RULES if len(name) > 2 and known.startswith(name)]
+    close = begun or difflib.get_close_matches(name, _RULES, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

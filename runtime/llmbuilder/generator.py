@@ -166,13 +166,13 @@ class TextGenerator(Closing):
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> list[list[Completion]]:
-        """Continue several prompts; ``configs`` has the options of each, over those of ``config``.
+        """Continue several prompts; ``configs`` has the options of each, over all that they have in common.
 
         ``batch_size`` of the common options bounds the sequences decoded at once.
         """
-        if isinstance(prompts, str):
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
             raise ConfigError(
-                "prompts must be a list of prompts, got a single string. Use complete() for one prompt."
+                f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
             )
         if configs is not None and len(configs) != len(prompts):
             raise ConfigError(
@@ -180,7 +180,7 @@ class TextGenerator(Closing):
             )
         common = self._merge(config, overrides)
         own = configs or [None] * len(prompts)
-        merged = [self._merge(config, {**overrides, **_options(extra)}) for extra in own]
+        merged = [self._merge_own(config, overrides, options) for options in own]
         maker = self._open()
         groups = [
             maker.group(maker.prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)
@@ -200,7 +200,7 @@ class TextGenerator(Closing):
         """Continue any number of prompts, each with its own options, as rows come free.
 
         Args:
-            requests: prompts and the options of each, over those of ``config``; read no faster than needed.
+            requests: prompts and the options of each, over all that they have in common; read no faster than needed.
             config: options of all; its ``batch_size`` bounds the sequences decoded at once.
             overrides: as everywhere.
 
@@ -216,7 +216,7 @@ class TextGenerator(Closing):
         def groups() -> Iterator[Group]:
             for number, (prompt, options) in enumerate(requests):
                 try:
-                    merged = self._merge(config, {**overrides, **_options(options)})
+                    merged = self._merge_own(config, overrides, options)
                     group = maker.group(maker.prepare(prompt, merged))
                 except LLMBuilderError as error:
                     refused.append((number, error))
@@ -265,6 +265,15 @@ class TextGenerator(Closing):
     def _merge(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
         return GenerationConfig.merge(self._engine.defaults, self._config, config, overrides)
 
+    def _merge_own(
+        self, config: GenerationConfig | None, overrides: Mapping[str, Any], own: Options
+    ) -> GenerationConfig:
+        """Options of one prompt among several."""
+        merged = GenerationConfig.merge(self._engine.defaults, self._config, config, overrides, own)
+        if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own or ()):
+            raise ConfigError("batch_size holds for all prompts together and cannot be an option of one.")
+        return merged
+
     def _single(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
         """Options of a call that returns one text for a prompt."""
         merged = self._merge(config, overrides)
@@ -301,12 +310,6 @@ class TextGenerator(Closing):
         )
         rows = min(max_rows, sum(group.width for group in groups))
         return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
-
-
-def _options(extra: Options) -> Mapping[str, Any]:
-    if isinstance(extra, GenerationConfig):
-        return extra.options()
-    return extra or {}
 
 
 def _completions(group: Group) -> list[Completion]:

@@ -9,7 +9,7 @@ import numpy as np
 from llmbuilder import logits as rules
 from llmbuilder.continuation import Prompt
 from llmbuilder.logits import Positions, Scores
-from llmbuilder.sampling import candidates, filters, forced_end, likeliest, process, processors
+from llmbuilder.sampling import candidates, check_row, filters, forced_end, likeliest, process, processors
 
 
 class Scored(NamedTuple):
@@ -43,6 +43,7 @@ def make_scorer(prompt: Prompt, vocab_size: int) -> Scorer:
     kept = filters(config, min_tokens_to_keep=max(2, len(prompt.eos_ids) + 1)) if config.do_sample else ()
 
     def score(logits: Scores, new_ids: Sequence[int], so_far: float, penalty: Scores | None) -> Scored:
+        check_row(logits[:vocab_size])
         scores = rules.log_softmax(logits[:vocab_size])
         if penalty is not None:
             scores = scores - penalty[: scores.size]

@@ -102,6 +102,7 @@ def make_sampler(
             scores = process(steps, scores, np.concatenate((prompt, rules.as_ids(new_ids))))
         best = likeliest(scores)
         if best is None:
+            check_row(logits[:vocab_size])
             return forced_end(eos)
         return best if draw is None else draw(scores)
 
@@ -119,11 +120,25 @@ def likeliest(scores: Scores) -> int | None:
     if score == -math.inf:
         return None
     if not math.isfinite(score):
-        raise LLMBuilderError(
-            f"The model's score of token {best} is {score}, so no token can be chosen: the weights or "
-            "their quantization are damaged. Run `llmb verify` on the bundle."
-        )
+        raise _damaged(best, score)
     return best
+
+
+def check_row(logits: Scores) -> None:
+    """Refuse a model's own scores [V] if no token can be chosen from them, whatever the rules.
+
+    Raises:
+        LLMBuilderError: one is NaN or +inf, or all are -inf.
+    """
+    if likeliest(logits) is None:
+        raise _damaged(0, -math.inf)
+
+
+def _damaged(token: int, score: float) -> LLMBuilderError:
+    return LLMBuilderError(
+        f"The model's score of token {token} is {score}, so no token can be chosen: the weights or "
+        "their quantization are damaged. Run `llmb verify` on the bundle."
+    )
 
 
 def forced_end(eos_ids: Sequence[int]) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ExportError
 from llmbuilder.model import Model
 from llmbuilder_export import export_model
@@ -160,6 +161,25 @@ def test_generation_defaults_are_the_options_we_have_and_accept(tmp_path):
     }
     (tmp_path / "generation_config.json").write_text(json.dumps(content))
     assert generation_defaults(tmp_path) == {"temperature": 0.6, "top_p": 0.95, "do_sample": True}
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ({"do_sample": False, "num_return_sequences": 2}, {"do_sample": False}),
+        ({"early_stopping": False}, {}),
+        ({"early_stopping": False, "num_beams": 2}, {"early_stopping": False, "num_beams": 2}),
+        (
+            {"num_beam_groups": 2, "diversity_penalty": 0.5, "num_beams": 4, "do_sample": False},
+            {"num_beam_groups": 2, "diversity_penalty": 0.5, "num_beams": 4, "do_sample": False},
+        ),
+        ({"num_beam_groups": 2, "top_k": 5}, {"top_k": 5}),
+    ],
+)
+def test_generation_defaults_are_such_as_go_together(tmp_path, content, kept):
+    (tmp_path / "generation_config.json").write_text(json.dumps(content))
+    assert generation_defaults(tmp_path) == kept
+    GenerationConfig(**kept)
 
 
 def test_without_defaults_there_are_none(tmp_path):

@@ -27,7 +27,7 @@ ACCEPTED = {
     "no_repeat_ngram_size": [0, 3],
     "exponential_decay_length_penalty": [(0, 1.1), [5, 0.5], None],
     "do_sample": [True, False],
-    "length_penalty": [-1, 0.0, 2.5],
+    "length_penalty": [-30, 0.0, 2.5, 30],
     "early_stopping": [True, False, "never"],
     "eos_token_id": [0, [1, 2], (3,), np.int64(4), None],
     "bos_token_id": [0, None],
@@ -48,22 +48,22 @@ REFUSED = {
     "max_new_tokens": [0, -1, 1.0, True, "5", None, math.inf],
     "min_new_tokens": [-1, 0.5, None],
     "max_length": [0, 2.0],
-    "temperature": [0, -0.1, math.nan, math.inf, "1", True, None, HUGE, 1j],
+    "temperature": [0, -0.1, 1e-31, 1e31, math.nan, math.inf, "1", True, None, HUGE, 1j],
     "top_k": [-1, 1.5, True],
     "top_p": [0, 1.01, -0.1, math.nan],
     "min_p": [0, 1.01],
     "typical_p": [0, 1.01],
     "epsilon_cutoff": [1, -0.1, None],
     "eta_cutoff": [1, -0.1, None],
-    "repetition_penalty": [0, -1, math.inf, HUGE, None],
-    "encoder_repetition_penalty": [0, -1],
+    "repetition_penalty": [0, -1, 1e-40, 1e40, math.inf, HUGE, None],
+    "encoder_repetition_penalty": [0, -1, 1e40],
     "no_repeat_ngram_size": [-1, 1.0, None],
     "exponential_decay_length_penalty": [(1,), (1, 2, 3), (-1, 1.1), (1.5, 1.1), (1, 0), (1, math.nan), 1.1],
     "do_sample": [1, 0, "yes", None],
     "num_beams": [0, 1.0, None],
     "num_beam_groups": [0, None],
     "diversity_penalty": [-0.1, None],
-    "length_penalty": [math.nan, "1", None],
+    "length_penalty": [-30.1, 400.0, math.nan, "1", None],
     "early_stopping": ["always", 1, None, np.zeros(2)],
     "eos_token_id": [-1, [], [1, -1], [1, "2"], "2", True, 1.0],
     "bos_token_id": [-1, [1], True],
@@ -112,11 +112,18 @@ def test_temperature_zero_points_to_greedy_decoding():
         GenerationConfig(temperature=0)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one():
-    with pytest.raises(
-        ConfigError, match=r"Unknown generation option 'temprature'\. Did you mean 'temperature'"
-    ):
-        GenerationConfig(temprature=0.5)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("temp", "temperature"),
+        ("stop", "stop_strings"),
+        ("eos", "eos_token_id"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name, meant):
+    with pytest.raises(ConfigError, match=rf"Unknown generation option {name!r}\. Did you mean {meant!r}"):
+        GenerationConfig(**{name: 1})
 
 
 def test_an_unknown_name_like_nothing_known_is_refused_without_suggestion():
@@ -160,6 +167,25 @@ def test_lists_become_tuples_so_that_a_config_never_changes():
     assert config.eos_token_id == (1, 2)
     assert config.exponential_decay_length_penalty == (3, 1.5)
     hash(config)
+
+
+def test_numbers_of_numpy_become_pythons_own_which_cannot_overflow():
+    config = GenerationConfig(
+        max_new_tokens=np.uint8(255),
+        temperature=np.float32(0.5),
+        do_sample=np.True_,
+        eos_token_id=[np.int64(1), 2],
+        exponential_decay_length_penalty=(np.uint8(3), np.float32(1.5)),
+    )
+    assert config.options() == {
+        "max_new_tokens": 255,
+        "temperature": 0.5,
+        "do_sample": True,
+        "eos_token_id": (1, 2),
+        "exponential_decay_length_penalty": (3, 1.5),
+    }
+    assert {type(value) for value in config.options().values()} == {int, float, bool, tuple}
+    assert type(config.eos_token_id[0]) is type(config.exponential_decay_length_penalty[0]) is int
 
 
 def test_fields_cannot_be_set():

@@ -147,6 +147,24 @@ class TestBatch:
         results = says("abcdef").complete_batch(["x", "y", "z"], configs, max_new_tokens=5)
         assert [completion.text for (completion,) in results] == ["ab", "abcde", "abc"]
 
+    @pytest.mark.parametrize(
+        ("configs", "message"),
+        [
+            ([5], "must be a GenerationConfig, got int"),
+            ([{1: 2}], "Unknown generation option 1"),
+            ([{"batch_size": 2}], "batch_size holds for all prompts"),
+            ([GenerationConfig(batch_size=2)], "batch_size holds for all prompts"),
+        ],
+    )
+    def test_refuses_what_is_no_option_of_one_prompt(self, random, configs, message):
+        with pytest.raises(ConfigError, match=message):
+            random.complete_batch(["x"], configs)
+
+    @pytest.mark.parametrize("prompts", [None, 5, "x"])
+    def test_refuses_what_is_no_list_of_prompts(self, random, prompts):
+        with pytest.raises(ConfigError, match="list of prompts"):
+            random.complete_batch(prompts)
+
     def test_wants_as_many_configs_as_prompts(self, random):
         with pytest.raises(ConfigError, match="each of the 2 prompts, got 1"):
             random.complete_batch(["x", "y"], [None])

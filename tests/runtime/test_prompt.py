@@ -53,7 +53,8 @@ def test_the_configs_eos_goes_before_the_models():
     [
         ([5, 100], {}, "prompt: id 100 at position 1 is outside the vocabulary of 100"),
         ([-1], {}, "prompt: id -1 at position 0"),
-        ([], {"bos_token_id": 100}, "id 100"),
+        ([], {"bos_token_id": 100}, "bos_token_id: id 100"),
+        ([5], {"pad_token_id": 10**20}, "pad_token_id: id 100000000000000000000"),
         ([5], {"eos_token_id": [3, 100]}, "eos_token_id: id 100 at position 1"),
     ],
 )

@@ -134,6 +134,10 @@ class TestScorer:
         with pytest.raises(LLMBuilderError, match="llmb verify"):
             scorer()(damaged, (), 0.0, None)
 
+    def test_refuses_logits_of_which_none_is_possible(self):
+        with pytest.raises(LLMBuilderError, match="damaged"):
+            scorer()(np.full(6, -np.inf, np.float32), (), 0.0, None)
+
     @pytest.mark.parametrize(("eos_ids", "kept"), [((), 2), ((4,), 2), ((3, 4), 3)])
     def test_samples_from_enough_tokens_to_go_on_whichever_end(self, eos_ids, kept):
         sampling = scorer(do_sample=True, top_k=1, top_p=0.01, eos_ids=eos_ids)

@@ -143,6 +143,11 @@ def test_prompt_ids_beyond_the_vocabulary_are_no_trouble():
     assert make(prompt=(3, 1), eos=(3,), vocab_size=3, min_new_tokens=1, **options)(row(0, 4), []) in {0, 2}
 
 
+def test_a_row_without_any_possible_token_is_refused_even_where_a_text_could_end():
+    with pytest.raises(LLMBuilderError, match=r"score of token 0 is -inf.*llmb verify"):
+        make(prompt=(1,), eos=(2,))(np.full(4, -np.inf, np.float32), [])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("do_sample", [False, True])
 def test_scores_that_are_no_numbers_are_an_error(bad, do_sample):

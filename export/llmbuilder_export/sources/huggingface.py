@@ -42,16 +42,32 @@ def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
 
 
 def generation_defaults(directory: Path) -> dict[str, Any]:
-    """The options of ``generation_config.json`` that `GenerationConfig` has and accepts."""
-    options = {}
-    for name, value in _read_json(directory / "generation_config.json").items():
-        if name in GenerationConfig.__dataclass_fields__ and name not in _ELSEWHERE and value is not None:
-            try:
-                GenerationConfig(**{name: value})
-            except ConfigError:
-                continue  # transformers allows values that mean nothing here
-            options[name] = value
-    return options
+    """The options of ``generation_config.json`` that `GenerationConfig` has and accepts together."""
+    options = {
+        name: value
+        for name, value in _read_json(directory / "generation_config.json").items()
+        if name in GenerationConfig.__dataclass_fields__ and name not in _ELSEWHERE and value is not None
+    }
+    if options.get("num_beams", 1) == 1:
+        options.pop("early_stopping", None)  # means something else here
+    return options if _are_accepted(options) else _accepted(options)
+
+
+def _accepted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As many of the options as go together: transformers allows values and combinations that mean nothing here."""
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        if _are_accepted({**kept, name: value}):
+            kept[name] = value
+    return kept
+
+
+def _are_accepted(options: Mapping[str, Any]) -> bool:
+    try:
+        GenerationConfig(**options)
+    except ConfigError:
+        return False
+    return True
 
 
 def chat_template(directory: Path) -> str | None:
