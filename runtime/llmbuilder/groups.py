@@ -1,7 +1,8 @@
 """From a prompt and its options to the group that decodes it: which strategy, with which parts."""
 
 import operator
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llmbuilder.beam import BeamGroup
@@ -51,10 +52,11 @@ class GroupMaker:
         """
         if isinstance(prompt, str):
             return self._encode_text(prompt)
-        try:
-            ids = [operator.index(i) for i in prompt]
-        except TypeError as error:
-            raise ConfigError(f"A prompt must be text or a sequence of token ids, got {prompt!r}.") from error
+        ids = _token_ids(prompt)
+        if ids is None:
+            raise ConfigError(
+                f"A prompt must be text or a sequence of token ids, got {reprlib.repr(prompt)}."
+            )
         check_ids("prompt", ids, self._engine.usable_vocab)
         return ids
 
@@ -102,3 +104,14 @@ class GroupMaker:
     def _stream(self, prompt: Prompt) -> TextStream:
         matcher = StopMatcher(prompt.config.stop_strings or ())
         return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
+
+
+def _token_ids(prompt: Sequence[int]) -> list[int] | None:
+    """The whole numbers of a sequence or an array; None if it is anything else."""
+    if isinstance(prompt, bytes | bytearray | Mapping | set | frozenset):
+        return None
+    try:
+        items = list(prompt)
+        return None if any(isinstance(item, bool) for item in items) else list(map(operator.index, items))
+    except TypeError:
+        return None

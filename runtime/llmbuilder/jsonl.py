@@ -2,11 +2,12 @@
 
 An input line is an object with ``prompt``, optionally ``id`` (its line number, from 1, if absent) and any option of
 `GenerationConfig`. An output line has ``id text finish_reason prompt_tokens new_tokens``, or ``id error``. Lines are
-written whole and in the order of the input, so the lines that are there say exactly what is done.
+written whole and in the order of the input, so the lines that are there say exactly what is done. Empty lines count for
+nothing.
 """
 
+import codecs
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from llmbuilder import resuming
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.generator import Completion, TextGenerator
@@ -72,21 +74,25 @@ def generate_file(
         generator: what completes them; ``batch_size`` bounds the sequences decoded at once.
         source: JSONL file of prompts.
         target: JSONL file of completions.
-        resume: go on after the lines that ``target`` already has.
+        resume: go on after the lines that ``target`` already has, if there are any.
         overwrite: begin anew if ``target`` is there.
         config: options of all prompts; a line's own come first.
         report: called after every line written.
         overrides: options of all prompts by name.
 
     Raises:
-        ConfigError: ``source`` is missing, ``target`` is there already or was made from other prompts.
+        ConfigError: ``source`` is missing, ``target`` is there already or was begun with something else, options that
+            cannot be used. Nothing has been written then.
     """
     _check_paths(source, target, resume=resume, overwrite=overwrite)
-    with source.open("rb") as lines:
-        total = sum(1 for _ in lines)
-    done = _keep_whole_lines(source, target) if resume and target.exists() else 0
-    progress = Progress(done=done, total=total, resumed=done)
+    facts = resuming.describe(generator, source, _common(generator, config, overrides))
+    done = 0
+    if resume and target.exists():
+        resuming.check_same_run(target, source, facts)
+        done = resuming.keep_whole_lines(target, (line.id for line in _read(source)))
+    progress = Progress(done=done, total=sum(1 for _ in _read(source)), resumed=done)
     started = time.monotonic()
+    resuming.begin(target, facts)
     # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
     with target.open("a" if resume else "w", encoding="utf-8", errors="backslashreplace") as output:
         for record in _complete(generator, islice(_read(source), done, None), config, overrides):
@@ -100,7 +106,18 @@ def generate_file(
                 seconds=time.monotonic() - started,
             )
             report(progress)
+    resuming.end(target)
     return progress
+
+
+def _common(
+    generator: TextGenerator, config: GenerationConfig | None, overrides: Mapping[str, Any]
+) -> GenerationConfig:
+    """The options of all lines."""
+    common = GenerationConfig.merge(generator.config, config, overrides)
+    if common.num_return_sequences != 1:
+        raise ConfigError("A line has one completion: num_return_sequences must be 1.")
+    return common
 
 
 def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:
@@ -110,26 +127,28 @@ def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -
         raise ConfigError(f"{target} is the file of prompts itself. Name another file for the completions.")
     if target.exists() and not (resume or overwrite):
         raise ConfigError(f"{target} exists. Resume to go on after its last line, or overwrite it.")
+    if resume and overwrite:
+        raise ConfigError("To resume and to overwrite contradict each other: choose one.")
 
 
 def _read(source: Path) -> Iterator[_Line]:
     """Every line, those that are wrong with their error."""
-    with source.open(encoding="utf-8", errors="replace") as lines:
+    with source.open("rb") as lines:
         for number, text in enumerate(lines, start=1):
-            yield _parse(text, number)
+            if text.strip():
+                yield _parse(text.removeprefix(codecs.BOM_UTF8) if number == 1 else text, number)
 
 
-def _parse(text: str, number: int) -> _Line:
+def _parse(text: bytes, number: int) -> _Line:
     try:
-        raw = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        raw = json.loads(text.decode())
+    except UnicodeDecodeError as error:
+        return _Line(number, {}, ConfigError(f"Line {number} is not UTF-8: {error}."))
+    except (ValueError, RecursionError) as error:
         return _Line(number, {}, ConfigError(f"Line {number} is not JSON: {error}."))
     if not isinstance(raw, dict):
-        return _Line(
-            number,
-            {},
-            ConfigError(f"Line {number} must be an object with a prompt, got {text.strip()[:80]}."),
-        )
+        got = text.decode().strip()[:80]
+        return _Line(number, {}, ConfigError(f"Line {number} must be an object with a prompt, got {got}."))
     line = _Line(raw.pop("id", number), raw)
     if "prompt" not in raw:
         line.result = ConfigError(f"Line {number} has no prompt.")
@@ -179,31 +198,3 @@ def _record(identity: Any, result: Result | None) -> Record:
         "prompt_tokens": completion.prompt_tokens,
         "new_tokens": len(completion.token_ids),
     }
-
-
-def _keep_whole_lines(source: Path, target: Path) -> int:
-    """Cut off a line that was not finished; return how many stay, once their ids are found to be the prompts'."""
-    whole = 0
-    kept = 0
-    expected = _read(source)
-    with target.open("rb") as lines:
-        for text in lines:
-            if not text.endswith(b"\n"):
-                break
-            line = next(expected, None)
-            if line is None or _identity(text) != line.id:
-                raise ConfigError(
-                    f"{target}, line {kept + 1}, is not the completion of that line of {source}. "
-                    "Resume with the prompts it was made from, or write to another file."
-                )
-            kept += 1
-            whole += len(text)
-    os.truncate(target, whole)
-    return kept
-
-
-def _identity(text: bytes) -> Any:
-    try:
-        return json.loads(text)["id"]
-    except (ValueError, KeyError, TypeError):
-        return object()  # equal to no id

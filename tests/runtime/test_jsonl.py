@@ -34,7 +34,13 @@ def target(tmp_path):
 
 
 def write(path, lines):
-    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    path.write_bytes(b"".join(map(as_bytes, lines)))
+
+
+def as_bytes(line):
+    if isinstance(line, bytes):
+        return line
+    return (line if isinstance(line, str) else json.dumps(line) + "\n").encode()
 
 
 def read(path):
@@ -65,6 +71,14 @@ def test_half_a_character_in_a_line_stops_nothing(random, source, target):
     assert generate_file(random, source, target, resume=True).resumed == 3
 
 
+def test_a_mark_at_the_beginning_and_empty_lines_count_for_nothing(random, source, target):
+    write(source, [b"\xef\xbb\xbf", {"prompt": "a"}, "\n", {"prompt": "b"}, "  \r\n", "\n"])
+    progress = generate_file(random, source, target, max_new_tokens=2)
+    assert [(record["id"], record["new_tokens"]) for record in read(target)] == [(1, 2), (3, 2)]
+    assert (progress.done, progress.total) == (2, 2)
+    assert generate_file(random, source, target, max_new_tokens=2, resume=True).resumed == 2
+
+
 def test_lines_keep_their_own_ids(random, source, target):
     write(source, [{"prompt": "a", "id": "x-7"}, {"prompt": "b", "id": [1, 2]}, {"prompt": "c"}])
     generate_file(random, source, target, max_new_tokens=2)
@@ -76,11 +90,17 @@ def test_lines_keep_their_own_ids(random, source, target):
     [
         ("{broken\n", "Line 2 is not JSON"),
         ("[1, 2]\n", "Line 2 must be an object"),
-        ("\n", "Line 2 is not JSON"),
+        ('{"prompt": "a", "seed": ' + "9" * 5000 + "}\n", "Line 2 is not JSON"),
         ("[" * 100_000 + "\n", "Line 2 is not JSON"),
         ({"text": "a"}, "Line 2 has no prompt"),
         ({"prompt": "a", "temprature": 1}, "Did you mean 'temperature'"),
-        ({"prompt": 5}, "must be text or a sequence"),
+        (b'{"prompt": "caf\xe9"}\n', "Line 2 is not UTF-8"),
+        *(({"prompt": wrong}, "must be text or a sequence") for wrong in (5, None, {}, [True], [1.0])),
+        (
+            {"prompt": "a", "num_beams": 2, "do_sample": False, "length_penalty": 1000},
+            "length_penalty must be",
+        ),
+        ({"prompt": "a", "batch_size": 2}, "batch_size holds for all prompts"),
         ({"prompt": "a", "num_return_sequences": 2}, "one completion"),
         ({"prompt": "a" * 100}, "window holds 64"),
         ({"prompt": "a", "context_overflow": "error", "max_new_tokens": 99}, "reached the model's window"),
@@ -115,12 +135,7 @@ def test_resuming_computes_only_what_is_missing(random, source, target):
 
 
 def test_a_run_that_dies_leaves_whole_lines_in_order(random, source, target):
-    def die(progress):
-        if progress.done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        generate_file(random, source, target, report=die)
+    stopped_after(4, random, source, target)
     assert [record["id"] for record in read(target)] == [1, 2, 3, 4]
 
 
@@ -129,6 +144,76 @@ def test_resuming_what_was_made_from_other_prompts_is_refused(random, source, ta
     with pytest.raises(ConfigError, match="line 1, is not the completion"):
         generate_file(random, source, target, resume=True)
     assert read(target) == [{"id": "other", "text": ""}]
+
+
+CHANGES = {
+    "other prompts": ({"prompts": [{"prompt": "other"}, *PROMPTS[1:]]}, "begun with other prompts"),
+    "fewer prompts": ({"prompts": PROMPTS[:5]}, "begun with other prompts"),
+    "other options": ({"temperature": 0.5}, "begun with other options: temperature=None"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_resuming_with_something_else_than_it_was_begun_with_is_refused(random, source, target, change):
+    options, message = CHANGES[change]
+    stopped_after(3, random, source, target)
+    before = target.read_bytes()
+    options = dict(options)
+    write(source, options.pop("prompts", PROMPTS))
+    with pytest.raises(ConfigError, match=message):
+        generate_file(random, source, target, resume=True, **options)
+    assert target.read_bytes() == before
+
+
+def test_resuming_with_another_batch_size_and_more_prompts_is_the_same_run(random, source, target):
+    stopped_after(3, random, source, target)
+    more = [*PROMPTS, {"prompt": "more", "max_new_tokens": 3, "seed": 1}]
+    write(source, more)
+    assert generate_file(random, source, target, resume=True, batch_size=1).done == len(more)
+    resumed = target.read_bytes()
+    generate_file(random, source, target, overwrite=True)
+    assert target.read_bytes() == resumed
+
+
+def test_what_a_run_was_begun_with_is_noted_until_its_end(random, source, target):
+    stopped_after(3, random, source, target)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.run"]
+    (target.parent / "out.jsonl.run").write_text("{")
+    with pytest.raises(ConfigError, match=r"out.jsonl.run is damaged"):
+        generate_file(random, source, target, resume=True)
+    (target.parent / "out.jsonl.run").unlink()
+    generate_file(random, source, target, resume=True)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def stopped_after(lines, generator, source, target):
+    """A run that is interrupted once this many lines are written."""
+
+    def stop(progress):
+        if progress.done == lines:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate_file(generator, source, target, report=stop)
+
+
+@pytest.mark.parametrize("content", ["precious", '{"my": "data"}', '{"my": "data"}\n'])
+def test_a_file_of_something_else_is_never_cut(random, source, target, content):
+    target.write_text(content)
+    with pytest.raises(ConfigError, match="line 1, is not the completion"):
+        generate_file(random, source, target, resume=True)
+    assert target.read_text() == content
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0}, {"num_return_sequences": 2}, {"min_new_tokens": 500}, {"resume": True}]
+)
+def test_options_that_cannot_be_used_overwrite_nothing(random, source, target, options):
+    target.write_text("kept")
+    with pytest.raises(ConfigError):
+        generate_file(random, source, target, overwrite=True, **options)
+    assert target.read_text() == "kept"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
 def test_more_lines_than_prompts_are_refused(random, source, target):
