@@ -1,10 +1,11 @@
 """``llmb generate text --setup``: questions whose answers make a command."""
 
 import shlex
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -31,12 +32,18 @@ class Job:
     prompt: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     interactive: bool = False
+    as_json: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
 
     def command(self) -> str:
         """The command line that does the same."""
         words = ["llmb", "generate", "text", "--model", str(self.model)]
         words += ["--tokenizer", str(self.tokenizer)] if self.tokenizer else []
         words += ["--interactive"] if self.interactive else ["--prompt", self.prompt or ""]
+        words += ["--json"] if self.as_json else []
+        words += ["--device", self.device] if self.device != "auto" else []
+        words += ["--threads", str(self.threads)] if self.threads is not None else []
         for name, value in self.options.items():
             words += _words(name, value)
         return shlex.join(words)
@@ -49,30 +56,41 @@ def ask(job: Job) -> Job:
     terminal = open_terminal()
     terminal.note("An empty answer takes what stands in brackets. Ctrl-C leaves.")
     model = Path(_ask(terminal, "Model", _bundle_or_checkpoint, job.model or _usual_model()))
-    tokenizer = _ask(terminal, "Tokenizer, if not the model's own", _path_or_none, job.tokenizer)
+    tokenizer = _ask(terminal, "Tokenizer, if not the model's own", _tokenizer_or_none, job.tokenizer)
     mode = _ask(terminal, "Mode: text or interactive", _mode, "interactive" if job.interactive else "text")
     job = replace(
         job, model=model, tokenizer=Path(tokenizer) if tokenizer else None, interactive=_MODES[mode]
     )
-    if not job.interactive:
+    if job.interactive:
+        job = replace(job, as_json=False)
+    else:
         job = replace(job, prompt=_ask(terminal, "Prompt", _something, job.prompt))
-    job = replace(job, options=job.options | _ask_settings(terminal, job.options))
+    job = replace(job, options=job.options | _ask_settings(terminal, _own_defaults(model), job.options))
     terminal.note(f"The same without questions:\n{job.command()}")
     return job
 
 
-def _ask_settings(terminal: "Terminal", given: dict[str, Any]) -> dict[str, Any]:
-    """The settings that differ from the defaults, or were given."""
+def _own_defaults(model: Path) -> Mapping[str, Any]:
+    """The options that a bundle brings with it."""
+    from llmbuilder.manifest import MANIFEST_NAME, read_manifest
+
+    return read_manifest(model / MANIFEST_NAME).generation if model.is_dir() else {}
+
+
+def _ask_settings(
+    terminal: "Terminal", own_defaults: Mapping[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
+    """The settings that differ from what is given or, without that, from the model's own defaults."""
     from llmbuilder.config import GenerationConfig
     from llmbuilder.interactive.values import parse_value
 
-    defaults = GenerationConfig.merge(given)
+    defaults = GenerationConfig.merge(own_defaults, given)
     changed = {}
     for name, (question, _) in _SETTINGS.items():
         default = getattr(defaults, name)
 
         def check(answer: str, name: str = name) -> str:
-            GenerationConfig.merge(given, {name: parse_value(answer)})
+            GenerationConfig.merge(own_defaults, given, {name: parse_value(answer)})
             return answer
 
         value = parse_value(_ask(terminal, question, check, "none" if default is None else default))
@@ -110,13 +128,19 @@ def _bundle_or_checkpoint(answer: str) -> str:
         raise ValueError(
             f"{path} is no bundle. Name the directory that `llmb export` wrote, or the checkpoint."
         )
+    if path.is_file() and not zipfile.is_zipfile(path):  # as torch.save writes them
+        raise ValueError(
+            f"{path} is no checkpoint. Name a model.pt, or the directory that `llmb export` wrote."
+        )
     return str(path)
 
 
-def _path_or_none(answer: str) -> str:
+def _tokenizer_or_none(answer: str) -> str:
     path = Path(answer).expanduser()
     if answer and not path.exists():
         raise ValueError(f"There is nothing at {path}.")
+    if path.is_dir() and answer and not any((*path.glob("*.model"), *path.glob("tokenizer.json"))):
+        raise ValueError(f"There is neither a *.model nor a tokenizer.json in {path}.")
     return str(path) if answer else ""
 
 

@@ -1,6 +1,7 @@
 """``llmb chat``, ``llmb generate text --interactive`` and ``--setup`` from a pipe."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -56,8 +57,7 @@ def test_without_a_model_a_pipe_is_wrong_usage(llmb, opened):
 
 
 def test_setup_takes_its_answers_from_a_pipe_too(llmb, opened, answer, tmp_path):
-    model = tmp_path / "model.pt"
-    model.touch()
+    model = checkpoint(tmp_path)
     answers = [str(model), "", "text", "Once", "6", "hot", "0.5", "", "", "", ""]
     result = llmb("generate", "text", "--setup", stdin="\n".join(answers) + "\n")
     assert result.exit_code == 0
@@ -70,8 +70,7 @@ def test_setup_takes_its_answers_from_a_pipe_too(llmb, opened, answer, tmp_path)
 
 
 def test_setup_keeps_what_was_given(llmb, opened, tmp_path):
-    model = tmp_path / "model.pt"
-    model.touch()
+    model = checkpoint(tmp_path)
     given = [
         "-m",
         model,
@@ -91,6 +90,13 @@ def test_setup_keeps_what_was_given(llmb, opened, tmp_path):
         == sorted_words(result.stderr)
     )
     assert result.stdout == "a \n"
+
+
+def checkpoint(directory):
+    """A file that looks like one that torch has saved."""
+    path = directory / "model.pt"
+    zipfile.ZipFile(path, "w").close()
+    return path
 
 
 def sorted_words(stderr):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,24 +52,33 @@ def text(
     """Continue a prompt. The text streams to stdout as it is generated."""
     if interactive and (as_json or prompt is not None):
         raise typer.BadParameter("A session takes neither --prompt nor --json.", param_hint="--interactive")
-    job = Job(model, tokenizer, prompt, options, interactive=interactive)
+    job = Job(
+        model,
+        tokenizer,
+        prompt,
+        options,
+        interactive=interactive,
+        as_json=as_json,
+        device=device,
+        threads=threads,
+    )
     if setup or (model is None and sys.stdin.isatty()):
         job = ask(job)
     elif model is None:
         raise typer.BadParameter("Name the model with -m, or be asked with --setup.", param_hint="--model")
     if not job.interactive:
         job = replace(job, prompt=_read_prompt(job.prompt))
-    _run(job, device=device, threads=threads, as_json=as_json)
+    _run(job)
 
 
-def _run(job: Job, *, device: Literal["auto", "cpu", "cuda"], threads: int | None, as_json: bool) -> None:
+def _run(job: Job) -> None:
     from llmbuilder.inference import InteractiveGenerator, TextGenerator
 
     assert job.model is not None  # noqa: S101 (given, or asked for)
-    with TextGenerator(job.model, job.tokenizer, device=device, threads=threads) as generator:
+    with TextGenerator(job.model, job.tokenizer, device=job.device, threads=job.threads) as generator:
         if job.interactive:
             InteractiveGenerator.from_generator(generator, **job.options).start_session()
-        elif as_json:
+        elif job.as_json:
             for completion in generator.complete(job.prompt or "", **job.options):
                 typer.echo(_to_json(completion))
         else:
