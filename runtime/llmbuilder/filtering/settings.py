@@ -7,14 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from llmbuilder.errors import ConfigError
+from llmbuilder.filtering.backtracking import repeats_repetition
 from llmbuilder.filtering.scripts import SCRIPTS
 
 MOST_PATTERNS = 100
 LONGEST_PATTERN = 500
-_REPEATED_REPETITION = re.compile(
-    r"\((?:[^()\\]|\\.)*(?:[^\\][*+]|\{\d*,\d*\})(?:[^()\\]|\\.)*\)(?:[*+]|\{\d*,)"
-)
-"""A group that holds an unbounded repetition and is itself repeated: what makes matching exponential."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,9 +81,9 @@ def _as_tuple(name: str, value: Any) -> Any:
 def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"banned_patterns: {pattern!r} is not a regular expression: {error}.") from error
-    if _REPEATED_REPETITION.search(pattern):
+    if repeats_repetition(pattern):
         raise ConfigError(
             f"banned_patterns: {pattern!r} repeats a repetition, which can take forever. "
             "Write it without a repetition inside a repeated group."
