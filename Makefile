@@ -27,8 +27,8 @@ test: .venv-dev/.everything ## Run the whole test suite (installs everything)
 test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an environment without torch
 	$(RUN)/pytest tests/runtime tests/cli tests/property tests/test_*.py
 
-prove: .venv-dev/.everything ## Run the long proofs whole and write what they measured
-	$(DEV)/pytest --prove benchmarks/results/proofs.json
+prove: .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs whole and write what they measured
+	LLMBUILDER_ORACLE=$(CURDIR)/.venv-oracle/bin/python $(DEV)/pytest --prove benchmarks/results/proofs.json
 
 check: .venv-dev/.everything ## Lint, formatting, types
 	$(DEV)/ruff check
@@ -53,7 +53,7 @@ bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmark
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
 clean: ## Remove environments, caches and builds
-	rm -rf .venv .venv-dev .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-dev .venv-oracle .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 .venv/.runtime: pyproject.toml constraints.txt
 	@$(call make_venv,.venv,the torch-free runtime)
@@ -69,6 +69,13 @@ clean: ## Remove environments, caches and builds
 	@$(call make_venv,.venv-dev,everything (with torch: some minutes))
 	@$(DEV)/python $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
 	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,dev]'
+	@touch $@
+
+# The release whose rules are ours; the project itself works with a newer one.
+.venv-oracle/.transformers: constraints.txt
+	@$(call make_venv,.venv-oracle,transformers 4.46.3 to compare with)
+	@.venv-oracle/bin/python $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	@.venv-oracle/bin/python $(subst --constraint constraints.txt,,$(PIP_INSTALL)) transformers==4.46.3
 	@touch $@
 
 artifacts/smollm2/config.json: | .venv-dev/.everything

@@ -6,6 +6,7 @@ Every run takes a sample of the proofs; ``make prove`` runs them whole and write
 import io
 import json
 import platform
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     path: Path | None = session.config.option.prove
     if path is None or exitstatus != pytest.ExitCode.OK:
         return
-    results = {"machine": f"{platform.machine()}, Python {platform.python_version()}"}
+    results = {"machine": f"{platform.machine()}, Python {platform.python_version()}", "commit": _commit()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results | session.config.stash[_RESULTS], indent=2) + "\n", encoding="utf-8")
+
+
+def _commit() -> str | None:
+    """What was measured, as git calls it."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return found.stdout.strip() or None

@@ -1,7 +1,7 @@
 """A row of a batch says what its prompt says alone: same ids and log-probabilities, bit for bit.
 
 Rows differ in prompt, length, seed and number of tokens, and rows end and are moved while others go on. In turns they
-are greedy, sampled, and sampled with every rule active.
+are greedy, sampled, sampled with every rule active, and beams.
 """
 
 from functools import cache
@@ -29,7 +29,12 @@ EVERY_RULE = {
     "epsilon_cutoff": 1e-5,
     "eta_cutoff": 1e-5,
 }
-WAYS = ({"do_sample": False}, {"do_sample": True}, {"do_sample": True, **EVERY_RULE})
+WAYS = (
+    {"do_sample": False},
+    {"do_sample": True},
+    {"do_sample": True, **EVERY_RULE},
+    {"do_sample": False, "num_beams": 3, "repetition_penalty": 1.2},
+)
 QUANTIZATIONS = ["none", "int8", "int4"]
 LARGE_QUANTIZATIONS = [
     "none",
@@ -41,26 +46,27 @@ LARGE_QUANTIZATIONS = [
 @pytest.fixture(scope="module", params=QUANTIZATIONS)
 def small(request, exported):
     with TextGenerator(exported(WIDEST, request.param)) as generator:
-        yield Rows(generator, longest_prompt=60)
+        yield Rows(f"LLMBuilder {request.param}", generator, longest_prompt=60)
 
 
 @pytest.fixture(scope="module", params=LARGE_QUANTIZATIONS)
 def large(request, smollm2):
     with TextGenerator(smollm2(request.param).bundle) as generator:
-        yield Rows(generator, longest_prompt=24)
+        yield Rows(f"SmolLM2 {request.param}", generator, longest_prompt=24)
 
 
 class Rows:
     """64 prompts with their options, and what each says alone."""
 
-    def __init__(self, generator, longest_prompt):
+    def __init__(self, name, generator, longest_prompt):
         random = np.random.default_rng(0)
         vocab = generator.tokenizer.vocab_size
         lengths = random.integers(1, longest_prompt, LARGEST, endpoint=True)
+        self.name = name
         self.generator = generator
         self.prompts = [random.integers(vocab, size=length).tolist() for length in lengths]
         self.configs = [
-            {**WAYS[row % 3], "seed": row, "max_new_tokens": int(random.integers(1, 12))}
+            {**WAYS[row % len(WAYS)], "seed": row, "max_new_tokens": int(random.integers(1, 12))}
             for row in range(LARGEST)
         ]
         self.alone = cache(self._alone)
@@ -70,8 +76,10 @@ class Rows:
         return said(completion)
 
     def together(self, rows):
+        configs = [self._config(row) for row in rows]
+        room = sum(config.get("num_beams", 1) for config in configs)
         completions = self.generator.complete_batch(
-            [self.prompts[row] for row in rows], [self._config(row) for row in rows], batch_size=len(rows)
+            [self.prompts[row] for row in rows], configs, batch_size=room
         )
         return [said(completion) for (completion,) in completions]
 
@@ -88,6 +96,7 @@ def prove_batches_of(sizes, rows):
         start = size % 7  # so that a prompt stands at different places
         chosen = [(start + step) % LARGEST for step in range(size)]
         assert rows.together(chosen) == [rows.alone(row) for row in chosen], f"in a batch of {size}"
+    return {"batches": len(sizes), "prompts": sum(sizes), "different": 0}
 
 
 def test_llmbuilder_model(small):
@@ -99,13 +108,13 @@ def test_smollm2(large):
 
 
 @pytest.mark.prove
-def test_llmbuilder_model_in_batches_of_1_to_64(small):
-    prove_batches_of(range(1, LARGEST + 1), small)
+def test_llmbuilder_model_in_batches_of_1_to_64(small, record_proof):
+    record_proof(f"batch invariance, {small.name}", **prove_batches_of(range(1, LARGEST + 1), small))
 
 
 @pytest.mark.prove
-def test_smollm2_in_batches_of_1_to_64(large):
-    prove_batches_of(range(1, LARGEST + 1), large)
+def test_smollm2_in_batches_of_1_to_64(large, record_proof):
+    record_proof(f"batch invariance, {large.name}", **prove_batches_of(range(1, LARGEST + 1), large))
 
 
 def test_log_probabilities_depend_on_the_prompt(small):

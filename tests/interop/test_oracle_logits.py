@@ -25,14 +25,16 @@ HERE = Path(__file__).parent
 NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": None}
 FLOAT32_SUM_ERROR = 2e-5
 ORACLE = os.environ.get("LLMBUILDER_ORACLE")
-"""A Python with transformers 4.46.3, for the live comparison."""
+"""A Python with transformers 4.46.3, for the live comparison; `make prove` makes one."""
 
 
 @pytest.fixture(scope="session")
-def oracle() -> Iterator[Callable[[Case], Rows | None]]:
+def oracle(proving: bool) -> Iterator[Callable[[Case], Rows | None]]:
     """transformers itself, in its own process: a case -> processed rows, or None where it fails."""
     if ORACLE is None:
-        pytest.skip("LLMBUILDER_ORACLE names no Python with transformers 4.46.3")
+        (pytest.fail if proving else pytest.skip)(
+            "LLMBUILDER_ORACLE names no Python with transformers 4.46.3"
+        )
     command = [ORACLE, str(HERE / "oracle_logits.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield lambda case: ask(process, case)
