@@ -97,6 +97,11 @@ class TestGrammars:
         with pytest.raises(ConstraintError, match=next(iter(wrong))):
             constrained(**wrong)
 
+    @pytest.mark.parametrize("wrong", [5, [1], ["\ud800"]])
+    def test_choices_that_are_no_texts_are_refused(self, wrong):
+        with pytest.raises(ConfigError, match="choices"):
+            constrained(choices=wrong)
+
     def test_a_model_without_eos_is_refused(self):
         with pytest.raises(ConstraintError, match="eos_token_id"):
             constrained(choices=["a"]).generate("x", early_stopping=False)

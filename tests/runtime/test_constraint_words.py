@@ -177,7 +177,26 @@ class TestImpossible:
         with pytest.raises(ConstraintError, match="says the forbidden 'learn'"):
             generator.generate("x ", stop_strings="ing", do_sample=False)
 
-    @pytest.mark.parametrize("given", [{"required_words": "fox"}, {"match": "part"}, {"jason": {}}])
+    @pytest.mark.parametrize("prompt", ["I learn ", "x "])
+    def test_a_stop_string_is_judged_by_the_new_text_alone(self, prompt):
+        generator = says("a dog. No", forbidden_words=["learn"], required_words=["dog"])
+        text = generator.generate(prompt, stop_strings=" No", return_full_text=True, do_sample=False)
+        assert text == prompt + "a dog."
+        lacking = says("a cow. No", required_words=["dog"])
+        with pytest.raises(ConstraintError, match="lacks"):
+            lacking.generate("A dog, ", stop_strings=".", return_full_text=True, do_sample=False)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"required_words": "fox"},
+            {"required_words": [1]},
+            {"required_words": None},
+            {"forbidden_words": ["\ud800"]},
+            {"match": "part"},
+            {"jason": {}},
+        ],
+    )
     def test_wrong_arguments_are_refused(self, given):
         with pytest.raises(ConfigError):
             constrained(letters(), **given)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, Self
 
+from llmbuilder.arguments import check_texts
 from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
@@ -164,15 +165,19 @@ class ConstrainedGenerator(Closing):
 
     def _complete(self, prompts: Sequence[str], overrides: dict[str, Any]) -> list[list[Completion]]:
         constrained = [self._constrained(prompt) for prompt in prompts]
-        completed = self._generator.complete_batch(constrained, **self._merge(overrides))
-        for completions in completed:
+        options = self._merge(overrides)
+        completed = self._generator.complete_batch(constrained, **options)
+        full = options.get("return_full_text", self._generator.config.return_full_text)
+        for prompt, completions in zip(prompts, completed, strict=True):
             for completion in completions:
-                self._check(completion)
+                self._check(completion, len(prompt) if full else 0)
         return completed
 
-    def _check(self, completion: Completion) -> None:
-        """A stop string is cut off the text, and perhaps half a word with it."""
-        complaint = self._rules.complaint(completion.text) if completion.finish_reason == "stop" else None
+    def _check(self, completion: Completion, start: int) -> None:
+        """A stop string is cut off the text, which begins at ``start``, and perhaps half a word with it."""
+        if completion.finish_reason != "stop":
+            return
+        complaint = self._rules.complaint(completion.text[start:])
         if complaint is not None:
             raise ConstraintError(f"A stop string ended the text where {complaint}. Leave out stop_strings.")
 
@@ -208,9 +213,7 @@ def _make_rules(
         raise ConfigError(f"Unknown constraint {unknown[0]!r}. There are {', '.join(KINDS)}, and words.")
     if match not in ("word", "substring"):
         raise ConfigError(f"match must be 'word' or 'substring', got {match!r}.")
-    for name, given in words.items():
-        if isinstance(given, str):
-            raise ConfigError(f"{name}_words must be a list of words, got the text {given!r}.")
+    words = {name: check_texts(f"{name}_words", given) for name, given in words.items()}
     kinds = [kind for kind in KINDS if grammars.get(kind) is not None]
     if len(kinds) > 1 or (kinds and any(words.values())):
         raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from llmbuilder.arguments import check_texts
 from llmbuilder.constraints.endings import Bytes, shortest_ending
 from llmbuilder.constraints.protocol import Scores
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
@@ -240,8 +241,8 @@ def _schema(definition: Any) -> str:
 
 
 def _checked_choices(definition: Any) -> tuple[str, ...]:
-    choices = () if isinstance(definition, str) else tuple(definition)
-    if not choices or not all(isinstance(choice, str) and choice for choice in choices):
+    choices = () if isinstance(definition, str) else check_texts("choices", definition)
+    if not choices or not all(choices):
         raise ConstraintError(f"choices must be a list of texts, none of them empty, got {definition!r}.")
     return choices
 

@@ -10,7 +10,7 @@ run of whitespace.
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llmbuilder.errors import ConstraintError
 
@@ -70,10 +70,6 @@ class Place:
     partial: frozenset[tuple[int, int]] = frozenset()
     after_word: bool = False
     after_space: bool = False
-
-    def restarted(self) -> "Place":
-        """The same place, but words may begin here whatever stands before."""
-        return replace(self, after_word=False)
 
 
 class Reader:
