@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.quality.compare import compare, distances
@@ -101,11 +102,35 @@ def test_different_temperatures_are_told_apart_and_equal_ones_are_not(generator)
 
 @pytest.mark.parametrize(
     ("configs", "samples", "message"),
-    [([], 10, "at least one configuration"), ([{}], 0, "num_samples must be at least 1")],
+    [
+        ([], 10, "at least one configuration"),
+        (GenerationConfig(), 10, "configs must be a list"),
+        ({"top_k": 3}, 10, "configs must be a list"),
+        ([3], 10, "config must be a GenerationConfig"),
+        ([{}], 0, "num_samples must be a whole number of at least 1"),
+        ([{}], "3", "num_samples must be a whole number"),
+        ([{}], 2.5, "num_samples must be a whole number"),
+    ],
 )
 def test_nothing_to_compare_is_an_error(generator, configs, samples, message):
     with pytest.raises(ConfigError, match=message):
         compare(generator, "a", configs, num_samples=samples)
+
+
+def test_a_seed_below_zero_and_a_prompt_that_is_no_text_are_errors(generator):
+    with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, got -1"):
+        compare(generator, "a", [{}], seed=-1)
+    with pytest.raises(ConfigError, match="prompt must be a text, got None"):
+        compare(generator, None, [{}])
+
+
+def test_samples_are_judged_without_the_prompt(generator):
+    plain, full = (
+        compare(generator, "a b", [{"return_full_text": whole}], num_samples=3, **SETTINGS)
+        for whole in (False, True)
+    )
+    assert texts(full) == texts(plain)
+    assert full[0].avg_quality == plain[0].avg_quality
 
 
 def test_the_page_holds_plots_and_all_samples_and_loads_nothing(generator):

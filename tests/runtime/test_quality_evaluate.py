@@ -52,6 +52,22 @@ def test_one_prompt_serves_all_texts_and_a_list_has_one_for_each():
         evaluate_generation([TEXT, TEXT], prompt=["A fox."])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "generated_text must be a list of texts, got None"),
+        (([1],), "An entry of generated_text must be a text, got 1"),
+        ((TEXT, None, 5), "prompt must be a text, or a list"),
+        (([TEXT], None, [5]), "An entry of prompt must be a text, got 5"),
+        (("ab \ud800 cd",), r"half a character, '\\ud800', at position 3"),
+        ((TEXT, "\ud800"), "reference_text has half a character"),
+    ],
+)
+def test_what_is_no_text_is_an_error(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate_generation(*arguments)
+
+
 def test_a_reference_adds_bleu_chrf_and_rouge():
     pytest.importorskip("sacrebleu")
     found = evaluate_generation(TEXT, TEXT)

@@ -2,15 +2,17 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmbuilder.arguments import check_count, check_text
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Completion, TextGenerator
+from llmbuilder.generator import Completion, Options, TextGenerator
 from llmbuilder.prefix import remembering
 from llmbuilder.quality.evaluate import Evaluation, evaluate
 from llmbuilder.quality.judge import Judge
@@ -139,7 +141,8 @@ def compare_generations(  # noqa: PLR0913 (the documented call)
         model_path: see `TextGenerator`, as ``tokenizer_path``, ``device`` and ``threads``.
         tokenizer_path: the tokenizer the bundle must have.
         prompt: what all samples continue.
-        configs: at least one; options that one does not give come from ``config`` and the bundle.
+        configs: at least one; options that one does not give come from ``config`` and the bundle. Samples are new
+            text alone, whatever ``return_full_text`` says.
         num_samples: texts of each configuration. Greedy and beam search without sampling have one text, which
             is repeated.
         seed: of all draws; each configuration has its own derived from it. A configuration's own ``seed`` is ignored.
@@ -149,9 +152,9 @@ def compare_generations(  # noqa: PLR0913 (the documented call)
         overrides: options that win over those of every configuration, such as ``max_new_tokens``.
 
     Raises:
-        ConfigError: no configurations, fewer than one sample, or options that cannot be used.
+        ConfigError: no configurations, no samples, or options that cannot be used.
     """
-    layered = [GenerationConfig.merge(config, own) for own in configs]
+    layered = [GenerationConfig.merge(config, own) for own in _check_configs(configs)]
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
         return compare(generator, prompt, layered, num_samples=num_samples, seed=seed, **overrides)
 
@@ -166,19 +169,27 @@ def compare(
     **overrides: Any,
 ) -> Comparison:
     """`compare_generations` with a generator that is already there."""
-    if not configs:
-        raise ConfigError(
-            "compare needs at least one configuration, such as GenerationConfig(temperature=0.7)."
-        )
-    if num_samples < 1:
-        raise ConfigError(f"num_samples must be at least 1, got {num_samples}.")
-    settings = [GenerationConfig.merge(config, overrides) for config in configs]
+    check_text("prompt", prompt)
+    num_samples = check_count("num_samples", num_samples)
+    seed = seed if seed is None else check_count("seed", seed, least=0)
+    settings = [GenerationConfig.merge(config, overrides) for config in _check_configs(configs)]
     completions = _write(generator, prompt, settings, num_samples, np.random.SeedSequence(seed))
     judge = Judge(generator)
     samples = [[Sample(c, _measure(c, prompt, judge)) for c in texts] for texts in completions]
     random = np.random.default_rng(0 if seed is None else seed)
     results = [_result(config, found, random) for config, found in zip(settings, samples, strict=True)]
     return Comparison(results, list(_verdicts(results, random)))
+
+
+def _check_configs(configs: Any) -> tuple[Options, ...]:
+    several = isinstance(configs, Iterable) and not isinstance(configs, str | Mapping)
+    found = tuple(configs) if several else ()
+    if not found:
+        raise ConfigError(
+            "configs must be a list of at least one configuration, such as [GenerationConfig(temperature=0.7)], "
+            f"got {reprlib.repr(configs)}."
+        )
+    return found
 
 
 def _write(
@@ -192,7 +203,8 @@ def _write(
     wanted = [config for config in configs for _ in range(_different(config, count))]
     drawn = seeds.generate_state(len(wanted)).tolist()
     options = [
-        {**config.options(), "seed": seed, "logprobs": 0} for config, seed in zip(wanted, drawn, strict=True)
+        {**config.options(), "seed": seed, "logprobs": 0, "return_full_text": False}
+        for config, seed in zip(wanted, drawn, strict=True)
     ]
     rows = max((config.batch_size or BATCH_SIZE for config in configs), default=BATCH_SIZE)
     engine, _ = remembering(generator.engine)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+from llmbuilder.arguments import check_text, check_texts
 from llmbuilder.errors import ConfigError
 from llmbuilder.quality.coherence import coherence
 from llmbuilder.quality.fluency import fluency
@@ -99,10 +100,11 @@ def evaluate_generation(
         threads: CPU threads of the model.
 
     Raises:
-        ConfigError: lists of different lengths.
+        ConfigError: what is no text, or has half a character; lists of different lengths.
         ImportError: a reference is given and sacrebleu is not installed.
     """
-    texts = [generated_text] if isinstance(generated_text, str) else list(generated_text)
+    single = isinstance(generated_text, str)
+    texts = check_texts("generated_text", [generated_text] if single else generated_text)
     references = _for_each(texts, reference_text, "reference_text")
     prompts = _for_each(texts, prompt, "prompt")
     with _judge(model_path, tokenizer_path, device, threads) as judge:
@@ -110,7 +112,7 @@ def evaluate_generation(
             evaluate(text, reference, start, judge)
             for text, reference, start in zip(texts, references, prompts, strict=True)
         ]
-    return found[0] if isinstance(generated_text, str) else found
+    return found[0] if single else found
 
 
 def evaluate(
@@ -131,11 +133,15 @@ def evaluate(
 
 def _for_each(texts: Sequence[str], given: str | Sequence[str | None] | None, name: str) -> list[str | None]:
     """One for each text of what may be given once for all."""
-    if given is None or isinstance(given, str):
-        return [given] * len(texts)
+    if given is None:
+        return [None] * len(texts)
+    if isinstance(given, str):
+        return [check_text(name, given)] * len(texts)
+    if not isinstance(given, Sequence):
+        raise ConfigError(f"{name} must be a text, or a list with one for each, got {type(given).__name__}.")
     if len(given) != len(texts):
         raise ConfigError(f"{name} must have one entry for each of the {len(texts)} texts, got {len(given)}.")
-    return list(given)
+    return [one if one is None else check_text(f"An entry of {name}", one) for one in given]
 
 
 @contextlib.contextmanager
