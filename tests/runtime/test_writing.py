@@ -127,6 +127,12 @@ def test_own_styles_are_used_by_name_or_as_they_are():
         assert writer(" It rained.", style=style).develop_character("Sam") == "It rained."
 
 
+def test_other_braces_of_a_style_are_text():
+    odd = Style(name="odd", voice="", character="{name}: {description} {}", dialogue="{0} {scene}")
+    assert writer(" It rained.", style=odd).develop_character("Sam {x}") == "It rained."
+    assert writer('Yes."', style=odd).generate_dialogue("a {y}", turns=1) == "Anna: Yes."
+
+
 def test_beams_write_too(demo):
     beams = GenerationConfig(do_sample=False, num_beams=2)
     story = CreativeWriter.from_generator(demo, config=beams).continue_story(START, length=15)
@@ -144,7 +150,12 @@ def test_beams_write_too(demo):
         (lambda: writer("x").generate_dialogue("a", speakers=["Ann"]), "two or more different names"),
         (lambda: writer("x").generate_dialogue("a", speakers="Ann"), "two or more different names"),
         (lambda: writer("x").generate_dialogue("a", speakers=["A:", "B"]), "without ':'"),
+        (lambda: writer("x").generate_dialogue("a", speakers=[1, 2]), "speakers must be a text, got 1"),
+        (lambda: writer("x").generate_dialogue(None), "scene must be a text"),
+        (lambda: writer("x").develop_character(None), "description must be a text, got None"),
+        (lambda: writer("x").continue_story(None), "text must be a text"),
         (lambda: Style(name="s", voice="", character="Who?", dialogue="{scene}"), "must have {description}"),
+        (lambda: Style(name="s", voice="", character=None, dialogue="{scene}"), "character must be a text"),
     ],
 )
 def test_mistakes_are_refused_with_advice(make, message):

@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import dataclass, field
 
+from llmbuilder.arguments import check_text
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 
@@ -22,7 +23,9 @@ class Style:
     """Options, unless the writer is given its own."""
 
     def __post_init__(self) -> None:
-        """Refuse openings that leave out what is asked for."""
+        """Refuse what is no text, and openings that leave out what is asked for."""
+        for name in ("name", "voice", "character", "dialogue"):
+            check_text(f"A style's {name}", getattr(self, name))
         for opening, place in ((self.character, "{description}"), (self.dialogue, "{scene}")):
             if place not in opening:
                 raise ConfigError(f"Style {self.name!r}: {opening!r} must have {place} where that belongs.")

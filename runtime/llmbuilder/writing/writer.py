@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any, Self
 
+from llmbuilder.arguments import check_count, check_text, check_texts
 from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
@@ -83,13 +84,14 @@ class CreativeWriter(Closing):
     def continue_story(self, text: str, length: int = 300) -> str:
         """Continue a story by about ``length`` words, to the end of a sentence.
 
-        The end nearest to ``length`` is chosen; the text goes on to 1.25 times ``length`` in search of one. Where the
+        The end nearest to ``length`` is chosen; the text goes on to half as much again in search of one. Where the
         model would end earlier it is kept from that (EOS is forbidden up to ``length`` tokens, then the model continues
         what it has written). It stays shorter only if a stop string or ``max_time`` of the options ends it, or if the
         model writes nothing but white space. ``max_new_tokens`` and ``max_length`` of the options do not count here.
         A story longer than the model's window is remembered by its end.
         """
-        _check_count("length", length)
+        check_text("text", text)
+        length = check_count("length", length)
         request = f"Continue this story with about {length} words."
         written = ""
         for attempt in range(_TRIES * 2):
@@ -111,7 +113,8 @@ class CreativeWriter(Closing):
 
     def develop_character(self, description: str) -> str:
         """Describe a character, in whole sentences within ``max_new_tokens``."""
-        opening = self.style.character.format(description=_phrase(description))
+        check_text("description", description)
+        opening = self.style.character.replace("{description}", _phrase(description))
         request = f"Describe a character for a novel: {_phrase(description)}. Tell of looks, past, habits and wishes."
         written = "".join(self._stream(self._asker.ask(opening, request, ""), 0))
         return cut_at_last_sentence(written).strip().lstrip(".,;:!? ")
@@ -127,7 +130,8 @@ class CreativeWriter(Closing):
 
         A turn that comes out empty, or repeats one, is tried three times; then its speaker is silent (``…``).
         """
-        _check_count("turns", turns)
+        check_text("scene", scene)
+        turns = check_count("turns", turns)
         names = find_speakers(scene) if speakers is None else _check_speakers(speakers)
         said: list[tuple[str, str]] = []
         for number in range(turns):
@@ -170,7 +174,7 @@ class CreativeWriter(Closing):
             begun = "".join(f"{who}: {words}\n" for who, words in said) + f"{name}:"
             request = f"Write a dialogue between {' and '.join(names)}, a line for each turn. Scene: {_phrase(scene)}."
             return self._asker.ask("", request, begun), ["\n", *(f"{who}:" for who in names)]
-        opening = self.style.dialogue.format(scene=_phrase(scene))
+        opening = self.style.dialogue.replace("{scene}", _phrase(scene))
         begun = "".join(f' {who} said, "{words}"' for who, words in said) + f' {name} said, "'
         return self._asker.ask(opening, "", begun), ['"', "\n"]
 
@@ -200,13 +204,8 @@ def _options(style: Style, config: GenerationConfig | None, overrides: dict[str,
     return merged
 
 
-def _check_count(name: str, count: object) -> None:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, got {count!r}.")
-
-
 def _check_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
-    names = (speakers,) if isinstance(speakers, str) else tuple(speakers)
+    names = (speakers,) if isinstance(speakers, str) else check_texts("speakers", speakers)
     good = all(name.strip() and not set(name) & set(':\n"') for name in names)
     if not good or len(set(names)) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"speakers must be two or more different names without ':', got {speakers!r}.")
