@@ -45,6 +45,8 @@ def test_a_model_judges_with_its_own_probabilities(llmb, tmp_path):
         ("{", "Line 1 is not JSON"),
         ('{"id": 1}', "no string `text`"),
         ('{"text": "a", "prompt": 1}', "`prompt` is not"),
+        ("[" * 100_000, "Line 1 is not JSON"),
+        ('{"id": 1, "error": "No."}', "has no texts"),
     ],
 )
 def test_lines_that_cannot_be_used_are_wrong_usage(llmb, tmp_path, content, message):
@@ -53,6 +55,16 @@ def test_lines_that_cannot_be_used_are_wrong_usage(llmb, tmp_path, content, mess
     result = llmb("evaluate", path)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_the_lines_of_a_batch_are_read_as_they_are_written(llmb, tmp_path):
+    texts = ["A fox\u2028ran\x85home.", "Go\x0c now."]
+    lines = [{"id": 1, "text": texts[0]}, {"id": 2, "error": "No prompt."}, {"id": 3, "text": texts[1]}]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    result = llmb("evaluate", path, "--json")
+    assert len(result.stdout.splitlines()) == 2
+    assert "1 of 3 lines" in result.stderr
 
 
 def test_compare_prints_a_table_and_a_verdict_for_each_pair(llmb):
@@ -85,7 +97,28 @@ def test_configurations_come_from_files(llmb, tmp_path, name, content):
     assert len(found["results"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [(), ("--configs", "README.md")])
-def test_no_usable_configuration_is_wrong_usage(llmb, arguments, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
-    assert llmb(*COMPARE, *arguments).exit_code == 2
+def test_a_page_that_cannot_be_written_stops_before_any_sampling(llmb, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmbuilder.quality.compare.compare_generations", None)
+    (tmp_path / "file").touch()
+    for bad in (tmp_path, tmp_path / "nowhere" / "page.html", tmp_path / "file" / "page.html"):
+        result = llmb(*COMPARE, "--config", "", "--html", bad)
+        assert result.exit_code == 2
+        assert "cannot be written" in result.stderr
+
+
+def test_a_page_that_fails_all_the_same_does_not_take_the_comparison_with_it(llmb, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    result = llmb(*COMPARE, "--config", "temperature=0.5", "--html", tmp_path / "page.html")
+    assert "temperature=0.5" in result.stdout
+    assert isinstance(result.exception, OSError)
+
+
+@pytest.mark.parametrize("content", [None, "[", "[" * 100_000, "3"])
+def test_no_usable_configuration_is_wrong_usage(llmb, tmp_path, content):
+    path = tmp_path / "configs.json"
+    path.write_text(content or "", encoding="utf-8")
+    result = llmb(*COMPARE, *(("--configs", path) if content else ()))
+    assert result.exit_code == 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,9 @@ def compare(
             "Give at least one, such as --config temperature=0.7.", param_hint="--config"
         )
 
+    if html is not None:
+        _check_writable(html)
+
     from llmbuilder.quality.compare import compare_generations
     from llmbuilder.quality.html import to_html
 
@@ -60,13 +64,23 @@ def compare(
         threads=threads,
         **parse_assignments(set_),
     )
-    if html is not None:
-        html.write_text(to_html(found, prompt), encoding="utf-8")
-        typer.echo(f"Plots and samples: {html}", err=True)
     if as_json:
         typer.echo(_to_json(found))
     else:
         _print(found)
+    if html is not None:
+        html.write_text(to_html(found, prompt), encoding="utf-8")
+        typer.echo(f"Plots and samples: {html}", err=True)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a page that cannot be written before anything is computed for it."""
+    exists = path.exists()
+    fits = not path.is_dir() if exists else path.parent.is_dir()
+    if not fits or not os.access(path if exists else path.parent, os.W_OK):
+        raise typer.BadParameter(
+            f"{path} cannot be written. Name a file in a folder of yours.", param_hint="--html"
+        )
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -79,7 +93,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         content = path.read_text(encoding="utf-8")
         found = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}.", param_hint="--configs") from error
     if not isinstance(found, list) or not all(isinstance(options, dict) for options in found):
         raise typer.BadParameter(f"{path} has no list of configurations.", param_hint="--configs")

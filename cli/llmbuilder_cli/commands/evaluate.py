@@ -42,7 +42,7 @@ def evaluate(
     rows = _rows(text)
     from llmbuilder.quality.evaluate import evaluate_generation
 
-    expected = None if reference is None else reference.read_text(encoding="utf-8")
+    expected = None if reference is None else reference.read_text(encoding="utf-8", errors="replace")
     found = evaluate_generation(
         [row["text"] for row in rows],
         [row.get("reference", expected) for row in rows],
@@ -65,17 +65,25 @@ def _rows(path: Path | None) -> list[dict[str, str]]:
     content = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix != ".jsonl":
         return [{"text": content}]
-    rows = [_row(line, number) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+    # Only line feeds end lines: JSON may hold all other characters that Python takes for line breaks.
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    rows = [row for number, line in lines if (row := _row(line, number)) is not None]
+    if len(rows) < len(lines):
+        failed = f"{len(lines) - len(rows)} of {len(lines)} lines"
+        typer.echo(f"Left out: {failed}, which have an error in place of a text.", err=True)
     if not rows:
-        raise typer.BadParameter(f"{path} has no lines.", param_hint="TEXT")
+        raise typer.BadParameter(f"{path} has no texts.", param_hint="TEXT")
     return rows
 
 
-def _row(line: str, number: int) -> dict[str, str]:
+def _row(line: str, number: int) -> dict[str, str] | None:
+    """A text with what belongs to it; None for a prompt of `llmb generate batch` that failed."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"Line {number} is not JSON: {error}.", param_hint="TEXT") from error
+    if isinstance(row, dict) and "error" in row and "text" not in row:
+        return None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise typer.BadParameter(f"Line {number} has no string `text`.", param_hint="TEXT")
     known = {name: row[name] for name in ("text", "prompt", "reference") if row.get(name) is not None}
