@@ -11,6 +11,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,23 @@ def statistics(
     passages: Sequence[Passage], demo: TextGenerator, random: np.random.Generator
 ) -> Iterator[Row]:
     """Rows of the measures without a model."""
+    mix = partial(shuffle, random=random)
     for size in (40, 20, 10):
-        yield row(f"coherence, {size} sentences", shuffled(passages, size, coherence, random))
+        yield row(f"coherence, {size} sentences", rearranged(passages, size, coherence, mix))
     yield row("relevance, 5 -> 10 sentences", continued(passages, relevance, random))
-    yield row("fluency, shuffled words", damaged(passages, fluency, lambda words: shuffle(words, random)))
+    yield row("fluency, shuffled words", damaged(passages, fluency, mix))
     gibberish = noise(demo, random)
     yield row("fluency, random tokens", damaged(passages, fluency, gibberish))
     yield row("repetition, loops", damaged(passages, lambda text: -repetition(text), loop))
+    yield from no_sentences(passages, np.random.default_rng(2))
+
+
+def no_sentences(passages: Sequence[Passage], random: np.random.Generator) -> Iterator[Row]:
+    """Rows of coherence against sentences that are none."""
+    for size in (40, 10):
+        for name, damage in (("shuffled words", shuffle_words), ("words shuffled within", shuffle_within)):
+            mixed = rearranged(passages, size, coherence, partial(damage, random=random))
+            yield row(f"coherence, {size} sentences, {name}", mixed)
 
 
 def judged(
@@ -101,19 +112,21 @@ def judged(
     """Rows of the measures with a model, over a part of the passages."""
     chosen = [passages[n] for n in np.linspace(0, len(passages) - 1, count).astype(int)]
     few = chosen[::3]
-    yield row("coherence, 10 sentences, SmolLM2", shuffled(chosen, 10, judge.coherence, random))
+    mix = partial(shuffle, random=random)
+    yield row("coherence, 10 sentences, SmolLM2", rearranged(chosen, 10, judge.coherence, mix))
     yield row("relevance, 5 -> 10 sentences, SmolLM2", continued(chosen[::2], judge.relevance, random))
-    yield row("fluency, shuffled words, SmolLM2", damaged(few, judge.fluency, lambda w: shuffle(w, random)))
+    yield row("fluency, shuffled words, SmolLM2", damaged(few, judge.fluency, mix))
 
 
-def shuffled(
-    passages: Sequence[Passage], size: int, measure: Callable[[str], float], random: np.random.Generator
+def rearranged(
+    passages: Sequence[Passage],
+    size: int,
+    measure: Callable[[str], float],
+    damage: Callable[[list[str]], list[str]],
 ) -> list[Pair]:
-    """The first sentences in their order and in another."""
-    return [
-        pair(p, measure, " ".join(p.sentences[:size]), " ".join(shuffle(p.sentences[:size], random)))
-        for p in passages
-    ]
+    """The first sentences as they are, and damaged."""
+    texts = [(p, p.sentences[:size]) for p in passages]
+    return [pair(p, measure, " ".join(parts), " ".join(damage(parts))) for p, parts in texts]
 
 
 def continued(
@@ -147,6 +160,16 @@ def pair(passage: Passage, measure: Callable[[str], float], real: str, damaged: 
 def shuffle(items: Sequence[str], random: np.random.Generator) -> list[str]:
     """The items in a random order."""
     return [items[n] for n in random.permutation(len(items))]
+
+
+def shuffle_words(parts: Sequence[str], random: np.random.Generator) -> list[str]:
+    """All words of sentences in a random order."""
+    return shuffle(" ".join(parts).split(), random)
+
+
+def shuffle_within(parts: Sequence[str], random: np.random.Generator) -> list[str]:
+    """Sentences in their order, the words of each in a random one."""
+    return [" ".join(shuffle(part.split(), random)) for part in parts]
 
 
 def noise(generator: TextGenerator, random: np.random.Generator) -> Callable[[list[str]], list[str]]:

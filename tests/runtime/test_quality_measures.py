@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmbuilder.quality.coherence import coherence, surplus
-from llmbuilder.quality.fluency import fluency
+from llmbuilder.quality.fluency import fluency, share_in_order
 from llmbuilder.quality.references import bleu, chrf, common_subsequence, rouge_l
 from llmbuilder.quality.relevance import relevance
 from llmbuilder.quality.text import sentences, stem, tokens, words
@@ -65,6 +65,29 @@ def test_coherence_tells_passages_from_their_shuffled_sentences(passages):
     assert auc(real, damaged) >= 0.9
     assert np.mean([value >= 0.7 for value in real]) >= 0.9
     assert np.mean([value < 0.7 for value in damaged]) >= 0.8
+
+
+@pytest.mark.parametrize("size", [40, 10])
+@pytest.mark.parametrize("within", [False, True], ids=["whole", "within"])
+def test_what_has_shuffled_words_is_not_coherent(passages, size, within):
+    damaged = [" ".join(mixed(s) for s in (p[:size] if within else [" ".join(p[:size])])) for p in passages]
+    assert np.mean([coherence(text) < 0.7 for text in damaged]) >= 0.9
+
+
+def mixed(text):
+    return " ".join(shuffled(text.split()))
+
+
+def test_sentences_count_as_far_as_their_words_are_in_order(passages):
+    for parts in passages:
+        assert share_in_order(parts) > 0.9
+        assert 0.2 < share_in_order([mixed(s) if n % 2 else s for n, s in enumerate(parts)]) < 0.8
+        assert share_in_order([mixed(s) for s in parts]) < 0.5
+
+
+def test_sentences_without_capitals_are_judged_too():
+    assert coherence("we came home. it was cold! nobody said a word.") > 0.5
+    assert math.isnan(coherence("we met Dr. Jones and Mr. Smith at home. it was cold."))
 
 
 def test_coherence_of_two_sentences_cannot_be_judged():

@@ -1,10 +1,12 @@
 """Coherence from text statistics: are neighbouring sentences better neighbours than any two of the same text?"""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from llmbuilder.quality.fluency import share_in_order
 from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
 from llmbuilder.quality.style import FloatArray, style
 from llmbuilder.quality.text import sentences, stem, words
@@ -14,10 +16,11 @@ LEAST_SENTENCES = 3
 _FUNCTION_WORD = 2.5
 _CONTENT_WORD = 1.5
 _RARE_WORD = 4.0
+_SMALL_START = re.compile(r"[.!?…][\"'”’)\]]?\s+[a-z]")  # noqa: RUF001 (typographic marks)
 
 
 def coherence(text: str) -> float:
-    """How far the order of the sentences makes a text, 0..1; nan below three sentences.
+    """How far sentences, and their order, make a text, 0..1; nan below three sentences: there is no order to judge.
 
     Lapata's probabilistic text structuring (ACL 2003): every pair of sentences gets the log-odds that the second
     follows the first, from their features (person, tense, reference, dialogue, connectives) and from the vocabulary
@@ -26,10 +29,21 @@ def coherence(text: str) -> float:
 
     A logistic map, fitted on other texts, turns the evidence into 0..1: 0.72 without any, and at 0.7 most real passages
     of 40 sentences pass and few shuffled ones. Ten sentences have little evidence: most texts of that length stay near
-    0.72. English only.
+    0.72. What are no sentences cannot be in order: the result is multiplied by
+    `llmbuilder.quality.fluency.share_in_order`, near 1 in prose and near 0 where words are shuffled. English only.
     """
-    parts = sentences(text)[:MOST_SENTENCES]
-    return share(order_log_odds(parts)) if len(parts) >= LEAST_SENTENCES else math.nan
+    parts = cut(text)[:MOST_SENTENCES]
+    if len(parts) < LEAST_SENTENCES:
+        return math.nan
+    return share_in_order(parts) * share(order_log_odds(parts))
+
+
+def cut(text: str) -> list[str]:
+    """Sentences of a text; if they are too few to judge, those that begin with a small letter count too."""
+    found = sentences(text)
+    if len(found) >= LEAST_SENTENCES:
+        return found
+    return sentences(_SMALL_START.sub(lambda start: start[0].upper(), text))
 
 
 def order_log_odds(parts: Sequence[str]) -> float:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmbuilder.generator import TextGenerator
-from llmbuilder.quality.coherence import LEAST_SENTENCES, order_log_odds
+from llmbuilder.quality.coherence import LEAST_SENTENCES, cut, order_log_odds
 from llmbuilder.quality.lexicon import share
-from llmbuilder.quality.text import sentences
 
 OTHER_ORDERS = 2
 GAIN_WEIGHT, SENTENCE_WEIGHT = 0.050, -0.059
@@ -32,9 +31,10 @@ class Judge:
         Barzilay and Lapata (2008), with a language model's score in place of a ranker's (Laban et al., 2021). This
         gain, weighed against the number of sentences as a log-likelihood ratio, is added to the evidence of
         `llmbuilder.quality.coherence.coherence`; a logistic map fitted on other texts turns the sum into 0..1. Of a
-        text longer than the model's window the first part counts.
+        text longer than the model's window the first part counts. Unlike without a model, words are not looked at, for
+        the sake of other languages than English: whether they are in order is a matter of `fluency`.
         """
-        parts = self._fitting(sentences(text))
+        parts = self._fitting(cut(text))
         if len(parts) < LEAST_SENTENCES:
             return math.nan
         gain = GAIN_WEIGHT * self.order_gain(parts) + SENTENCE_WEIGHT * len(parts)
