@@ -7,7 +7,7 @@ a prompt that are not in the tokenizer's vocabulary, are ignored. There are two 
 * **Rules** can change which token is likeliest. They take a row and return a row.
 * **Filters** only remove unlikely tokens. They take the scores ``[n]`` of any candidates, at least one of them
   finite, and return the ascending positions they keep. What a filter keeps is small, so whatever comes after it
-  works on a few candidates instead of the whole vocabulary. ``only`` turns positions back into a row.
+  works on a few candidates instead of the whole vocabulary.
 
 The formulas, skip conditions and ties are those of ``transformers`` 4.46.3, float32 comparisons included. Sums run
 in float64, where they do not depend on how many removed tokens lie between.
@@ -211,13 +211,6 @@ def log_softmax(scores: Scores) -> Scores:
     logs: Scores = scores - scores.max()
     logs -= np.float32(np.log(np.exp(logs).sum(dtype=np.float64)))
     return logs
-
-
-def only(scores: Scores, kept: Positions) -> Scores:
-    """The row with everything but the positions `kept` forbidden."""
-    row = np.full_like(scores, NEVER)
-    row[kept] = scores[kept]
-    return row
 
 
 def largest(scores: Scores, n: int) -> Positions:

@@ -32,19 +32,18 @@ class LookupGroup(SampleGroup):
         return find_draft([*self.prompt.ids, *continuation.new_ids], min(wanted, most))
 
 
-def find_draft(ids: Sequence[int], count: int, longest: int = LONGEST_MATCH) -> Sequence[int]:
+def find_draft(ids: Sequence[int], count: int) -> Sequence[int]:
     """What followed the last earlier occurrence of the longest ending of ``ids``.
 
     Args:
         ids: the text so far.
         count: most tokens to return.
-        longest: length of the ending to look for; shorter ones, down to 2, are tried if it is not found.
 
     Returns:
         Up to ``count`` ids, none if the last two have not stood together before.
     """
     known = np.asarray(ids, np.int64)
-    for size in range(min(longest, len(known) - 1), SHORTEST_MATCH - 1, -1):
+    for size in range(min(LONGEST_MATCH, len(known) - 1), SHORTEST_MATCH - 1, -1):
         windows = np.lib.stride_tricks.sliding_window_view(known[:-1], size)
         found = np.flatnonzero((windows == known[-size:]).all(axis=1))
         if found.size:

@@ -65,7 +65,11 @@ def test_filters_keep_ascending_positions_and_only_forget(row, options, min_toke
         kept = step(row)
         assert kept.size >= 1
         assert (np.diff(kept) > 0).all()
-        assert rules.only(row, kept)[kept].tolist() == row[kept].tolist()
+        assert 0 <= kept[0] <= kept[-1] < row.size
+
+
+def possible(row, positions):
+    return [position for position in positions.tolist() if row[position] > -np.inf]
 
 
 NEAR_TIES = st.integers(0, 40).map(lambda ulps: np.float32(3 + ulps * 2.0**-22))
@@ -83,7 +87,7 @@ def test_top_k_before_the_temperature_spares_it_work_and_changes_nothing(row, k,
     scaled = row if temperature == 1.0 else rules.temperature(row, temperature)
     kept = rules.top_k(scaled, k)
     found = np.arange(row.size) if ids is None else ids
-    assert rules.only(scaled, kept).tolist() == rules.only(scaled, found).tolist()
+    assert possible(scaled, kept) == possible(scaled, found)
     assert scores.tolist() == scaled[found].tolist()
 
 

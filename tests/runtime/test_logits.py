@@ -169,10 +169,6 @@ def test_largest_come_in_order_with_the_lowest_position_first_among_equals():
     assert logits.largest(row(1, 5), 9).tolist() == [1, 0]
 
 
-def test_only_forbids_everything_else():
-    assert logits.only(row(1, 2, 3), np.array([0, 2])).tolist() == [1, -INF, 3]
-
-
 def test_log_softmax_is_the_logarithm_of_softmax():
     scores = row(1000, 999, -INF, 990)
     np.testing.assert_allclose(np.exp(logits.log_softmax(scores)), logits.softmax(scores), rtol=1e-6)

@@ -41,12 +41,12 @@ class TestTheGuess:
 
 
 def echo(after: int, noise: float = 0.0) -> Rule:
-    """A rule that says what followed the last two ids before, and now and then something else."""
+    """A rule that says what followed the last ids before, and now and then something else."""
     chance = random_rule(after, scale=max(noise, 1e-9))
 
     def rule(ids):
         logits = chance(ids)
-        guess = find_draft(list(ids), 1, longest=2)
+        guess = find_draft(list(ids), 1)
         if guess and len(ids) % after:
             logits[guess[0]] += 6
         return logits
