@@ -82,6 +82,7 @@ class TextGenerator(Closing):
         Raises:
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
         """
+        GenerationConfig.merge(config)  # a model is not loaded in vain
         self._start(acquire(model_path, tokenizer_path, device=device, threads=threads), config)
 
     @classmethod

@@ -160,6 +160,10 @@ class TestBatch:
         with pytest.raises(ConfigError, match=message):
             random.complete_batch(["x"], configs)
 
+    def test_refuses_what_is_no_config_before_anything_is_loaded(self):
+        with pytest.raises(ConfigError, match="must be a GenerationConfig, got str"):
+            TextGenerator("nowhere", config="creative")
+
     @pytest.mark.parametrize("prompts", [None, 5, "x"])
     def test_refuses_what_is_no_list_of_prompts(self, random, prompts):
         with pytest.raises(ConfigError, match="list of prompts"):
