@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -134,6 +135,12 @@ def test_a_directory_that_holds_no_model_is_refused(tmp_path, config, message):
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ExportError, match=message):
         load_source(tmp_path)
+
+
+def test_a_second_configuration_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ExportError, match=r"its own config\.json.*--config other\.json"):
+        load_source(tmp_path, Path("other.json"))
 
 
 def test_code_in_the_directory_is_not_run(tmp_path):

@@ -1,6 +1,7 @@
 """LLMBuilder checkpoints: every form upstream writes, and what is refused."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -155,14 +156,44 @@ def test_every_missing_unknown_and_misshapen_weight_is_named(saved):
         assert expected in str(error.value)
 
 
-def test_a_whole_missing_layer_is_named(saved):
-    content = {"model_state_dict": gpt_state(), "model_config": model_config(num_layers=LAYERS + 1)}
-    with pytest.raises(ExportError, match=r"blocks\.2\.ln1\.weight"):
-        load_source(saved(content))
+def test_a_layer_missing_in_the_middle_is_named(saved):
+    state = {name.replace("blocks.1.", "blocks.2."): weight for name, weight in gpt_state().items()}
+    with pytest.raises(ExportError, match=r"missing blocks\.1\.ln1\.weight"):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
+@pytest.mark.parametrize("layer", [10**9, 10**30])
+def test_as_many_layers_are_built_as_there_are_weights_for(saved, layer):
+    """Whatever a name says: a small file must not cost memory."""
+    state = gpt_state() | {f"blocks.{layer}.ln1.weight": torch.ones(WIDTH)}
+    with pytest.raises(ExportError, match=rf"unknown blocks\.{layer}\.ln1\.weight"):
+        load_source(saved({"model_state_dict": state, "model_config": {"num_heads": HEADS}}))
 
 
 @pytest.mark.parametrize(
-    ("option", "wrong"), [("vocab_size", 99), ("embedding_dim", 64), ("max_seq_length", 1024)]
+    "weight",
+    [torch.zeros(1, dtype=torch.half).expand(10**9, 10**6), torch.ones(2, 2).to_sparse()],
+    ids=["repeated", "sparse"],
+)
+def test_a_weight_that_is_not_stored_whole_is_refused(saved, weight):
+    state = gpt_state() | {"token_embedding.weight": weight}
+    with pytest.raises(ExportError, match=r"does not store token_embedding\.weight whole"):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weights_of_a_diverged_training_are_refused(saved, number):
+    state = gpt_state()
+    state["blocks.1.mlp.fc1.bias"][3] = number
+    with pytest.raises(
+        ExportError, match=r"NaN or infinity in blocks\.1\.mlp\.fc1\.bias.*earlier checkpoint"
+    ):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [("vocab_size", 99), ("embedding_dim", 64), ("max_seq_length", 1024), ("num_layers", 10**9)],
 )
 def test_a_configuration_that_contradicts_the_weights_is_refused(saved, option, wrong):
     with pytest.raises(ExportError, match=f"{option} is {wrong}"):
@@ -191,6 +222,18 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(saved, tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_bomb_that_torch_did_not_write_is_refused_too(tmp_path, recwarn, protocol):
+    target, path = tmp_path / "boom", tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps({"model_state_dict": Bomb(target)}, protocol=protocol))
+    reason = "could run code" if protocol >= 2 else "not a PyTorch checkpoint"
+    with pytest.raises(ExportError, match=reason) as error:
+        load_source(path)
+    assert "weights_only" not in str(error.value)
+    assert list(recwarn) == []
+    assert not target.exists()
+
+
 def test_a_truncated_checkpoint_is_refused(saved):
     path = saved({"model_state_dict": gpt_state(), "model_config": model_config()})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -198,16 +241,27 @@ def test_a_truncated_checkpoint_is_refused(saved):
         load_source(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 nor a zip"])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"not a checkpoint", b"checkpoint", b"e = 5", b"{}", b"PK\x03\x04 nor a zip"),
+        *(bytes(4096), b"\x08\x08\x12\x07pytorch", b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused_in_our_own_words(tmp_path, content):
     path = tmp_path / "model.pt"
     path.write_bytes(content)
-    with pytest.raises(ExportError, match="not a PyTorch checkpoint"):
+    with pytest.raises(ExportError) as error:
         load_source(path)
+    assert str(error.value).startswith(f"{path} is damaged or not a PyTorch checkpoint. Pass the file")
 
 
 @pytest.mark.parametrize(
-    "content", [torch.ones(3), [1, 2], {"a": 1}, {"model_state_dict": {"conv.weight": torch.ones(2)}}]
+    "content",
+    [
+        *(torch.ones(3), [1, 2], {"a": 1}, {0: torch.ones(3, 3)}),
+        {"model_state_dict": {"conv.weight": torch.ones(2)}},
+    ],
 )
 def test_a_checkpoint_of_something_else_is_refused(saved, content):
     with pytest.raises(ExportError, match=r"model\.pt"):

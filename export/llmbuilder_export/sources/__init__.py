@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from llmbuilder.errors import ExportError, ModelNotFoundError
-from llmbuilder_export.network import Source
+from llmbuilder_export.network import Network, Source
 
 
 def load_source(path: Path, config: Path | None = None, max_context: int | None = None) -> Source:
@@ -25,12 +27,33 @@ def load_source(path: Path, config: Path | None = None, max_context: int | None 
     if path.is_file():
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 
-        return load_llmbuilder(path, config, max_context)
-    if (path / "config.json").is_file():
+        source = load_llmbuilder(path, config, max_context)
+    else:
         from llmbuilder_export.sources.huggingface import load_huggingface
 
-        return load_huggingface(path, max_context)
-    raise ExportError(
-        f"{path} is no Hugging Face model directory: it has no config.json. "
-        "For an LLMBuilder model pass the checkpoint file itself, such as model/model.pt."
-    )
+        _check_directory(path, config)
+        source = load_huggingface(path, max_context)
+    _refuse_broken_weights(source.network, path)
+    return source
+
+
+def _check_directory(path: Path, config: Path | None) -> None:
+    if not (path / "config.json").is_file():
+        raise ExportError(
+            f"{path} is no Hugging Face model directory: it has no config.json. "
+            "For an LLMBuilder model pass the checkpoint file itself, such as model/model.pt."
+        )
+    if config is not None:
+        raise ExportError(
+            f"{path} is a Hugging Face model directory and has its own config.json. Leave --config {config} out."
+        )
+
+
+def _refuse_broken_weights(network: Network, path: Path) -> None:
+    """Refuse weights that are no numbers: of a training that diverged, or overflowed in half precision."""
+    for name, weight in network.named_parameters():
+        if weight.numel() and not torch.stack(torch.aminmax(weight.detach())).isfinite().all():
+            raise ExportError(
+                f"{path} holds NaN or infinity in {name}, as after a training that diverged. "
+                "Export an earlier checkpoint."
+            )

@@ -1,6 +1,8 @@
 """Read what LLMBuilder writes with ``torch.save``, trusting nothing in it."""
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ State = dict[str, torch.Tensor]
 
 _STATE_KEYS = ("model_state_dict", "state_dict", "model")
 _WRAPPERS = ("_orig_mod.", "module.")
+_FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")
+_PICKLE = b"\x80"
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -26,11 +30,15 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ModelNotFoundError(f"There is no checkpoint at {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's advice to its own users
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ExportError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        raise ExportError(f"{path} is damaged or not a PyTorch checkpoint ({_first_line(error)}).") from error
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error}). Check its permissions and its disk.") from error
+    except Exception as error:  # reading what is no pickle may fail in any way
+        raise ExportError(_no_checkpoint(path)) from error
     if not isinstance(content, Mapping):
         raise ExportError(f"{path} holds a {type(content).__name__}, not an LLMBuilder checkpoint.")
     return content
@@ -44,12 +52,29 @@ def find_state(checkpoint: Mapping[str, Any], path: Path) -> State:
     """
     candidates = [checkpoint.get(key) for key in _STATE_KEYS] + [checkpoint]
     for found in candidates:
-        if isinstance(found, Mapping) and any(isinstance(value, torch.Tensor) for value in found.values()):
-            return {_plain_name(k): v.float() for k, v in found.items() if isinstance(v, torch.Tensor)}
+        if weights := _weights(found):
+            _refuse_hollow(weights, path)
+            return {_plain_name(name): weight.float() for name, weight in weights.items()}
     raise ExportError(
         f"{path} holds no model weights: none of {', '.join(_STATE_KEYS)} is a state dict. "
         f"Its keys are {', '.join(map(repr, list(checkpoint)[:10]))}."
     )
+
+
+def _weights(found: object) -> State:
+    """The named tensors of a mapping."""
+    items = found.items() if isinstance(found, Mapping) else ()
+    return {name: w for name, w in items if isinstance(name, str) and isinstance(w, torch.Tensor)}
+
+
+def _refuse_hollow(weights: State, path: Path) -> None:
+    """Refuse tensors that claim more values than they store: a small file could fill the memory."""
+    for name, weight in weights.items():
+        plain = weight.layout == torch.strided and not weight.is_meta
+        if not plain or weight.nbytes > weight.untyped_storage().nbytes():
+            raise ExportError(
+                f"{path} does not store {name} whole: its shape is {list(weight.shape)}. Save plain tensors only."
+            )
 
 
 def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State:
@@ -89,14 +114,22 @@ def _plain_name(name: str) -> str:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    if "Unsupported global" in reason or "Unsupported class" in reason or "GLOBAL" in reason:
-        found = reason.partition("GLOBAL ")[2].split(" ")[0] or "unknown objects"
-        return (
-            f"{path} holds more than weights and plain values ({found}): loading it could run code. "
-            "Save the model's state dict and config only, or get it from a source you trust."
-        )
-    return f"{path} is damaged or not a PyTorch checkpoint ({_first_line(reason)})."
+    """Why a pickle was not loaded. PyTorch's own words are left out: they say how to load it all the same."""
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == _PICKLE or zipfile.is_zipfile(path)
+    if not is_pickle:
+        return _no_checkpoint(path)
+    found = _FORBIDDEN.search(reason)
+    what = (
+        f"holds more than weights and plain values ({found[1]})"
+        if found
+        else "is damaged, or a pickle of another kind than torch.save writes"
+    )
+    return (
+        f"{path} {what}: loading it could run code. "
+        "Save only the model's state dict and config, with torch.save, or get it from a source you trust."
+    )
 
 
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+def _no_checkpoint(path: Path) -> str:
+    return f"{path} is damaged or not a PyTorch checkpoint. Pass the file LLMBuilder saved, such as model.pt."

@@ -55,13 +55,13 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
     checkpoint = read_checkpoint(path)
     state = _without_buffers(merge_lora(find_state(checkpoint, path), checkpoint, path))
     options = _read_config(config) if config else _find_config(checkpoint)
-    shape = _measure(state, options, path)
+    shape = _measure(state, path)
     _check_config(options, shape, config or path)
     heads = _heads(options, shape, path)
-    if max_context is not None and _POSITIONS in state:
+    if max_context is not None:
         state[_POSITIONS] = state[_POSITIONS][:max_context]
         shape = replace(shape, max_seq_length=min(max_context, shape.max_seq_length))
-    tied = _HEAD not in state or (_TOKENS in state and torch.equal(state[_HEAD], state[_TOKENS]))
+    tied = _HEAD not in state or torch.equal(state[_HEAD], state[_TOKENS])
     if tied:
         state.pop(_HEAD, None)
     return Source(
@@ -74,21 +74,24 @@ def _without_buffers(state: State) -> State:
     return {name: weight for name, weight in state.items() if not name.endswith("causal_mask")}
 
 
-def _measure(state: State, options: Mapping[str, Any], path: Path) -> _Shape:
-    """Read sizes off the weights; what is missing there comes from the options, so that all gaps can be listed."""
+def _measure(state: State, path: Path) -> _Shape:
+    """Read the sizes off the weights; what a configuration says may be anything.
+
+    Raises:
+        ExportError: the weights that tell them are not there.
+    """
     tokens, positions = state.get(_TOKENS), state.get(_POSITIONS)
-    blocks = [int(found.group(1)) + 1 for name in state if (found := _BLOCK.match(name))]
-    sizes = {
-        "vocab_size": _size(tokens, 0) or _lookup(options, "vocab_size"),
-        "num_layers": _lookup(options, "num_layers") or max(blocks, default=None),
-        "embedding_dim": _size(tokens, 1) or _size(positions, 1) or _lookup(options, "embedding_dim"),
-        "max_seq_length": _size(positions, 0) or _lookup(options, "max_seq_length"),
+    found = {
+        "vocab_size": _size(tokens, 0),
+        "num_layers": len({match[1] for name in state if (match := _BLOCK.match(name))}),
+        "embedding_dim": _size(tokens, 1),
+        "max_seq_length": _size(positions, 0),
     }
-    known = {name: size for name, size in sizes.items() if size}
-    if len(known) < len(sizes):
+    known = {name: size for name, size in found.items() if size}
+    if unknown := sorted(set(found) - set(known)):
         raise ExportError(
-            f"{path} is not an LLMBuilder GPT: neither {_TOKENS}, {_POSITIONS} and blocks.* nor a configuration give "
-            f"its {', '.join(sorted(set(sizes) - set(known)))}. It holds {', '.join(list(state)[:5])} ..."
+            f"{path} is not an LLMBuilder GPT: {_TOKENS}, {_POSITIONS} and blocks.* do not tell its "
+            f"{', '.join(unknown)}. It holds {', '.join(list(state)[:5])} ..."
         )
     return _Shape(**known)
 
