@@ -14,6 +14,11 @@ def failed(text, config, **more):
     return [failure.partition(":")[0] for failure in OutputFilter.check(text, config, **more).failures]
 
 
+def test_runaway_marks_are_checked_in_time_that_grows_with_the_text():
+    text = "." * 200_000  # in time that grows with its square, minutes
+    assert OutputFilter.filter(text, {"factuality_check": True, "coherence_threshold": 0.5}) == text
+
+
 def test_without_settings_every_text_passes_as_it_is():
     assert OutputFilter.filter("fuck", {}) == "fuck"
     assert OutputFilter.check("", {}).scores == {}

@@ -43,6 +43,11 @@ def test_what_there_is_nothing_to_judge_by_is_nan():
     assert 0 <= evaluate_generation(TEXT, prompt="A fox lived here.").relevance <= 1
 
 
+def test_runaway_marks_are_evaluated_in_time_that_grows_with_the_text():
+    found = evaluate_generation("?!." * 50_000, prompt="A. " * 50_000)  # minutes, if with its square
+    assert math.isnan(found.coherence)
+
+
 def test_one_prompt_serves_all_texts_and_a_list_has_one_for_each():
     shared = evaluate_generation([TEXT, "Go home."], prompt="A fox.")
     assert [e.relevance for e in shared] == [

@@ -198,6 +198,7 @@ def test_texts_are_cut_at_the_nearest_end():
     text = "One two. Three four. Five six seven eight nine ten."
     assert cut_near(text, 4) == "One two. Three four."
     assert cut_near("one two three four five six", 3) == "one two three"
+    assert cut_near("One two. Three " + "." * 100_000 + "x", 2) == "One two."
 
 
 def test_a_text_is_long_enough_when_a_sentence_has_surely_ended():

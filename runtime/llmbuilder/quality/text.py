@@ -3,8 +3,9 @@
 import functools
 import re
 
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？])")  # noqa: RUF001 (typographic marks)
-_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Capt|Gen|Sen|Rev|Jr|Sr|No|vs|etc|Hon|Prof|[A-Z])\.$")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？])")  # noqa: RUF001 (typographic marks)
+_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Capt|Gen|Sen|Rev|Jr|Sr|No|vs|etc|Hon|Prof|[A-Z])\. ?$")
+_LONGEST_ABBREVIATION = 8  # with what stands around it
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힣]|[^\W_぀-ヿ一-鿿가-힣]+(?:['’][^\W_]+)*")  # noqa: RUF001 (typographic marks)
 _TOKEN = re.compile(_WORD.pattern + r"|[^\w\s]")
 _ENDINGS = (("ies", "y"), ("ing", ""), ("ed", ""), ("ly", ""), ("es", ""), ("s", ""))
@@ -20,11 +21,11 @@ def sentences(text: str) -> list[str]:
     text = " ".join(text.split())
     found: list[str] = []
     start = 0
-    for end in _SENTENCE_END.finditer(text):
-        sentence = text[start : end.end()].strip()
-        if sentence and not _ABBREVIATION.search(sentence):
-            found.append(sentence)
-            start = end.end()
+    for match in _SENTENCE_END.finditer(text):
+        end = match.end()
+        if not _ABBREVIATION.search(text, end - _LONGEST_ABBREVIATION, end):
+            found.append(text[start:end].strip())
+            start = end
     rest = text[start:].strip()
     return [*found, rest] if rest else found
 

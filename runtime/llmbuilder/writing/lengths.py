@@ -6,7 +6,7 @@ MOST_OVER = 1.5
 """A text that finds no end of a sentence goes on to this multiple of its length."""
 _WORD = re.compile(r"\S+")
 _ABBREVIATION = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])"
-_MARK = rf"(?:{_ABBREVIATION}\.|[.…!?]*[!?…]|\.{{2,}})[\"'”’)\]*_]*"  # noqa: RUF001 (quotes of texts)
+_MARK = rf"(?:{_ABBREVIATION}\.|(?<![.…!?])(?:[.…!?]*[!?…]|\.{{2,}}))[\"'”’)\]*_]*"  # noqa: RUF001 (quotes of texts)
 _END = re.compile(rf"{_MARK}(?=\s|$)")
 _END_INSIDE = re.compile(rf"{_MARK}(?=\s+\S)")
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from itertools import combinations
 from typing import NamedTuple
 
 from llmbuilder.filtering.facts.numbers import in_digits
@@ -58,17 +57,21 @@ class Claim(NamedTuple):
 def contradictions(text: str) -> Iterator[str]:
     """Pairs of sentences of which one denies the other, or which give what has one value two.
 
-    Only simple sentences with the same subject are compared, word by word. What was need not be any more, so of
-    sentences in the past only those that name the same day or year deny each other.
+    Only simple sentences with the same subject are compared, word by word, each with the first that says something of
+    the same. What was need not be any more, so of sentences in the past only those that name the same day or year
+    deny each other.
     """
-    claims = [claim for sentence in sentences(text) if (claim := parse(sentence)) is not None]
-    groups: dict[tuple[str, str], list[Claim]] = {}
-    for claim in claims:
-        groups.setdefault((claim.subject, claim.verb), []).append(claim)
-    for group in groups.values():
-        for first, second in combinations(group, 2):
-            if _deny(first, second) or _differ(first, second):
-                yield f"{first.sentence!r} contradicts {second.sentence!r}"
+    said: dict[tuple[str, ...], Claim] = {}
+    for claim in filter(None, map(parse, sentences(text))):
+        about = claim.subject, claim.verb
+        first = said.setdefault((*about, claim.predicate), claim)
+        if _deny(first, claim):
+            yield f"{first.sentence!r} contradicts {claim.sentence!r}"
+        property_, value = _measure(claim)
+        if value:
+            first = said.setdefault((*about, "has", property_), claim)
+            if not _agree(_measure(first)[1], value):
+                yield f"{first.sentence!r} contradicts {claim.sentence!r}"
 
 
 def parse(sentence: str) -> Claim | None:
@@ -85,23 +88,22 @@ def parse(sentence: str) -> Claim | None:
 
 
 def _deny(first: Claim, second: Claim) -> bool:
-    """Whether the claims are equal but for a "not"."""
+    """Whether claims of the same say opposite things."""
     timeless = first.verb not in _PAST or _DAY.search(first.predicate) is not None
-    return first.denied != second.denied and first.predicate == second.predicate and timeless
+    return first.denied != second.denied and timeless
 
 
-def _differ(first: Claim, second: Claim) -> bool:
-    """Whether one quantity, or what can only be one, is given two values."""
-    if first.denied or second.denied or first.predicate == second.predicate:
-        return False
-    if _ONE_VALUE.search(first.subject):
-        return not _agree(first.predicate, second.predicate)
-    births = [_BORN.match(claim.predicate) for claim in (first, second)]
-    if births[0] and births[1]:
-        return births[0][1] != births[1][1]
-    frames = [re.sub(r"\d+(?:\.\d+)?", "#", claim.predicate) for claim in (first, second)]
-    same = frames[0].rstrip("s") == frames[1].rstrip("s")
-    return same and first.verb not in _PAST and _QUANTITY.match(frames[0]) is not None
+def _measure(claim: Claim) -> tuple[str, str]:
+    """A quantity, or what can only be one, and the value that a claim gives it; nothing if it gives none."""
+    frame = re.sub(r"\d+(?:\.\d+)?", "#", claim.predicate)
+    if claim.denied:
+        return "", ""
+    if _ONE_VALUE.search(claim.subject):
+        return "value", claim.predicate
+    if birth := _BORN.match(claim.predicate):
+        return "birth", birth[1]
+    counts = claim.verb not in _PAST and _QUANTITY.match(frame)
+    return (frame.rstrip("s"), claim.predicate) if counts else ("", "")
 
 
 def _agree(first: str, second: str) -> bool:
