@@ -123,6 +123,23 @@ def test_a_missing_llguidance_names_the_extra(monkeypatch):
 
 
 @needs_llguidance
+@pytest.mark.parametrize(
+    ("pattern", "lacking"),
+    [
+        (r"\{a", "cannot say '{a' at its beginning"),
+        ("[ab]{2}xa", "cannot say 'xa' after 'aa'"),
+        ("ab[x-z]", "has no way to go on after 'ab'"),
+        ("a{11}", "Raise max_length"),
+    ],
+)
+def test_a_text_that_the_vocabulary_cannot_say_is_told_from_one_that_is_too_long(pattern, lacking, capfd):
+    rules = grammar.GrammarRules(Vocabulary([b"a", b"b", b""]), "regex", pattern)
+    with pytest.raises(ConstraintError, match=re.escape(lacking)):
+        rules.start(Prompt((0,), "", GenerationConfig(), (2,), 64, 10))
+    assert capfd.readouterr().err == ""
+
+
+@needs_llguidance
 def test_a_vocabulary_that_cannot_say_a_choice_is_an_error():
     rules = grammar.GrammarRules(Vocabulary([b"a", b"b", b""]), "choices", ["abc"])
     with pytest.raises(ConstraintError, match="'abc' has characters"):

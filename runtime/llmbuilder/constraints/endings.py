@@ -6,7 +6,8 @@ letter, the byte used least so far is taken instead, which leaves every loop. Ne
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,38 +37,57 @@ class Bytes:
         return [(self.values[i], int(self.tokens[i])) for i in flags.nonzero()[0]]
 
 
+class Walk(NamedTuple):
+    """What was ``said`` on a way to the end, and how far it led; ``needed`` is what had to follow, where known."""
+
+    said: bytes
+    end: Literal["complete", "too long", "unsayable"]
+    needed: bytes = b""
+
+
 def shortest_ending(matcher: Any, alphabet: Bytes, most: int) -> tuple[int, ...] | None:
     """Tokens that complete the text, at most ``most``; None if no such way is found. ``matcher`` is not changed."""
-    for fair in (False, True):
-        said = _walk(matcher.deep_copy(), alphabet, most * _BYTES_PER_TOKEN, fair=fair)
-        tokens = None if said is None else alphabet.spell(said)
+    for walk in _walks(matcher, alphabet, most):
+        tokens = alphabet.spell(walk.said) if walk.end == "complete" else None
         if tokens is not None and len(tokens) <= most:
             return tokens
     return None
 
 
-def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> bytes | None:
-    """The bytes that complete a text; each of the least used ones if ``fair``, else those that close things."""
+def dead_end(matcher: Any, alphabet: Bytes, most: int) -> Walk | None:
+    """A way that stops where the vocabulary has no token to go on with, if all do; ``matcher`` is not changed."""
+    walks = list(_walks(matcher, alphabet, most))
+    return walks[0] if all(walk.end == "unsayable" for walk in walks) else None
+
+
+def _walks(matcher: Any, alphabet: Bytes, most: int) -> Iterator[Walk]:
+    for fair in (False, True):
+        yield _walk(matcher.deep_copy(), alphabet, most * _BYTES_PER_TOKEN, fair=fair)
+
+
+def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> Walk:
+    """Complete a text with the bytes used least so far if ``fair``, else with those that close things."""
     said = b""
     used: Counter[int] = Counter()
     while not (matcher.is_accepting() or matcher.is_stopped()):
         if len(said) > most:
-            return None
-        forced = alphabet.spell(matcher.compute_ff_bytes())
-        if forced:
-            said += matcher.compute_ff_bytes()
-            if not matcher.consume_tokens(list(forced)):
-                return None
+            return Walk(said, "too long")
+        needed = matcher.compute_ff_bytes()
+        if needed:
+            forced = alphabet.spell(needed)
+            if forced is None or not matcher.consume_tokens(list(forced)):
+                return Walk(said, "unsayable", needed)
+            said += needed
             continue
         ways = alphabet.allowed(matcher)
         if not ways:
-            return None
+            return Walk(said, "unsayable")
         byte, token = min(ways, key=lambda way: used[way[0]]) if fair else _closing(ways)
         used[byte] += 1
         said += bytes([byte])
         if not matcher.consume_token(token):
-            return None
-    return None if matcher.is_error() else said
+            return Walk(said, "unsayable")
+    return Walk(said, "unsayable" if matcher.is_error() else "complete")
 
 
 def _closing(ways: list[tuple[int, int]]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmbuilder.arguments import check_texts
-from llmbuilder.constraints.endings import Bytes, shortest_ending
+from llmbuilder.constraints.endings import Bytes, dead_end, shortest_ending
 from llmbuilder.constraints.protocol import Scores
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
 from llmbuilder.constraints.words import budget_of
@@ -72,15 +72,11 @@ class GrammarRules:
         if self._choices:
             fitting = tuple(c for c in self._choices if len(self._spelled(c)) <= budget)
             source = _choices_grammar(fitting) if fitting else source
-        matcher = self._guidance.LLMatcher(self._tokenizer(prompt.eos_ids), source)
+        matcher = self._guidance.LLMatcher(self._tokenizer(prompt.eos_ids), source, log_level=0)
         if matcher.is_error():
             raise ConstraintError(f"The {self.kind} cannot be used: {matcher.get_error()}")
-        ending = shortest_ending(matcher, self._bytes, budget)
-        if ending is None:
-            raise ConstraintError(
-                f"No text that matches the {self.kind} was found to fit into the {budget} tokens that may be "
-                "generated. Raise max_length, or ask for less."
-            )
+        if self.ending(matcher, budget) is None:
+            raise ConstraintError(self._why_unending(matcher, budget))
         return Grammar(self, prompt.eos_ids, budget, matcher)
 
     def ending(self, matcher: Any, most: int) -> tuple[int, ...] | None:
@@ -90,6 +86,21 @@ class GrammarRules:
     def complaint(self, text: str) -> str | None:  # noqa: ARG002 (as of word rules)
         """Nothing: what a grammar lets end matches."""
         return None
+
+    def _why_unending(self, matcher: Any, budget: int) -> str:
+        stuck = dead_end(matcher, self._bytes, budget)
+        if stuck is None:
+            return (
+                f"No text that matches the {self.kind} was found to fit into the {budget} tokens that may be "
+                "generated. Raise max_length, or ask for less."
+            )
+        said, needed = (part.decode(errors="replace") for part in (stuck.said, stuck.needed))
+        place = f"after {said!r}" if said else "at its beginning"
+        lacking = f"cannot say {needed!r} {place}" if needed else f"has no way to go on {place}"
+        return (
+            f"No text that matches the {self.kind} was found that the model can say: its vocabulary {lacking}. "
+            "Ask for other characters, or use a model whose tokenizer knows these."
+        )
 
     def _compile(self, kind: str, definition: Any) -> str:
         matcher = self._guidance.LLMatcher
