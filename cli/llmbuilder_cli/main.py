@@ -54,5 +54,8 @@ def llmb(
 def main() -> None:
     """Entry point of the installed programs."""
     # Being told to stop ends like an error, so that what is half done is cleaned up.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup has it ignored
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()

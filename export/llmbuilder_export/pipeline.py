@@ -21,7 +21,7 @@ from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
 from llmbuilder_export.trace import trace
 from llmbuilder_export.verify import Reference, compare, record
-from llmbuilder_export.write import created_by, refuse_existing, staged, write_files, write_manifest
+from llmbuilder_export.write import created_by, refuse_unusable, staged, write_files, write_manifest
 
 Progress = Callable[[str], None]
 AnyPath = str | PathLike[str]
@@ -103,7 +103,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     path = Path(source)
     target = Path(output) if output is not None else default_output(path)
     _check_options(quantization, kv_cache, device, max_context)
-    refuse_existing(target, overwrite=overwrite)
+    refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress)
     traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
     with stage("quantize"):
@@ -111,12 +111,12 @@ def export_model(  # noqa: PLR0913 (the public signature)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
             files = write_files(folder, model, traced.tokenizer, traced.chat_template)
+            check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
         manifest = replace(traced.draft, files=files, quantization=quantization)
         reference = traced.reference
         _release_weights(model, traced.model)
-        with stage("verify"):
-            check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
-            if reference is not None:
+        if reference is not None:
+            with stage("verify"):
                 manifest = replace(manifest, verification=compare(folder, manifest, reference))
         write_manifest(folder, manifest)
     return ExportReport(

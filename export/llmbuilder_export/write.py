@@ -1,6 +1,7 @@
 """Write a bundle so that it is either whole or not there."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import onnx_ir as ir
 from llmbuilder.errors import ExportError
 from llmbuilder.manifest import (
     CHAT_TEMPLATE_NAME,
+    FORMAT,
     GRAPH_NAME,
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -39,39 +41,18 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         ExportError: it is there and may not be replaced, or the disk is full or cannot be written.
     """
-    refuse_existing(output, overwrite=overwrite)
-    made = _make_parents(output)
-    temporary: Path | None = None
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    with _explained(output), _temporary(output) as temporary:
         yield temporary
+        _refuse_existing(output, overwrite=overwrite)
         _publish(temporary, output)
-        made = []
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise ExportError(
-                f"The disk of {output.parent} is full. Free space or pass another output."
-            ) from error
-        if isinstance(error, PermissionError):
-            raise ExportError(
-                f"{output.parent} cannot be written ({error}). Pass another output with -o."
-            ) from error
-        raise
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        for directory in made:
-            _remove_if_empty(directory)
 
 
-def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise `ExportError` if ``output`` is there and may not be replaced, or is no bundle."""
-    if not output.exists():
-        return
-    if not overwrite:
-        raise ExportError(f"{output} exists. Pass --overwrite to replace it, or another output with -o.")
-    if not (output / MANIFEST_NAME).is_file() and not (output.is_dir() and not any(output.iterdir())):
-        raise ExportError(f"{output} is not a bundle and will not be replaced. Pass another output with -o.")
+def refuse_unusable(output: Path, *, overwrite: bool) -> None:
+    """Raise what `staged` would if ``output`` cannot be made or may not be replaced, before work is spent on it."""
+    with _explained(output):
+        _refuse_existing(output, overwrite=overwrite)
+        with _temporary(output):
+            pass
 
 
 def write_files(
@@ -109,6 +90,65 @@ def _entry(path: Path) -> FileEntry:
     return FileEntry(size=path.stat().st_size, sha256=file_sha256(path))
 
 
+@contextmanager
+def _explained(output: Path) -> Iterator[None]:
+    """Tell the system's errors as an `ExportError`."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy tells of a file that it could not write whole without saying why: the disk is full.
+        if error.errno in (*_DISK_FULL, None):
+            raise ExportError(
+                f"The disk of {output.parent} is full ({error}). Free space, or pass another output with -o."
+            ) from error
+        raise ExportError(f"{output} cannot be written ({error}). Pass another output with -o.") from error
+
+
+@contextmanager
+def _temporary(output: Path) -> Iterator[Path]:
+    """A directory beside ``output``; in the end it is gone, and so are parents made for it that are empty."""
+    missing = [directory for directory in output.parents if not directory.exists()]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        for directory in missing:
+            _remove_if_empty(directory)
+
+
+def _refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raise `ExportError` if ``output`` is there and may not be replaced, or is not a bundle and nothing else."""
+    if not output.exists():
+        return
+    if not overwrite:
+        raise ExportError(f"{output} exists. Pass --overwrite to replace it, or another output with -o.")
+    found = {path.name for path in output.iterdir()} if output.is_dir() else None
+    listed = _listed(output)
+    if found is None or (found and listed is None):
+        raise ExportError(f"{output} is not a bundle and will not be replaced. Pass another output with -o.")
+    if others := sorted(found - (listed or set())):
+        raise ExportError(
+            f"{output} holds what is not of the bundle ({', '.join(others)}) and will not be replaced. "
+            "Move that away, or pass another output with -o."
+        )
+
+
+def _listed(directory: Path) -> set[str] | None:
+    """Names of the bundle's files as its manifest lists them, in any version; None if it is no bundle."""
+    try:
+        manifest = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return None
+    files = manifest.get("files")
+    return {MANIFEST_NAME, *(files if isinstance(files, dict) else ())}
+
+
 def _publish(temporary: Path, output: Path) -> None:
     """Rename ``temporary`` to ``output``; what was there is moved away first and deleted last."""
     temporary.chmod(0o777 & ~_umask())
@@ -128,18 +168,6 @@ def _publish(temporary: Path, output: Path) -> None:
     finally:
         shutil.rmtree(retired, ignore_errors=True)
     _sync(output.parent)
-
-
-def _make_parents(output: Path) -> list[Path]:
-    """Make the directories above ``output``; return those that were missing, innermost first."""
-    missing = [directory for directory in output.parents if not directory.exists()]
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(
-            f"{output.parent} cannot be made ({error}). Pass another output with -o."
-        ) from error
-    return missing
 
 
 def _remove_if_empty(directory: Path) -> None:
