@@ -154,6 +154,12 @@ def test_export_passes_every_option_on(llmb, exported):
     ]
 
 
+def test_export_says_which_choices_are_not_there_yet(llmb):
+    shown = " ".join(llmb("export", "--help").stdout.split())
+    assert "KV cache; this release: float32 only." in shown
+    assert "to run on; this release: cpu only." in shown
+
+
 def test_export_without_torch_says_what_to_install(llmb, monkeypatch):
     monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: False)
     result = llmb("export", "model.pt")

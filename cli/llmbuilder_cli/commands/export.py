@@ -26,13 +26,18 @@ def export(
         Literal["none", "int8", "int4"], typer.Option(help="Precision of the weights.")
     ] = "int8",
     kv_cache: Annotated[
-        Literal["float32", "int8"], typer.Option(help="Precision of the KV cache.")
+        Literal["float32", "int8"],
+        typer.Option(help="Precision of the KV cache; this release: float32 only."),
     ] = "float32",
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on.")] = "cpu",
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on; this release: cpu only.")
+    ] = "cpu",
     max_context: Annotated[int | None, typer.Option(help="Shorten the window to this many tokens.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="JSON file with the model's sizes, for checkpoints that do not hold them."),
+        typer.Option(
+            help="JSON file with the model's sizes, for LLMBuilder checkpoints that do not hold them."
+        ),
     ] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
