@@ -1,12 +1,13 @@
+import contextlib
 import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from llmbuilder.errors import BundleError, ExportError, ModelNotFoundError
-from llmbuilder.resolve import can_export, default_output, find_bundle
+from llmbuilder.resolve import _run, can_export, default_output, find_bundle
 from llmbuilder.userdata import cache_directory, file_sha256
 
 
@@ -23,17 +24,16 @@ def checkpoint(tmp_path):
 def exporter(monkeypatch, make_bundle):
     """An exporter that writes a bundle; ``calls`` holds its command lines."""
 
-    def run(command, **options):
+    def run(command):
         run.calls.append(command)
-        assert options["stdout"] == 2  # standard error: standard output is for text alone
         if run.fails:
-            return subprocess.CompletedProcess(command, 1)
+            return 1
         output = Path(command[command.index("--output") + 1])
         make_bundle(output, source_sha256=file_sha256(Path(command[3])))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
     run.calls, run.fails = [], False
-    monkeypatch.setattr("llmbuilder.resolve.subprocess.run", run)
+    monkeypatch.setattr("llmbuilder.resolve._run", run)
     monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: True)
     return run
 
@@ -106,13 +106,25 @@ def test_a_damaged_manifest_beside_a_checkpoint_is_passed_over(checkpoint, no_ex
         find_bundle(checkpoint, None)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "tokenizer.model"])
+def test_a_file_of_a_bundle_is_no_checkpoint(make_bundle, exporter, name):
+    directory = make_bundle()
+    with pytest.raises(ModelNotFoundError, match=rf"{name} is a file of a bundle.*directory, {directory},"):
+        find_bundle(directory / name, None)
+
+
+def test_a_checkpoint_beside_another_programs_manifest_is_exported(checkpoint, exporter):
+    checkpoint.with_name("manifest.json").write_text("{}")
+    assert find_bundle(checkpoint, None) == default_output(checkpoint)
+
+
 @pytest.mark.parametrize(
-    ("tokenizer", "named"), [(None, "TOKENIZER"), (Path("my tokenizer"), "'my tokenizer'")]
+    ("tokenizer", "named"), [(None, ""), (Path("my tokenizer"), " --tokenizer 'my tokenizer'")]
 )
 def test_without_exporter_the_error_names_the_exact_command(checkpoint, no_exporter, tokenizer, named):
     with pytest.raises(ModelNotFoundError) as caught:
         find_bundle(checkpoint, tokenizer)
-    assert f"llmb export '{checkpoint}' --tokenizer {named}" in str(caught.value)
+    assert str(caught.value).endswith(f"run: llmb export '{checkpoint}'{named}")
     assert 'pip install "llmbuilder-runtime[export,cpu]"' in str(caught.value)
 
 
@@ -167,8 +179,59 @@ def test_a_bundle_another_process_has_just_made_is_taken(checkpoint, exporter, m
 
 def test_a_failed_export_names_the_command_to_see_why(checkpoint, exporter):
     exporter.fails = True
-    with pytest.raises(ExportError, match=r"failed.*Run: llmb export '.*model\.pt' --tokenizer TOKENIZER"):
+    with pytest.raises(ExportError, match=r"failed.*Run: llmb export '.*model\.pt'$"):
         find_bundle(checkpoint, None)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_lock_is_left_behind(checkpoint, exporter, fails):
+    exporter.fails = fails
+    with contextlib.suppress(ExportError):
+        find_bundle(checkpoint, None)
+    assert [path.name for path in checkpoint.parent.iterdir() if path.name.startswith(".")] == []
+
+
+INTERRUPTING = """
+import os, signal, sys
+from pathlib import Path
+
+def end(*_):
+    Path(sys.argv[1]).unlink()
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, end)
+Path(sys.argv[1]).touch()
+os.kill(os.getppid(), signal.SIGUSR1)
+signal.pause()
+"""
+
+
+def run_interrupted(program, half):
+    """Run a program that makes the file ``half`` and then has this process stopped."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            _run([sys.executable, "-c", program, str(half)])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_exporter_may_clean_up_when_its_caller_is_stopped(tmp_path):
+    run_interrupted(INTERRUPTING, tmp_path / "half a bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exporter_that_does_not_stop_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmbuilder.resolve._PATIENCE", 0.1)
+    run_interrupted(
+        INTERRUPTING.replace("SIGTERM, end", "SIGTERM, signal.SIG_IGN"), tmp_path / "half a bundle"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["half a bundle"]
+
+
+def test_an_exporter_keeps_off_standard_output(capfd):
+    assert _run([sys.executable, "-c", "print('progress'); raise SystemExit(3)"]) == 3
+    assert capfd.readouterr() == ("", "progress\n")
 
 
 def test_an_export_needs_no_writable_cache(checkpoint, exporter, cache_home):
