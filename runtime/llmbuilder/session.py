@@ -2,16 +2,18 @@
 
 import os
 from importlib import metadata
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from llmbuilder.errors import BundleError, DeviceError
+from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Device = Literal["auto", "cpu", "cuda"]
 
+_UNINSTALL = "Uninstall both (pip uninstall onnxruntime onnxruntime-gpu)."
 _INSTALL = (
     'Install exactly one of them: pip install "llmbuilder-runtime[cpu]" for CPUs, '
     'or pip install "llmbuilder-runtime[gpu]" for CUDA.'
@@ -31,19 +33,20 @@ def open_session(
         threads: CPU threads, at least 1; None: as many as this process may use.
 
     Raises:
+        ConfigError: no such device, or no such number of threads.
         DeviceError: the device does not fit the graph or is not available, or ONNX Runtime is not properly installed.
         BundleError: ONNX Runtime cannot load the graph.
     """
+    check_execution(device, threads)
     check_installation()
     import onnxruntime as ort
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
     wanted = built_for if device == "auto" else device
     if wanted != built_for:
         raise DeviceError(
             f"{graph.parent} was exported for {built_for} and cannot run on {wanted}. "
-            f"Export it again with `llmb export --device {wanted}`."
+            "This release exports for cpu only: "
+            + ("leave device out." if built_for == "cpu" else "export it again.")
         )
     if wanted == "cuda":
         _require_cuda(ort)
@@ -60,8 +63,18 @@ def open_session(
     return session
 
 
+def check_execution(device: object, threads: object) -> None:
+    """Raise `ConfigError` if these cannot be the device and threads of `open_session` on any machine."""
+    if device not in get_args(Device):
+        raise ConfigError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or int(threads) < 1:
+        raise ConfigError(f"threads must be a whole number of at least 1, or None, got {threads!r}.")
+
+
 def check_installation() -> None:
-    """Refuse to run without ONNX Runtime, or with both of its builds over each other.
+    """Refuse to run without ONNX Runtime, with both of its builds over each other, or with what is left of one.
 
     Raises:
         DeviceError: see above.
@@ -70,13 +83,16 @@ def check_installation() -> None:
     if len(found) > 1:
         raise DeviceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
-            f"Uninstall both (pip uninstall onnxruntime onnxruntime-gpu). {_INSTALL}"
+            f"{_UNINSTALL} {_INSTALL}"
         )
-    if not found:
-        try:
-            import onnxruntime  # noqa: F401 (a build without the usual metadata)
-        except ImportError as error:
+    try:
+        from onnxruntime import InferenceSession  # noqa: F401
+    except ImportError as error:
+        if not found:
             raise DeviceError(f"ONNX Runtime is not installed. {_INSTALL}") from error
+        raise DeviceError(
+            f"{found[0]} is installed but cannot be used ({error}). {_UNINSTALL} {_INSTALL}"
+        ) from error
 
 
 def available_threads() -> int:
@@ -87,8 +103,6 @@ def available_threads() -> int:
 
 
 def _options(ort: "onnxruntime", threads: int | None) -> "onnxruntime.SessionOptions":
-    if threads is not None and threads < 1:
-        raise DeviceError(f"threads must be at least 1, got {threads}.")
     options = ort.SessionOptions()
     # Set explicitly, or ONNX Runtime pins threads to cores it may not have (onnxruntime issue 10113).
     options.intra_op_num_threads = threads or available_threads()

@@ -1,12 +1,13 @@
 import os
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.errors import BundleError, DeviceError
+from llmbuilder.errors import BundleError, ConfigError, DeviceError
 from llmbuilder.session import available_threads, check_installation, open_session
 
 
@@ -98,8 +99,17 @@ class TestInstallation:
 
     def test_a_build_without_metadata_will_do(self, installed, monkeypatch):
         installed()
-        monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=object))
         check_installation()
+
+    @pytest.mark.parametrize("rest", [None, ModuleType("onnxruntime")], ids=["gone", "empty"])
+    def test_what_is_left_of_a_build_is_refused_with_what_to_type(self, installed, monkeypatch, rest):
+        installed("onnxruntime")
+        monkeypatch.setitem(sys.modules, "onnxruntime", rest)
+        with pytest.raises(
+            DeviceError, match=r"onnxruntime is installed but cannot be used.*pip uninstall.*\[cpu\]"
+        ):
+            check_installation()
 
 
 class TestDevice:
@@ -107,16 +117,20 @@ class TestDevice:
     def test_a_cpu_bundle_runs_on_the_cpu(self, runtime, graph, device):
         assert opened(graph, device=device).providers == ["CPUExecutionProvider"]
 
-    def test_an_unknown_device_is_refused(self, runtime, graph):
-        with pytest.raises(DeviceError, match="'auto', 'cpu' or 'cuda', got 'tpu'"):
-            opened(graph, device="tpu")
+    @pytest.mark.parametrize("device", ["tpu", ["cpu"], None, 0])
+    def test_an_unknown_device_is_refused(self, runtime, graph, device):
+        with pytest.raises(ConfigError, match=re.escape(f"'auto', 'cpu' or 'cuda', got {device!r}")):
+            opened(graph, device=device)
 
-    @pytest.mark.parametrize(("built_for", "device"), [("cpu", "cuda"), ("cuda", "cpu")])
-    def test_a_bundle_for_another_device_is_refused_with_how_to_export(
-        self, runtime, graph, built_for, device
+    @pytest.mark.parametrize(
+        ("built_for", "device", "advice"),
+        [("cpu", "cuda", "leave device out"), ("cuda", "cpu", "export it again")],
+    )
+    def test_a_bundle_for_another_device_is_refused_with_what_this_release_can_do(
+        self, runtime, graph, built_for, device, advice
     ):
         runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        with pytest.raises(DeviceError, match=f"exported for {built_for} .*`llmb export --device {device}`"):
+        with pytest.raises(DeviceError, match=f"exported for {built_for} .*exports for cpu only: {advice}"):
             opened(graph, built_for=built_for, device=device)
 
     @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -167,9 +181,9 @@ class TestThreads:
         options = opened(graph).options
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (6, 1)
 
-    @pytest.mark.parametrize("threads", [0, -2])
-    def test_fewer_than_one_are_refused(self, runtime, graph, threads):
-        with pytest.raises(DeviceError, match=f"at least 1, got {threads}"):
+    @pytest.mark.parametrize("threads", [0, -2, "2", 1.5, True, [1]])
+    def test_what_is_no_number_of_threads_is_refused(self, runtime, graph, threads):
+        with pytest.raises(ConfigError, match=re.escape(f"at least 1, or None, got {threads!r}")):
             opened(graph, threads=threads)
 
     @pytest.mark.parametrize(
