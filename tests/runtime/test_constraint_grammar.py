@@ -102,6 +102,13 @@ class TestGrammars:
         with pytest.raises(ConfigError, match="choices"):
             constrained(choices=wrong)
 
+    def test_a_schema_that_is_nested_too_deeply_is_refused(self):
+        schema = {}
+        for _ in range(5000):
+            schema = {"items": schema}
+        with pytest.raises(ConstraintError, match="json_schema is not valid"):
+            constrained(json_schema=schema)
+
     def test_a_model_without_eos_is_refused(self):
         with pytest.raises(ConstraintError, match="eos_token_id"):
             constrained(choices=["a"]).generate("x", early_stopping=False)

@@ -170,6 +170,8 @@ def test_repetitions_that_cannot_take_forever_are_allowed(pattern):
 def test_what_is_no_text_is_refused(text):
     with pytest.raises(ConfigError, match="must be a string"):
         OutputFilter.filter(text, {})
+    with pytest.raises(ConfigError, match="prompt to filter must be a string"):
+        OutputFilter.filter("text", {"factuality_check": True}, prompt=[])
 
 
 def test_a_single_pattern_or_script_needs_no_list():

@@ -199,6 +199,7 @@ def test_texts_are_cut_at_the_nearest_end():
     assert cut_near(text, 4) == "One two. Three four."
     assert cut_near("one two three four five six", 3) == "one two three"
     assert cut_near("One two. Three " + "." * 100_000 + "x", 2) == "One two."
+    assert cut_near('. " ' * 50_000, 3) == '. " .'
 
 
 def test_a_text_is_long_enough_when_a_sentence_has_surely_ended():

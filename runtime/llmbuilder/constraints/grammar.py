@@ -112,7 +112,7 @@ class GrammarRules:
             if kind == "choices":
                 return _choices_grammar(self._choices)
             return str(matcher.grammar_from_lark(definition))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ConstraintError(f"The {kind} is not valid: {error}") from error
 
     def _check(self, source: str) -> None:

@@ -62,7 +62,7 @@ class OutputFilter:
     def check(text: str, config: Mapping[str, Any], *, prompt: str | None = None) -> FilterReport:
         """Run every check that is asked for and report all of them; arguments and errors as in `filter`."""
         settings = FilterSettings.from_mapping(config)
-        for name, value in (("text", text), ("prompt", prompt or "")):
+        for name, value in (("text", text), ("prompt", "" if prompt is None else prompt)):
             if not isinstance(value, str):
                 raise ConfigError(f"The {name} to filter must be a string, got {type(value).__name__}.")
         found = dict(_run_checks(text, settings, prompt))

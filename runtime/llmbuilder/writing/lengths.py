@@ -1,6 +1,7 @@
 """Where a text may end: words counted, sentences found."""
 
 import re
+from bisect import bisect_left
 
 MOST_OVER = 1.5
 """A text that finds no end of a sentence goes on to this multiple of its length."""
@@ -30,11 +31,12 @@ def cut_near(text: str, length: int) -> str:
 
     Near is within half the length: a text without full stops is not cut to nothing.
     """
-    ends = [match.end() for match in _END.finditer(text)]
-    nearest = min(ends, key=lambda end: abs(count_words(text[:end]) - length), default=0)
-    if abs(count_words(text[:nearest]) - length) <= length / 2:
-        return text[:nearest]
     words = list(_WORD.finditer(text))
+    starts = [word.start() for word in words]
+    ends = [0, *(match.end() for match in _END.finditer(text))]
+    off, nearest = min((abs(bisect_left(starts, end) - length), end) for end in ends)
+    if off <= length / 2:
+        return text[:nearest]
     return text[: words[length - 1].end()] if len(words) > length else text.rstrip()
 
 
