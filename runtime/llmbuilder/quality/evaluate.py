@@ -25,7 +25,7 @@ class Evaluation:
     """What the measures say of one text, each 0..1; nan where there is nothing to judge."""
 
     coherence: float
-    """Whether the sentences are in an order."""
+    """Whether there are sentences, in an order."""
     fluency: float
     """Whether words and letters follow each other as they do in the language."""
     relevance: float
