@@ -2,12 +2,13 @@
 
 import datetime as dt
 import gc
+import signal
 import threading
 
 import pytest
 
 from llmbuilder.chat.template import ChatTemplate
-from llmbuilder.errors import BundleError
+from llmbuilder.errors import BundleError, ConfigError
 
 HELLO = [{"role": "user", "content": "Hello 🦊"}]
 
@@ -48,6 +49,7 @@ def test_templates_have_what_transformers_offers(source, text):
         ("{% include '/etc/passwd' %}", "TypeError|TemplateNotFound"),
         ("{% for n in range(99999) %}{{ 'x' * 99 }}{% endfor %}", "writes more than 4194304 characters"),
         ("{{ 'x' * 10 ** 10 }}", "MemoryError|too much memory"),
+        (r"{{ '\ud800' }}", "UnicodeEncodeError"),
     ],
 )
 def test_what_a_template_must_not_or_cannot_do_is_an_error_that_says_why(source, reason):
@@ -63,6 +65,19 @@ def test_a_template_that_never_ends_is_stopped():
         render(ENDLESS, seconds=0.5)
 
 
+def test_compiling_has_the_same_limit():
+    with pytest.raises(BundleError, match=r"more than 0\.5 s"):
+        render("{{ 10 ** (10 ** 8) }}", seconds=0.5)
+
+
+def test_what_is_told_of_an_error_is_one_short_line_of_printable_characters():
+    with pytest.raises(BundleError) as caught:
+        render("{{ raise_exception('a\\x1b[2J\n\u202eb' ~ 'c' * 99999) }}")
+    assert "TemplateError: a [2J bccc" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
 def test_after_an_error_the_template_goes_on():
     source = "{% if messages %}{{ raise_exception('no') }}{% endif %}ok"
     with ChatTemplate(source, {}) as template:
@@ -76,6 +91,26 @@ def test_after_being_stopped_it_starts_again():
         with pytest.raises(BundleError):
             template.render(HELLO)
         assert template.render([]) == "ok"
+
+
+def test_after_an_interrupted_rendering_the_next_one_gets_its_own_answer():
+    source = "{{ messages[0].content }}{% if messages[0].content == 'slow' %}" + ENDLESS + "{% endif %}"
+    with ChatTemplate(source, {}, seconds=2.0) as template:
+        assert template.render(HELLO) == "Hello 🦊"
+        main = threading.main_thread().ident
+        threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            template.render([{"role": "user", "content": "slow"}])
+        assert template.render(HELLO) == "Hello 🦊"
+
+
+def test_a_closed_template_starts_nothing():
+    template = ChatTemplate("x", {})
+    template.render([])
+    template.close()
+    with pytest.raises(ConfigError, match="closed"):
+        template.render([])
+    assert template._process is None
 
 
 def test_threads_may_share_a_template():

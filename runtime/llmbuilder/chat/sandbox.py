@@ -3,8 +3,9 @@
 A template comes with a model and is not to be trusted. jinja2's immutable sandbox keeps it from everything but its
 arguments; what no sandbox limits, time and memory, is limited from outside (see `llmbuilder.chat.template`).
 
-Standard input has a JSON object on each line: first ``{"template": ...}``, then the variables of each rendering.
-Every line is answered by ``{"text": ...}`` or ``{"error": ...}``. What templates may use is what ``transformers`` 5
+Standard output begins with a line that says that the process is ready. Standard input has a JSON object on each line:
+first ``{"template": ...}``, then the variables of each rendering. Every line is answered by ``{"text": ...}`` or
+``{"error": ...}``. What templates may use is what ``transformers`` 5
 offers them: loop controls, ``raise_exception``, ``strftime_now``, ``tojson`` and the ``generation`` tag.
 """
 
@@ -21,6 +22,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 LARGEST_TEXT = 4 << 20
 """Most characters of a rendered text."""
+LONGEST_REASON = 500
+"""Most characters of what is told of an error, which templates can make."""
 _MEMORY = 1 << 30
 
 
@@ -54,6 +57,7 @@ def render(template: Template, variables: dict[str, Any]) -> str:
 
     Raises:
         TemplateError: the template refuses its variables, or writes too much.
+        UnicodeEncodeError: it writes half a character.
     """
     parts = []
     room = LARGEST_TEXT
@@ -62,7 +66,9 @@ def render(template: Template, variables: dict[str, Any]) -> str:
         room -= len(part)
         if room < 0:
             raise TemplateError(f"it writes more than {LARGEST_TEXT} characters")
-    return "".join(parts)
+    text = "".join(parts)
+    text.encode()
+    return text
 
 
 def _raise(message: str) -> NoReturn:
@@ -87,6 +93,7 @@ def _limit_memory() -> None:
 
 
 def _answers(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    yield {"text": "ready"}
     template: Template | None = None
     for line in lines:
         request = json.loads(line)
@@ -97,7 +104,14 @@ def _answers(lines: Iterator[str]) -> Iterator[dict[str, str]]:
             else:
                 yield {"text": render(template, request)}
         except Exception as error:  # noqa: BLE001 (a template can raise anything)
-            yield {"error": f"{type(error).__name__}: {error}"}
+            yield {"error": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line of printable characters."""
+    text = f"{type(error).__name__}: {error}"[: 2 * LONGEST_REASON]
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return " ".join(words)[:LONGEST_REASON]
 
 
 def main() -> None:

@@ -9,15 +9,19 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmbuilder.closing import Closing
-from llmbuilder.errors import BundleError
+from llmbuilder.closing import Closing, undone_on_error
+from llmbuilder.errors import BundleError, ConfigError
 
 SECONDS = 5.0
-"""Longest time that a rendering may take. Usual ones take a millisecond."""
+"""Longest time that compiling, or a rendering, may take. Usual ones take a millisecond."""
 _SECONDS_TO_START = 60.0
 
 Message = Mapping[str, str]
 """``{"role": "system" | "user" | "assistant", "content": ...}``."""
+
+
+class RefusalError(BundleError):
+    """The template itself ended a rendering with an error, within its limits."""
 
 
 class ChatTemplate(Closing):
@@ -30,12 +34,15 @@ class ChatTemplate(Closing):
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._closed = False
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The prompt of a conversation; with ``add_generation_prompt`` up to where the assistant speaks.
 
         Raises:
-            BundleError: the template is malformed, refuses the messages, or goes beyond its limits.
+            RefusalError: the template is malformed, or refuses the messages.
+            BundleError: it goes beyond its limits.
+            ConfigError: it is closed.
         """
         request = {
             "messages": messages,
@@ -44,20 +51,20 @@ class ChatTemplate(Closing):
             "add_generation_prompt": add_generation_prompt,
             **self._variables,
         }
-        with self._lock:
-            if self._process is None:
-                self._process = self._start()
-            return self._ask(self._process, request, self._seconds)
+        # A late answer must not be taken for that to the next request.
+        with self._lock, undone_on_error(self._stop):
+            if self._closed:
+                raise ConfigError("This model's chat template is closed. Open the model again.")
+            return self._ask(self._process or self._start(), request)
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            if self._process is not None:
-                _end(self._process)
-                self._process = None
+            self._closed = True
+            self._stop()
 
     def _start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-P", "-m", "llmbuilder.chat.sandbox"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -67,34 +74,46 @@ class ChatTemplate(Closing):
             start_new_session=True,  # Ctrl-C in a terminal is for the chat
         )
         weakref.finalize(self, _end, process)
-        self._ask(process, {"template": self._source}, _SECONDS_TO_START)
+        if not _exchange(process, "", _SECONDS_TO_START):
+            raise BundleError(
+                f"The process that renders the model's chat template did not start in {_SECONDS_TO_START:g} s."
+            )
+        self._ask(process, {"template": self._source})
         return process
 
-    def _ask(self, process: subprocess.Popen[str], request: Mapping[str, Any], seconds: float) -> str:
-        assert process.stdin is not None  # noqa: S101 (it was started with pipes)
-        assert process.stdout is not None  # noqa: S101
-        late = threading.Timer(seconds, process.kill)
-        late.start()
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except OSError:
-            answer = ""
-        finally:
-            late.cancel()
-        if not answer:
-            _end(process)
-            self._process = None
-            raise _unusable(f"it took more than {seconds:g} s, or too much memory")
+    def _ask(self, process: subprocess.Popen[str], request: Mapping[str, Any]) -> str:
+        answer = _exchange(process, json.dumps(request) + "\n", self._seconds)
+        if not answer.endswith("\n"):
+            raise _unusable(BundleError, f"it took more than {self._seconds:g} s, or too much memory")
         found: dict[str, str] = json.loads(answer)
         if "error" in found:
-            raise _unusable(found["error"])
+            raise _unusable(RefusalError, found["error"])
         return found["text"]
 
+    def _stop(self) -> None:
+        if (process := self._process) is not None:
+            self._process = None
+            _end(process)
 
-def _unusable(reason: str) -> BundleError:
-    return BundleError(f"The model's chat template cannot be rendered: {reason.rstrip('.: ')}.")
+
+def _exchange(process: subprocess.Popen[str], line: str, seconds: float) -> str:
+    """Write a line and read one; that one has no end if the process had none, or not all of it after ``seconds``."""
+    assert process.stdin is not None  # noqa: S101 (it was started with pipes)
+    assert process.stdout is not None  # noqa: S101
+    late = threading.Timer(seconds, process.kill)
+    try:
+        late.start()
+        process.stdin.write(line)
+        process.stdin.flush()
+        return process.stdout.readline()
+    except OSError:
+        return ""
+    finally:
+        late.cancel()
+
+
+def _unusable(kind: type[BundleError], reason: str) -> BundleError:
+    return kind(f"The model's chat template cannot be rendered: {reason.rstrip('.: ')}.")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
