@@ -16,14 +16,20 @@ from llmbuilder.errors import TokenizerError
 
 _KNOWN_TEXTS = 4096
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+_ORDINARY = re.compile(r"[\w\s]*|.")
+"""Added tokens that are text nonetheless: words, runs of white space, single characters."""
 
 
 class ControlToken(NamedTuple):
-    """A control token that is spelled out in a text, from character ``start`` up to ``end``."""
+    """A control token that is spelled out in a text, from character ``start`` up to ``end``.
+
+    Those that are not ``special`` belong to texts, as models write them: thinking marks, tool calls.
+    """
 
     start: int
     end: int
     id: int
+    special: bool = True
 
 
 class Tokenizer(Protocol):
@@ -37,8 +43,8 @@ class Tokenizer(Protocol):
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:
         """Token ids of ``text``.
 
-        With ``parse_special`` the names of control tokens become those tokens; with ``add_special`` as well, ids that
-        the tokenizer's file puts around every text, such as BOS, are there too.
+        With ``parse_special`` the names of control tokens become those tokens, without they never do; with
+        ``add_special`` as well, ids that the tokenizer's file puts around every text, such as BOS, are there too.
         """
         ...
 
@@ -107,10 +113,13 @@ class SentencePieceTokenizer:
 
 
 class JsonTokenizer:
-    """A ``tokenizer.json`` of the Hugging Face tokenizers library."""
+    """A ``tokenizer.json`` of the Hugging Face tokenizers library.
+
+    Its control tokens are the special ones, and other added tokens that are no ordinary text.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Load the file once as it is, and once so that special tokens are ordinary text."""
+        """Load the file once as it is, and once so that control tokens are ordinary text."""
         from tokenizers import Tokenizer as Backend
 
         try:
@@ -121,11 +130,17 @@ class JsonTokenizer:
         for backend in (self._parsing, self._literal):
             backend.no_truncation()
             backend.no_padding()
-        self._literal.encode_special_tokens = True
         # Asked for at every prompt, and slow to list.
         self._vocab_size = 1 + max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
         added = self._parsing.get_added_tokens_decoder()
-        self._control = frozenset(i for i, token in added.items() if token.special)
+        self._special = frozenset(i for i, token in added.items() if token.special)
+        self._control = {
+            i: token.content
+            for i, token in added.items()
+            if token.special or not _ORDINARY.fullmatch(token.content)
+        }
+        self._literal.add_special_tokens(list(self._control.values()))
+        self._literal.encode_special_tokens = True
 
     @property
     def vocab_size(self) -> int:
@@ -134,8 +149,9 @@ class JsonTokenizer:
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:
         """Token ids, with what the file's post-processor adds."""
-        backend = self._parsing if parse_special else self._literal
-        return list(backend.encode(text, add_special_tokens=parse_special and add_special).ids)
+        if not parse_special:
+            return self._encode_literally(text)
+        return list(self._parsing.encode(text, add_special_tokens=add_special).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
@@ -149,19 +165,34 @@ class JsonTokenizer:
         for token, i in self._parsing.get_vocab(with_added_tokens=True).items():
             if i not in added:
                 found[i] = _from_byte_level(token) if byte_level else _spelled(token)
-            elif i not in self._control:
+            elif i not in self._special:
                 found[i] = token.encode()
         return found
 
     def find_control(self, text: str) -> list[ControlToken]:
-        """Where special tokens are spelled out, with the white space that some of them take in."""
+        """Where control tokens are spelled out, with the white space that some of them take in."""
         encoded = self._parsing.encode(text, add_special_tokens=False)
         found = zip(encoded.offsets, encoded.ids, strict=True)
-        return [ControlToken(start, end, i) for (start, end), i in found if i in self._control]
+        return [
+            ControlToken(start, end, i, i in self._special) for (start, end), i in found if i in self._control
+        ]
 
     def name(self, token: int) -> str:
         """The token."""
         return str(self._parsing.id_to_token(token))
+
+    def _encode_literally(self, text: str) -> list[int]:
+        encoded = self._literal.encode(text, add_special_tokens=False)
+        if self._control.keys().isdisjoint(encoded.ids):
+            return list(encoded.ids)
+        # A Unigram model knows control tokens as words, too: they are taken apart.
+        found = zip(encoded.offsets, encoded.ids, strict=True)
+        names = [(at, i) for at, i in found if text[slice(*at)] == self._control.get(i)]
+        cuts = [start + 1 for (start, end), _ in names if end - start > 1]
+        if not cuts:
+            return list(encoded.ids)
+        parts = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
+        return [i for part in parts for i in self._encode_literally(part)]
 
 
 def _spelled(piece: str) -> bytes:

@@ -92,6 +92,34 @@ def test_json_special_tokens_are_parsed_only_if_asked(byte_bpe_file):
     assert tokenizer.decode(literal) == "a<|end|>"
 
 
+def test_added_tokens_that_are_not_special_are_parsed_only_if_asked(byte_bpe_file, tmp_path):
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_file(str(byte_bpe_file))
+    backend.add_tokens(["<think>", "    ", "fox trot"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    text = "a<think>    fox trot<|end|>"
+    think, spaces, words = tokenizer.encode("<think>    fox trot")
+    literal = tokenizer.encode(text, parse_special=False)
+    assert [literal.count(i) for i in (think, spaces, words, 0)] == [0, 1, 1, 0]
+    assert tokenizer.decode(literal) == text
+    assert tokenizer.find_control(text) == [(1, 8, think, False), (20, 27, 0, True)]
+
+
+def test_control_tokens_that_a_unigram_model_has_as_words_stay_text(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    words = [("<unk>", 0.0), ("</s>", -1.0), ("</", -1.5), *((c, -2.0) for c in "</s>ab")]
+    backend = Tokenizer(models.Unigram(words, 0, False))
+    backend.add_special_tokens(["<unk>", "</s>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    assert tokenizer.encode("a</s>") == [7, 1]
+    assert tokenizer.encode("a</s></s>b", parse_special=False) == [7, *[3, 4, 5, 6] * 2, 8]
+    assert tokenizer.encode("</\N{SNOWMAN}", parse_special=False) == [2, 0]
+
+
 def test_special_tokens_have_no_text(byte_bpe_file):
     tokenizer = load_tokenizer(byte_bpe_file)
     assert tokenizer.decode([0, *tokenizer.encode("The fox"), 0]) == "The fox"

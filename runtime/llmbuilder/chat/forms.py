@@ -1,23 +1,21 @@
 """How a model wants a conversation: as its own template says, or as plain lines for models without one."""
 
-import re
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from llmbuilder.chat.conversation import Turn
-from llmbuilder.chat.template import ChatTemplate, Message
+from llmbuilder.chat.hiding import FIRST, Hidden
+from llmbuilder.chat.template import ChatTemplate, Message, RefusalError
 from llmbuilder.closing import undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine import Engine
 from llmbuilder.errors import BundleError, ConfigError
-from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer import ControlToken, Tokenizer
 
 _ROLES = ("System", "User", "Assistant")
 _SPACES = " \n\t\r\v\f\N{NO-BREAK SPACE}\N{LINE SEPARATOR}\N{IDEOGRAPHIC SPACE}"
-_FIRST = "\U000f0000"
-_HIDDEN = re.compile("([\U000f0000-\U000ffffd])")
-"""Private characters, each of which stands for a text while a template is rendered."""
-_MOST_HIDDEN = 0xFFFD
+_KNOWN_TEXTS = 4096
 
 
 class Form(Protocol):
@@ -92,7 +90,9 @@ class TemplateForm:
     """A model's own template.
 
     What people say goes through it, and into the tokenizer, as it is; but a control token that they spell out is
-    replaced by a private character meanwhile, so that it stays text.
+    replaced by a private character meanwhile, so that it stays text. Those that the template makes of what is left, by
+    taking characters out for example, show when the same messages are rendered without their texts. In replies, what
+    the model may write itself, such as thinking marks, stays what it is: templates look for it.
     """
 
     stop_strings: tuple[str, ...] = ()
@@ -104,18 +104,27 @@ class TemplateForm:
         names = {kind: "" if i is None else self._tokenizer.name(i) for kind, i in specials.items()}
         self._template = ChatTemplate(source, names)
         self._system_apart = True
+        self._structure: frozenset[int] = frozenset()
         self.end_ids: tuple[int, ...] = ()
+        self._find_control = functools.lru_cache(_KNOWN_TEXTS)(self._tokenizer.find_control)
+        self._control_of = functools.lru_cache(_KNOWN_TEXTS)(self._control_around)
         with undone_on_error(self._template.close):
             self._try_out()
 
     def encode(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
-        """See `Form.encode`."""
-        hidden: list[str] = []
-        messages = [
-            {"role": message["role"], "content": self._hide_control(message["content"], hidden)}
-            for message in self._messages(system, turns, user)
-        ]
-        return self._encode(self._template.render(messages), hidden)
+        """See `Form.encode`.
+
+        Raises:
+            ConfigError: the template would make a control token of something that is said.
+        """
+        messages = _messages(system, turns, user, apart=self._system_apart)
+        ids, control = self._encode(messages)
+        if control != self._control_of(tuple((m["role"], _without_words(m["content"])) for m in messages)):
+            raise ConfigError(
+                "The model's chat template makes a control token of something in this conversation. "
+                "Take out what resembles one."
+            )
+        return ids
 
     def close(self) -> None:
         """End the template's process."""
@@ -123,48 +132,61 @@ class TemplateForm:
 
     def _try_out(self) -> None:
         self._system_apart = self._knows_system_prompts()
-        if _FIRST not in self._template.render(self._messages("You are kind.", [], _FIRST)):
+        asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self._system_apart))
+        if FIRST not in asked:
             raise BundleError("The model's chat template leaves out what the user says.")
-        self.end_ids = self._find_end()
+        answered = self._render_answer()
+        find = self._tokenizer.find_control
+        self._structure = frozenset(token.id for text in (asked, answered) for token in find(text))
+        after = find(answered.partition(FIRST)[2])
+        self.end_ids = tuple(token.id for token in after[:1] if token.start == 0)
+        self.encode("You are kind.", [], "Hello")
 
-    def _messages(self, system: str | None, turns: Sequence[Turn], user: str) -> list[Message]:
-        return _messages(system, turns, user, apart=self._system_apart)
+    def _hide_control(self, message: Message, hidden: Hidden) -> Message:
+        """A message without the control tokens that it spells out."""
+        role, text = message["role"], message["content"]
+        found = self._find_control(text)
+        spans = [(t.start, t.end) for t in found if role != "assistant" or self._is_reserved(t)]
+        return {"role": role, "content": hidden.hide(text, spans)}
 
-    def _hide_control(self, text: str, hidden: list[str]) -> str:
-        """Put a private character for every control token in a text, and for those there were; add it to ``hidden``."""
-        spans = [(token.start, token.end) for token in self._tokenizer.find_control(text)]
-        spans += [match.span() for match in _HIDDEN.finditer(text)]
-        parts, done = [], 0
-        for start, end in sorted(spans):
-            parts += [text[done:start], chr(ord(_FIRST) + len(hidden))]
-            hidden.append(text[start:end])
-            done = end
-        if len(hidden) > _MOST_HIDDEN:
-            raise ConfigError(f"The conversation spells out more than {_MOST_HIDDEN} control tokens.")
-        return "".join([*parts, text[done:]])
+    def _is_reserved(self, token: ControlToken) -> bool:
+        """Whether only the template may write it."""
+        return token.special or token.id in self._structure
 
-    def _encode(self, rendered: str, hidden: Sequence[str]) -> list[int]:
-        said, *rest = _HIDDEN.split(rendered)
-        ids = self._tokenizer.encode(said, add_special=False)
-        for place, said in zip(rest[::2], rest[1::2], strict=True):
-            ids += self._tokenizer.encode(hidden[ord(place) - ord(_FIRST)], parse_special=False)
-            ids += self._tokenizer.encode(said, add_special=False)
-        return ids
+    def _encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """The ids of a prompt, and those of the reserved tokens in it."""
+        hidden = Hidden()
+        rendered = self._template.render([self._hide_control(message, hidden) for message in messages])
+        ids: list[int] = []
+        reserved: list[int] = []
+        for part, is_hidden in hidden.split(rendered):
+            ids += self._tokenizer.encode(part, parse_special=not is_hidden, add_special=False)
+            if not is_hidden:
+                reserved += [t.id for t in self._tokenizer.find_control(part) if self._is_reserved(t)]
+        return ids, reserved
+
+    def _control_around(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """The ids of reserved tokens in a prompt of such roles and contents."""
+        return self._encode([{"role": role, "content": content} for role, content in messages])[1]
 
     def _knows_system_prompts(self) -> bool:
         try:
-            return _FIRST in self._template.render(_messages(_FIRST, [], "Hello", apart=True))
-        except BundleError:  # such as Gemma's, which refuses them
+            return FIRST in self._template.render(_messages(FIRST, [], "Hello", apart=True))
+        except RefusalError:  # such as Gemma's, which refuses them
             return False
 
-    def _find_end(self) -> tuple[int, ...]:
-        """The control token right after what an assistant has said, if there is one."""
-        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _FIRST}]
+    def _render_answer(self) -> str:
+        """A conversation that ends with an answer; nothing if the template refuses it."""
+        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": FIRST}]
         try:
-            after = self._template.render(messages, add_generation_prompt=False).partition(_FIRST)[2]
-        except BundleError:
-            return ()
-        return tuple(token.id for token in self._tokenizer.find_control(after)[:1] if token.start == 0)
+            return self._template.render(messages, add_generation_prompt=False)
+        except RefusalError:
+            return ""
+
+
+def _without_words(text: str) -> str:
+    """White space as it is, anything else as a letter."""
+    return "x" if text.strip() else text
 
 
 def _messages(system: str | None, turns: Sequence[Turn], user: str, *, apart: bool) -> list[Message]:
