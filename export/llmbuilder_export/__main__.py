@@ -37,7 +37,7 @@ def _signals() -> list[int]:
 def _end(number: int, _: object) -> None:
     """End like an interrupt, so that temporary files are removed, and let no second signal disturb that."""
     for other in _signals():
-        signal.signal(other, signal.SIG_IGN)
+        signal.signal(other, lambda *_: None)  # SIG_IGN would have Python tell of one that is on its way
     sys.exit(128 + number)
 
 

@@ -242,15 +242,23 @@ def test_the_program_tells_an_error_in_one_line(tmp_path):
 
 
 STOPPED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from unittest.mock import MagicMock
 from llmbuilder_export import pipeline
 
+def get(names):
+    for name in names:
+        os.kill(os.getpid(), getattr(signal, name))
+
 def write_files(folder, *_):
     (folder / "model.onnx").write_bytes(b"half")
-    for name in signals:
-        os.kill(os.getpid(), getattr(signal, name))
+    shutil.rmtree = rmtree
+    get(signals[:1])
     raise pipeline.ExportError("not stopped")
+
+def rmtree(*arguments, remove=shutil.rmtree, **options):
+    get(signals[1:])
+    remove(*arguments, **options)
 
 pipeline.write_files = write_files
 pipeline._trace = lambda *_, **__: MagicMock()
@@ -260,35 +268,34 @@ LLMB = "from llmbuilder_cli.main import main; sys.argv.insert(1, 'export'); main
 
 
 def run_stopped(main, checkpoint, output, *signals, before=""):
-    """Run a program that gets signals while the bundle is being written; return its exit code."""
+    """Run a program that gets a signal while the bundle is being written, and others while it cleans up."""
     script = f"signals = {signals}\n{STOPPED}\n{before}\n{main}"
     arguments = [str(checkpoint), "-o", str(output), "--quantize", "none"]
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, check=False
-    ).returncode
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
     ("main", "signals"),
     [
-        *((PROGRAM, (name,)) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
-        *((LLMB, (name,)) for name in ("SIGTERM", "SIGHUP")),
-        (
-            PROGRAM,
-            ("SIGINT", "SIGTERM", "SIGTERM"),
-        ),  # Ctrl-C reaches the runtime too, which tells its exporter
+        *((PROGRAM, [name]) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
+        *((LLMB, [name]) for name in ("SIGTERM", "SIGHUP")),
+        # Ctrl-C and the end of a terminal reach the runtime too, which then stops its exporter.
+        *((PROGRAM, [name, "SIGTERM"]) for name in ("SIGHUP", "SIGINT")),
     ],
 )
 def test_a_program_stopped_from_outside_cleans_up(checkpoint, tmp_path, main, signals):
-    code = run_stopped(main, checkpoint, tmp_path / "bundle", *signals)
-    assert code == 128 + getattr(signal, signals[0])
+    done = run_stopped(main, checkpoint, tmp_path / "bundle", *signals)
+    assert done.returncode == 128 + getattr(signal, signals[0])
+    assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("main", [PROGRAM, LLMB])
 def test_a_program_started_to_outlive_its_terminal_does(checkpoint, tmp_path, main):
     ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
-    assert run_stopped(main, checkpoint, tmp_path / "bundle", "SIGHUP", before=ignored) == 1
+    assert run_stopped(main, checkpoint, tmp_path / "bundle", "SIGHUP", before=ignored).returncode == 1
 
 
 def test_the_manifest_is_written_last(export, monkeypatch, tmp_path):
