@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from llmbuilder.errors import ConfigError
 from llmbuilder_cli.setup import Job
 
 
@@ -41,6 +42,14 @@ def test_an_interactive_session_continues_prompts(llmb, opened, answer):
     result = llmb("generate", "text", "-m", "b", "-i", "--max-tokens", "6", stdin="Once\n/settings\n")
     assert result.stdout == f"{answer[:6]}\n"
     assert "max_new_tokens = 6" in result.stderr
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000, '[["a"]]'])
+def test_a_value_that_no_option_takes_is_an_error_in_one_line(llmb, opened, value):
+    result = llmb("chat", "-m", "b", "--set", f"seed={value}", stdin="")
+    assert isinstance(result.exception, ConfigError)
+    assert "No option takes" in str(result.exception)
+    assert len(str(result.exception)) < 200
 
 
 @pytest.mark.parametrize("extra", [("-p", "x"), ("--json",)])

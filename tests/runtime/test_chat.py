@@ -134,9 +134,34 @@ def test_a_message_longer_than_the_window_is_refused_with_both_counts():
         chat.respond("n" * 100)
 
 
-def test_a_longer_message_may_be_cut_at_its_beginning():
-    with open_chat(scripted("x"), window=64, max_new_tokens=4, context_overflow="slide") as chat:
-        assert chat.respond("n" * 100, truncate_prompt=True)
+@pytest.mark.parametrize("template", [TEMPLATE, None], ids=["template", "plain"])
+def test_a_longer_message_may_be_cut_at_its_beginning_but_keeps_the_system_prompt(template):
+    seen = []
+    say = scripted("x")
+
+    def rule(ids):
+        seen.append(bytes(i for i in ids if i < 256).decode())
+        return say(ids)
+
+    with open_chat(rule, template=template, window=90, system_prompt="Be kind.", max_new_tokens=4) as chat:
+        assert chat.respond("long" * 100 + " end", truncate_prompt=True) == "x"
+    assert "Be kind." in seen[0]
+    assert "longlong end" in seen[0]
+
+
+def test_a_message_that_fits_is_not_cut():
+    with open_chat(scripted("x"), window=90, max_new_tokens=4) as chat:
+        before = chat.prefilled_tokens
+        chat.respond("n" * 20, truncate_prompt=True)
+        assert chat.prefilled_tokens - before == len("<user>" + "n" * 20 + "<assistant>") + 1
+
+
+def test_a_system_prompt_without_room_for_a_message_is_refused():
+    with (
+        open_chat(scripted("x"), window=90, system_prompt="s" * 100) as chat,
+        pytest.raises(ContextOverflowError, match="system prompt leaves no room"),
+    ):
+        chat.respond("n", truncate_prompt=True)
 
 
 def test_the_tokens_that_end_a_turn_end_a_reply():
@@ -158,11 +183,12 @@ def test_beams_reply_too():
     ("conversation", "message"),
     [
         ("hello", "list of turns, got str"),
+        (None, "list of turns, got NoneType"),
         ([("a", "b")], r"Turn 1 .*must be"),
         ([{"user": "a", "assistant": "b"}, {"user": "a"}], r"Turn 2 .*must be"),
         ([{"user": "a", "assistant": "b", "system": "c"}], r"Turn 1 .*must be"),
         ([{"user": "a", "assistant": None}], "assistant must be text"),
-        ([{"user": "\ud800", "assistant": ""}], "half a character"),
+        ([{"user": "\ud800", "assistant": ""}], "half a character or byte at position 0"),
     ],
 )
 def test_a_malformed_conversation_is_refused(conversation, message):
@@ -189,8 +215,14 @@ def test_config_and_overrides_are_options_of_all_replies():
         assert chat.respond("n") == "a"
 
 
-def test_a_closed_chat_says_so():
-    chat = open_chat(scripted("x"))
+def test_several_replies_to_one_message_are_refused_at_the_start():
+    with pytest.raises(ConfigError, match=r"num_return_sequences=3.*one answer"):
+        open_chat(scripted("x"), num_return_sequences=3)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None], ids=["template", "plain"])
+def test_a_closed_chat_says_so(template):
+    chat = open_chat(scripted("x"), template=template)
     chat.close()
     with pytest.raises(ConfigError, match="closed"):
         chat.respond("n")

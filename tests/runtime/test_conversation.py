@@ -31,6 +31,26 @@ def test_saving_replaces_a_file_only_when_it_is_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
 
 
+def test_what_is_no_conversation_is_not_replaced(tmp_path):
+    (tmp_path / "note.txt").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    for name in ("note.txt", "folder", "folder/.."):
+        with pytest.raises(ConfigError, match="is there already and no conversation"):
+            save_conversation(tmp_path / name, Saved(TURNS))
+    assert (tmp_path / "note.txt").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"note.txt", "folder"}
+    save_conversation(tmp_path / "c.json", Saved([]))
+    save_conversation(tmp_path / "c.json", Saved(TURNS))
+    assert load_conversation(tmp_path / "c.json") == Saved(TURNS)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 999, "nowhere/c.json"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot be written") as caught:
+        save_conversation(tmp_path / name, Saved(TURNS))
+    assert str(tmp_path / name) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -8,6 +8,7 @@ from chat_templates import TEMPLATE
 
 import llmbuilder
 from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.interactive.commands import COMMANDS, completions
 from llmbuilder.interactive.generator import InteractiveGenerator, interactive_cli
@@ -119,11 +120,24 @@ def test_settings_act_on_the_next_answer(chat):
         ("/load", "Say which file"),
         ("/load gone.json", "cannot be read"),
         ("/save /nowhere/c.json", "No such file"),
+        ("/save .", "is there already"),
+        ("/save /", "is there already"),
+        ("/save ~nosuchuser/x", "nobody has that home directory"),
+        ("/load ~nosuchuser/x", "nobody has that home directory"),
+        ("/save a\0b", "cannot be written"),
+        ("/load a\0b", "cannot be read"),
+        ("/set seed " + "9" * 5000, "No option takes '999"),
+        ("/set stop_strings " + "[" * 100_000, "No option takes '[[["),
+        ("/set stop_strings " + "[" * 500 + "]" * 500, "No option takes '[[["),
+        ('/set seed {"a": 1}', "No option takes"),
+        ("/set num_return_sequences 3", "one answer"),
     ],
 )
 def test_what_cannot_be_done_is_explained_and_the_session_goes_on(chat, line, message):
     state, typist = session(chat, line, "Who?")
     assert message in typist.notes[1]
+    assert "\n" not in typist.notes[1]
+    assert len(typist.notes[1]) < 500
     assert len(state.conversation) == 1
 
 
@@ -154,6 +168,24 @@ def test_a_conversation_is_saved_and_gone_on_with(chat, tmp_path):
     assert [turn["user"] for turn in state.conversation] == ["Who?", "And now?"]
     assert chat.system_prompt == "Be kind."
     assert f"1 turns from {path}." in typist.notes
+
+
+def test_what_a_session_began_with_is_what_a_reset_goes_back_to(chat, tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"system_prompt": "Be wise.", "conversation": []}))
+    run_session(chat, conversation=path, terminal=Typist("/system x", "/reset"))
+    assert chat.system_prompt == "Be wise."
+    session(chat, "/system Be kind.", "/reset", f"/load {path}", "/reset")
+    assert chat.system_prompt == "Be wise."
+
+
+def test_what_cannot_be_loaded_leaves_the_conversation(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"system_prompt": "Be wise.", "conversation": []}))
+    with InteractiveGenerator.from_generator(generator(template=None)) as interactive:
+        state, typist = session(interactive._partner, "Once", f"/load {path}")
+    assert "no chat template" in typist.notes[-1]
+    assert len(state.conversation) == 1
 
 
 def test_saved_without_a_name_it_gets_one_with_the_time(chat, tmp_path, monkeypatch):
@@ -210,6 +242,22 @@ def test_from_a_pipe_answers_are_all_that_is_on_stdout(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == f"{ANSWER}\n{ANSWER}\n"
     assert "temperature = 0.8" in captured.err
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None], ids=["template", "plain"])
+def test_a_line_from_a_pipe_that_is_no_utf_8_is_an_error_of_its_own(monkeypatch, capsys, template):
+    lines = io.BytesIO(b"Who?\nCaf\xe9\nAnd now?\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    with InteractiveGenerator.from_generator(generator(template=template)) as interactive:
+        interactive.start_session()
+    captured = capsys.readouterr()
+    assert captured.out == f"{ANSWER}\n\n{ANSWER}\n"
+    assert "at position 3" in captured.err
+
+
+def test_several_answers_to_one_prompt_are_refused_at_the_start():
+    with pytest.raises(ConfigError, match=r"num_return_sequences=3.*one answer"):
+        InteractiveGenerator.from_generator(generator(template=None), num_return_sequences=3)
 
 
 def test_a_model_without_template_continues_prompts(monkeypatch, capsys):

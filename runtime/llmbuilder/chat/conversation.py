@@ -1,7 +1,7 @@
 """Conversations: lists of ``{"user": ..., "assistant": ...}``, and files of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ def read_turns(conversation: Conversation) -> list[Turn]:
     Raises:
         ConfigError: an entry is not a user's text with an assistant's; the message says which.
     """
-    if isinstance(conversation, str | Mapping):
+    if isinstance(conversation, str | Mapping) or not isinstance(conversation, Iterable):
         raise ConfigError(f"A conversation is a list of turns, got {type(conversation).__name__}.")
     return [_turn(number, entry) for number, entry in enumerate(conversation, 1)]
 
@@ -36,14 +36,16 @@ def check_text(name: str, text: Any) -> str:
     """Return ``text`` if it can be said.
 
     Raises:
-        ConfigError: it is no text, or has half a character.
+        ConfigError: it is no text, or has half a character, as which bytes that are no UTF-8 are read.
     """
     if not isinstance(text, str):
         raise ConfigError(f"{name} must be text, got {type(text).__name__}.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{name} has half a character at position {error.start}.") from error
+        raise ConfigError(
+            f"{name} is no valid Unicode: half a character or byte at position {error.start}."
+        ) from error
     return text
 
 
@@ -56,14 +58,21 @@ class Saved:
 
 
 def save_conversation(path: Path, saved: Saved) -> None:
-    """Write a JSON object with ``system_prompt`` and ``conversation``; a file of that name is replaced at the end."""
+    """Write a JSON object with ``system_prompt`` and ``conversation``; a conversation there is replaced at the end.
+
+    Raises:
+        ConfigError: there is something else, or no file of that name can be written.
+    """
     content = {"system_prompt": saved.system_prompt, "conversation": saved.conversation}
-    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     try:
-        partial.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        is_taken = path.exists() and not _is_conversation(path)
+        if not is_taken:
+            _replace(path, text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be written: {error}.") from error
+    if is_taken:
+        raise ConfigError(f"{path} is there already and no conversation: save under another name.")
 
 
 def load_conversation(path: Path) -> Saved:
@@ -87,6 +96,22 @@ def load_conversation(path: Path) -> Saved:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return Saved([turn._asdict() for turn in turns], system)
+
+
+def _is_conversation(path: Path) -> bool:
+    try:
+        return path.is_file() and load_conversation(path) is not None
+    except ConfigError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _turn(number: int, entry: Any) -> Turn:

@@ -1,5 +1,6 @@
 """`ChatInterface`: a conversation with a model, of which each turn computes only what is new."""
 
+import bisect
 import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -9,6 +10,7 @@ from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
 from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.generator import Path, TextGenerator
 from llmbuilder.prefix import remembering
 from llmbuilder.session import Device
@@ -21,7 +23,8 @@ class ChatInterface(Closing):
 
     A model with a chat template is talked to in its own form, any other in lines of ``System:``, ``User:`` and
     ``Assistant:``. What was computed of the last prompt is kept: a reply costs the new turn and the reply before it.
-    When the window is full the oldest turns are left out, the system prompt never (see ``dropped_turns``).
+    When the window is full the oldest turns are left out, the system prompt never (see ``dropped_turns``). With
+    ``truncate_prompt`` a message too long for the window keeps its end.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class ChatInterface(Closing):
         overrides: dict[str, Any],
     ) -> None:
         self.system_prompt = None if system_prompt is None else check_text("system_prompt", system_prompt)
-        self.config = GenerationConfig.merge(generator.config, config, overrides)
+        self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
         self.dropped_turns = 0
         """How many of the oldest turns the last reply did without."""
         engine, self._memory = remembering(generator.engine)
@@ -101,7 +104,8 @@ class ChatInterface(Closing):
             overrides: options by name, over those of the chat.
 
         Raises:
-            ContextOverflowError: the system prompt and ``user_input`` alone have more tokens than the window.
+            ContextOverflowError: the system prompt and ``user_input`` alone have more tokens than the window, or with
+                ``truncate_prompt`` the system prompt leaves no room for a message and a reply.
         """
         return "".join(self.stream(user_input, conversation, **overrides))
 
@@ -134,6 +138,8 @@ class ChatInterface(Closing):
         window = self._generator.engine.context_length
         limit = window if config.max_length is None else min(window, config.max_length)
         room = limit - min(config.max_new_tokens, limit // 2)
+        if config.truncate_prompt:
+            user = self._shorten(user, room)
         newest = len(self._form.encode(self.system_prompt, [], user))
         oldest = oldest_kept([*(self._cost(self.system_prompt, turn) for turn in turns), newest], room)
         ids = self._form.encode(self.system_prompt, turns[oldest:], user)
@@ -145,10 +151,39 @@ class ChatInterface(Closing):
         self.dropped_turns = oldest
         return ids
 
+    def _shorten(self, user: str, room: int) -> str:
+        """As much of a message's end as there is room for after the system prompt."""
+
+        def fits(start: int) -> bool:
+            return len(self._form.encode(self.system_prompt, [], user[start:])) <= room
+
+        if fits(0):
+            return user
+        start = bisect.bisect_left(range(len(user)), True, key=fits)
+        if start == len(user):
+            raise ContextOverflowError(
+                f"The system prompt leaves no room for a message within {room} tokens. Shorten it."
+            )
+        return user[start:]
+
     def _measure(self, system: str | None, turn: Turn) -> int:
         """Tokens that a turn adds to a conversation."""
         once, twice = (len(self._form.encode(system, [turn] * count, turn.user)) for count in (1, 2))
         return twice - once
+
+
+def one_answer(config: GenerationConfig) -> GenerationConfig:
+    """Return options that have one result.
+
+    Raises:
+        ConfigError: they have several.
+    """
+    if config.num_return_sequences > 1:
+        raise ConfigError(
+            f"num_return_sequences={config.num_return_sequences}: here each message has one answer. "
+            "TextGenerator.complete() returns several."
+        )
+    return config
 
 
 def _trimmed(pieces: Iterable[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmbuilder.chat.conversation import Saved, check_text, save_conversation
+from llmbuilder.chat.interface import one_answer
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.interactive.state import State
@@ -69,7 +70,7 @@ def _set(state: State, rest: str) -> None:
     name, _, value = rest.partition(" ")
     if not value:
         raise ConfigError("Say which setting and what it becomes, such as: /set temperature 0.7")
-    changed = GenerationConfig.merge(state.partner.config, {name: parse_value(value)})
+    changed = one_answer(GenerationConfig.merge(state.partner.config, {name: parse_value(value)}))
     state.partner.config = changed
     state.terminal.note(f"{name} = {getattr(changed, name)!r}")
 
@@ -92,7 +93,7 @@ def _clear(state: State, _: str) -> None:
 
 
 def _save(state: State, rest: str) -> None:
-    path = Path(rest or time.strftime("conversation-%Y%m%d-%H%M%S.json")).expanduser()
+    path = _path(rest or time.strftime("conversation-%Y%m%d-%H%M%S.json"))
     save_conversation(path, Saved(state.conversation, state.partner.system_prompt))
     state.terminal.note(f"{len(state.conversation)} turns saved to {path}.")
 
@@ -100,7 +101,14 @@ def _save(state: State, rest: str) -> None:
 def _load(state: State, rest: str) -> None:
     if not rest:
         raise ConfigError("Say which file, such as: /load conversation.json")
-    state.load(Path(rest).expanduser())
+    state.load(_path(rest))
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: nobody has that home directory. Write the whole path.") from error
 
 
 def _quit(_: State, __: str) -> None:

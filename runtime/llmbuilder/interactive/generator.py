@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Self
 
-from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.chat.interface import ChatInterface, one_answer
 from llmbuilder.closing import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
@@ -78,7 +78,7 @@ class _Continuing:
     def __init__(
         self, generator: TextGenerator, config: GenerationConfig | None = None, **overrides: Any
     ) -> None:
-        self.config = GenerationConfig.merge(generator.config, config, overrides)
+        self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
         self._generator = generator
 
     @property

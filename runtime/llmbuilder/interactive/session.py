@@ -32,6 +32,7 @@ def run_session(
     state = State(partner, terminal or open_terminal(completions()))
     if conversation is not None:
         state.load(Path(conversation))
+        state.begin_here()
     if state.terminal.is_interactive:
         state.terminal.note("/help lists the commands, Ctrl-C stops an answer, /quit or Ctrl-D leaves.")
     while (line := _read(state.terminal)) is not None and line.lower() not in QUIT:

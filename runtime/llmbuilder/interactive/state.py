@@ -36,6 +36,10 @@ class State:
     system_prompt_at_start: str | None = field(init=False)
 
     def __post_init__(self) -> None:
+        """Begin here."""
+        self.begin_here()
+
+    def begin_here(self) -> None:
         """Remember what a reset goes back to."""
         self.config_at_start = self.partner.config
         self.system_prompt_at_start = self.partner.system_prompt
@@ -44,9 +48,9 @@ class State:
         """Go on with a saved conversation, and with its system prompt if it has one.
 
         Raises:
-            ConfigError: there is none in the file.
+            ConfigError: there is none in the file, or one with a system prompt for a partner who takes none.
         """
         saved = load_conversation(path)
-        self.conversation = saved.conversation
         self.partner.system_prompt = saved.system_prompt or self.partner.system_prompt
+        self.conversation = saved.conversation
         self.terminal.note(f"{len(saved.conversation)} turns from {path}.")

@@ -1,6 +1,7 @@
 """Where somebody types: a terminal with history and completion, or a pipe."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,6 +75,11 @@ class _Screen(_Output):
 
 class _Pipe(_Output):
     is_interactive = False
+
+    def __init__(self) -> None:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            with contextlib.suppress(OSError):  # once something was read it stays as it is
+                sys.stdin.reconfigure(errors="surrogateescape")  # a wrong byte is then wrong in its line only
 
     def read(self, question: str, default: str = "") -> str | None:
         if sys.stdin.isatty():  # only stdout goes elsewhere
