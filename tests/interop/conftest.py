@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -101,12 +102,14 @@ def write_cases(folder: Path, cases: list[Case]) -> None:
     for release in sorted({case.release for case in cases}):
         path = fetched([str(ROOT / "scripts" / "fetch_upstream.py"), release], f"llmbuilder {release}")
         wanted = json.dumps([asdict(case) for case in cases if case.release == release])
-        subprocess.run(
-            [sys.executable, str(HERE / "upstream_writer.py"), str(folder), wanted],
-            env={**os.environ, "PYTHONPATH": path},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        with tempfile.TemporaryDirectory() as scratch:  # upstream makes directories where it runs
+            subprocess.run(
+                [sys.executable, str(HERE / "upstream_writer.py"), str(folder), wanted],
+                env={**os.environ, "PYTHONPATH": path},
+                cwd=scratch,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
 
 
 @pytest.fixture(scope="session")
