@@ -15,7 +15,7 @@ from llmbuilder.errors import BundleError, ConfigError, TokenizerError
 from llmbuilder.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.model import Decodes, Model
 from llmbuilder.resolve import find_bundle
-from llmbuilder.session import Device
+from llmbuilder.session import Device, check_execution
 from llmbuilder.tokenizer import Tokenizer, load_tokenizer
 from llmbuilder.userdata import file_sha256
 
@@ -72,7 +72,9 @@ def acquire(
 
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
+        ConfigError: no such device, or no number of threads.
     """
+    check_execution(device, threads)
     directory = find_bundle(Path(model_path), None if tokenizer_path is None else Path(tokenizer_path))
     stamp = (directory / MANIFEST_NAME).stat()
     key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ExportError
+from llmbuilder.manifest import ModelFacts
 from llmbuilder.model import Model
 from llmbuilder_export import export_model
 from llmbuilder_export.sources import load_source
-from llmbuilder_export.sources.huggingface import chat_template, generation_defaults
+from llmbuilder_export.sources.huggingface import chat_template, check_facts, generation_defaults
 
 LAYERS, WINDOW, VOCABULARY = 2, 96, 330
 COMMON = {
@@ -168,6 +170,31 @@ def test_generation_defaults_are_the_options_we_have_and_accept(tmp_path):
     }
     (tmp_path / "generation_config.json").write_text(json.dumps(content))
     assert generation_defaults(tmp_path) == {"temperature": 0.6, "top_p": 0.95, "do_sample": True}
+
+
+@pytest.mark.parametrize("wrong", [{"num_layers": 3}, {"num_attention_heads": 8}])
+def test_what_is_seen_must_be_what_the_configuration_says(wrong):
+    config = AutoConfig.for_model("gpt2", n_layer=2, n_head=4)
+    facts = ModelFacts(
+        architecture="gpt2",
+        vocab_size=9,
+        context_length=8,
+        hidden_size=8,
+        num_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=8,
+        parameters=1,
+    )
+    check_facts(facts, config)
+    with pytest.raises(ExportError, match="configuration says 2 and 4"):
+        check_facts(replace(facts, **wrong), config)
+
+
+def test_a_configuration_that_cannot_be_read_is_not_compared():
+    config = AutoConfig.for_model("gpt2")
+    config.model_type = "new"
+    check_facts(None, config)
 
 
 @pytest.mark.parametrize(

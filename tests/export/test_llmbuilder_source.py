@@ -123,6 +123,18 @@ def test_lora_layers_are_merged(saved):
         load_source(saved({"model_state_dict": state, "model_config": model_config()}))
 
 
+@pytest.mark.parametrize("up", [None, torch.ones(3 * WIDTH, 5), torch.ones(4)])
+def test_half_a_lora_layer_is_refused(saved, up):
+    state = gpt_state()
+    name = "blocks.0.attn.qkv_proj"
+    state[f"{name}.lora_A.weight"] = torch.ones(2, WIDTH)
+    if up is not None:
+        state[f"{name}.lora_B.weight"] = up
+    content = {"model_state_dict": state, "model_config": model_config(), "config": {"lora_alpha": 2.0}}
+    with pytest.raises(ExportError, match=f"LoRA layer, {name}, without"):
+        load_source(saved(content))
+
+
 def test_fine_tuning_checkpoints_need_the_number_of_heads(saved, tmp_path):
     path = saved({"model_state_dict": gpt_state(), "config": {"learning_rate": 1e-5, "lora_alpha": 32.0}})
     with pytest.raises(ExportError, match=r"--config FILE.*num_heads"):

@@ -160,6 +160,11 @@ class TestBatch:
         with pytest.raises(ConfigError, match=message):
             random.complete_batch(["x"], configs)
 
+    @pytest.mark.parametrize("wrong", [{"device": ["cpu"]}, {"device": "tpu"}, {"threads": 1.5}])
+    def test_refuses_an_impossible_device_before_anything_is_looked_for(self, wrong):
+        with pytest.raises(ConfigError, match="must be"):
+            TextGenerator("nowhere", **wrong)
+
     def test_refuses_what_is_no_config_before_anything_is_loaded(self):
         with pytest.raises(ConfigError, match="must be a GenerationConfig, got str"):
             TextGenerator("nowhere", config="creative")

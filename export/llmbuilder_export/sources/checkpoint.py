@@ -81,7 +81,7 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
     """Add LoRA layers, W + B A alpha / rank (Hu et al. 2021), to the weights they adapt.
 
     Raises:
-        ExportError: the checkpoint does not say what alpha is.
+        ExportError: the checkpoint does not say what alpha is, or layers are incomplete.
     """
     adapted = [name.removesuffix(".lora_A.weight") for name in state if name.endswith(".lora_A.weight")]
     if not adapted:
@@ -91,11 +91,23 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
         raise ExportError(f"{path} holds LoRA layers but not their lora_alpha. Merge them before exporting.")
     merged = {name.replace(".original_layer.", "."): w for name, w in state.items() if ".lora_" not in name}
     for name in adapted:
-        down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
-        merged[f"{name}.weight"] = torch.addmm(
-            merged[f"{name}.weight"], up, down, alpha=alpha / down.shape[0]
+        down, up, weight = (
+            state[f"{name}.lora_A.weight"],
+            state.get(f"{name}.lora_B.weight"),
+            merged.get(f"{name}.weight"),
         )
+        if up is None or weight is None or not _fit(weight, up, down):
+            raise ExportError(
+                f"{path} has a LoRA layer, {name}, without all its weights or of sizes that do not fit."
+            )
+        merged[f"{name}.weight"] = torch.addmm(weight, up, down, alpha=alpha / down.shape[0])
     return merged
+
+
+def _fit(weight: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> bool:
+    if not weight.ndim == up.ndim == down.ndim == 2:
+        return False
+    return up.shape[1] == down.shape[0] and weight.shape == (up.shape[0], down.shape[1])
 
 
 def _lora_alpha(checkpoint: Mapping[str, Any]) -> float | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from optimum.utils import NormalizedConfigManager
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
-from llmbuilder.manifest import CHAT_TEMPLATE_NAME, SourceFacts
+from llmbuilder.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
 from llmbuilder_export.adapt import AdaptedNetwork
 from llmbuilder_export.network import Source
 
@@ -33,12 +34,33 @@ def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
     if window is None:
         raise ExportError(f"{directory}/config.json does not say how long the window is. Pass --max-context.")
+    network = AdaptedNetwork(model, min(window, max_context or window))
+    check_facts(network.facts, model.config)
     return Source(
-        network=AdaptedNetwork(model, min(window, max_context or window)),
+        network=network,
         facts=SourceFacts(kind="huggingface", name=directory.resolve().name, sha256=None),
         generation=generation_defaults(directory),
         chat_template=chat_template(directory),
     )
+
+
+def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
+    """Compare layers and heads seen while the model ran with its configuration, where optimum knows how to read that.
+
+    Raises:
+        ExportError: they differ, so attention would be put together wrongly.
+    """
+    try:
+        read = NormalizedConfigManager.get_normalized_config_class(config.model_type)
+    except KeyError:
+        return
+    said = read(config.get_text_config())
+    if (said.num_layers, said.num_attention_heads) != (observed.num_layers, observed.num_attention_heads):
+        raise ExportError(
+            f"{observed.architecture} was seen to attend in {observed.num_layers} layers with "
+            f"{observed.num_attention_heads} heads, but its configuration says {said.num_layers} and "
+            f"{said.num_attention_heads}: this architecture cannot be exported."
+        )
 
 
 def generation_defaults(directory: Path) -> dict[str, Any]:
