@@ -37,4 +37,7 @@ def test_the_examples_run(monkeypatch, capsys):
     namespace: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         exec(compile(block, "parameters.md", "exec"), namespace)  # noqa: S102 (our own page)
-        assert block.startswith("from") or capsys.readouterr().out
+        shown = capsys.readouterr().out.splitlines()
+        calls = {line for line in block.splitlines() if line.startswith("show(")}
+        assert len(set(shown)) >= len(calls), block  # each call shows what another does not
+        assert shown

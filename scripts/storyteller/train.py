@@ -51,7 +51,7 @@ class Stage(TrainingConfig):
 
 def stages(scale: float) -> list[tuple[str, Stage]]:
     """The two stages; `scale` shortens them for a trial."""
-    epochs = [max(1, round(scale * n)) for n in (5, 5)]
+    epochs = [max(1, round(scale * n)) for n in (14, 6)]
     return [
         ("language", Stage(num_epochs=epochs[0], learning_rate=2e-3, warmup_steps=100)),
         ("endings", Stage(num_epochs=epochs[1], learning_rate=5e-4, warmup_steps=50)),
