@@ -28,7 +28,7 @@ test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an
 	$(RUN)/pytest tests/runtime tests/cli tests/property tests/test_*.py
 
 prove: .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs whole and write what they measured
-	LLMBUILDER_ORACLE=$(CURDIR)/.venv-oracle/bin/python $(DEV)/pytest --prove benchmarks/results/proofs.json
+	LLMBUILDER_ORACLE=$(CURDIR)/.venv-oracle/bin/python $(DEV)/pytest --prove=benchmarks/results/proofs.json
 
 check: .venv-dev/.everything ## Lint, formatting, types
 	$(DEV)/ruff check

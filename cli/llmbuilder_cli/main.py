@@ -13,8 +13,9 @@ import typer
 
 from llmbuilder_cli.commands import chat, compare, evaluate, export, generate, info, verify
 from llmbuilder_cli.report import report_error
+from llmbuilder_cli.upstream import refuse_upstream
 
-# Without markup Typer does not load rich: help appears in half the time, and a usage error stays one line.
+# Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -49,6 +50,7 @@ def llmb(
     """Export LLMBuilder models once, generate anywhere without torch."""
     if not debug:
         sys.excepthook = report_error
+    refuse_upstream()
 
 
 def main() -> None:

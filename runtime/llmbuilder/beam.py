@@ -171,7 +171,7 @@ class BeamGroup:
         for search in self._searches:
             if search.done:
                 # transformers fills finished groups with padding, which the others' diversity penalty counts.
-                chosen += [self._padding()] * search.size
+                chosen += [self.prompt.pad_id] * search.size
                 continue
             sources = range(first, first + len(search.beams)) if len(self._times) > 1 else [0]
             first += len(search.beams)
@@ -241,10 +241,6 @@ class BeamGroup:
         elif limit is not None and self._times[-1] - self._times[0] > limit:
             self.finish("time")
         return all(search.done for search in self._searches)
-
-    def _padding(self) -> int:
-        pad = self.prompt.config.pad_token_id
-        return pad if pad is not None else next(iter(self.prompt.eos_ids), 0)
 
     def _outcome(self, finished: Finished) -> Outcome:
         return Outcome(

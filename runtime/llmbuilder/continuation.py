@@ -34,6 +34,7 @@ class Prompt:
     max_new_tokens: int
     truncated_tokens: int = 0
     constraint: Constraint | None = None
+    pad_id: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

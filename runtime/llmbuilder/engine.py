@@ -47,6 +47,7 @@ class Engine:
     defaults: Mapping[str, Any]
     chat_template: str | None = None
     """Jinja source of the model's own chat template."""
+    pad_token_id: int | None = None
     bundle: Bundle | None = None
     release: Callable[[], None] = lambda: None
 
@@ -103,6 +104,7 @@ def load_engine(directory: Path, *, device: Device = "auto", threads: int | None
         eos_token_ids=facts.eos_token_ids,
         defaults=bundle.manifest.generation,
         chat_template=bundle.chat_template,
+        pad_token_id=facts.pad_token_id,
         bundle=bundle,
     )
 

@@ -27,6 +27,11 @@ class Limits(Protocol):
         ...
 
     @property
+    def pad_token_id(self) -> int | None:
+        """What fills outputs."""
+        ...
+
+    @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """What ends a text."""
         ...
@@ -56,6 +61,7 @@ def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationCon
         context_length=limits.context_length,
         max_new_tokens=_room(len(kept), config),
         truncated_tokens=len(ids) - len(kept),
+        pad_id=next(i for i in (config.pad_token_id, limits.pad_token_id, *eos_ids, 0) if i is not None),
     )
 
 

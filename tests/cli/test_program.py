@@ -63,6 +63,20 @@ def test_upstream_in_the_same_environment_is_refused_with_advice(program, tmp_pa
     assert result.stderr.count("\n") == 1
 
 
+def test_upstream_that_has_taken_our_place_is_refused_with_advice(program, tmp_path):
+    """It is what `import llmbuilder` finds if it was installed last; it needs torch."""
+    info = tmp_path / "llmbuilder-2.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llmbuilder\nVersion: 2.0.0\n")
+    (tmp_path / "llmbuilder").mkdir()
+    (tmp_path / "llmbuilder" / "__init__.py").write_text("import no_torch_here")
+    for command in (["info", "bundle"], ["generate", "text", "-m", "bundle", "-p", "x"]):
+        result = program(*command, installed=tmp_path)
+        assert result.returncode == 1
+        assert "pip uninstall llmbuilder llmbuilder-runtime" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(program, tmp_path):
     result = program("--debug", "info", tmp_path)
     assert result.returncode == 1

@@ -31,7 +31,8 @@ WINDOW = 64
 
 def beam_group(config: GenerationConfig, vocab_size: int, prompt: Sequence[int], **parts: Any) -> BeamGroup:
     """A search that has not begun."""
-    task = Prompt(tuple(prompt), "", config, config.eos_ids or (), WINDOW, config.max_new_tokens)
+    eos, pad = config.eos_ids or (), config.pad_token_id
+    task = Prompt(tuple(prompt), "", config, eos, WINDOW, config.max_new_tokens, pad_id=pad or 0)
     detokenizer = Detokenizer(ByteTokenizer())
     stream = TextStream(detokenizer, StopMatcher(config.stop_strings or ()), detokenizer.start(prompt))
     return BeamGroup(task, stream, make_scorer(task, vocab_size), **parts)

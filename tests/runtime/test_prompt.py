@@ -13,6 +13,7 @@ class Limits:
     usable_vocab: int = 100
     bos_token_id: int | None = 1
     eos_token_ids: tuple[int, ...] = (2,)
+    pad_token_id: int | None = None
 
 
 def prepared(ids, limits=None, **options):
@@ -46,6 +47,20 @@ def test_an_empty_prompt_without_bos_is_refused_with_the_way_out():
 def test_the_configs_eos_goes_before_the_models():
     assert prepared([5], eos_token_id=[7, 8]).eos_ids == (7, 8)
     assert prepared([5], eos_token_id=0).eos_ids == (0,)
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "pad"),
+    [
+        (Limits(pad_token_id=0), {"pad_token_id": 7}, 7),
+        (Limits(pad_token_id=0), {}, 0),
+        (Limits(), {}, 2),
+        (Limits(), {"eos_token_id": [5, 6]}, 5),
+        (Limits(eos_token_ids=()), {}, 0),
+    ],
+)
+def test_padding_is_the_configs_or_the_models_or_the_first_eos(limits, options, pad):
+    assert prepared([5], limits, **options).pad_id == pad
 
 
 @pytest.mark.parametrize(
