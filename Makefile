@@ -48,7 +48,8 @@ package: .venv-dev/.everything .venv/.runtime ## Build sdist and wheel, install 
 	rm -rf .venv-package
 
 bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
-	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup; do $(DEV)/python benchmarks/$$program.py || exit; done
+	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup constraints; do $(DEV)/python benchmarks/$$program.py || exit; done
+	$(DEV)/python benchmarks/continuous_batching.py $(STORYTELLER) artifacts/smollm2-int8
 
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
