@@ -4,7 +4,6 @@ Text and other results go to stdout, everything else to stderr. Exit codes: 0 su
 130 interrupted.
 """
 
-import signal
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -51,13 +50,11 @@ def llmb(
     if not debug:
         sys.excepthook = report_error
     refuse_upstream()
+    from llmbuilder.signals import end_on
+
+    end_on("SIGTERM", "SIGHUP")
 
 
 def main() -> None:
     """Entry point of the installed programs."""
-    # Being told to stop ends like an error, so that what is half done is cleaned up.
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup has it ignored
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()

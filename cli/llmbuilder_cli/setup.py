@@ -128,11 +128,17 @@ def _bundle_or_checkpoint(answer: str) -> str:
         raise ValueError(
             f"{path} is no bundle. Name the directory that `llmb export` wrote, or the checkpoint."
         )
-    if path.is_file() and not zipfile.is_zipfile(path):  # as torch.save writes them
+    if path.is_file() and not _looks_like_checkpoint(path):
         raise ValueError(
             f"{path} is no checkpoint. Name a model.pt, or the directory that `llmb export` wrote."
         )
     return str(path)
+
+
+def _looks_like_checkpoint(path: Path) -> bool:
+    """Whether torch may have saved it: an archive, or in its older format a pickle."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
 def _tokenizer_or_none(answer: str) -> str:

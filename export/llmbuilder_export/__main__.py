@@ -1,11 +1,11 @@
 """``python -m llmbuilder_export SOURCE``: how the runtime starts an export in a process of its own."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
 from llmbuilder.errors import LLMBuilderError
+from llmbuilder.signals import end_on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,8 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A signal to stop exits with 128 + its number.
     """
     options = vars(_parser().parse_args(arguments))
-    for number in _signals():
-        signal.signal(number, _end)
+    end_on("SIGINT", "SIGTERM", "SIGHUP")
     try:
         from llmbuilder_export import export_model
 
@@ -25,20 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LLMBuilderError, OSError) as error:
         return _fail(str(error))
     return 0
-
-
-def _signals() -> list[int]:
-    """Signals that tell to stop; not those that this process was started to ignore, as with nohup."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-def _end(number: int, _: object) -> None:
-    """End like an interrupt, so that temporary files are removed, and let no second signal disturb that."""
-    for other in _signals():
-        signal.signal(other, lambda *_: None)  # SIG_IGN would have Python tell of one that is on its way
-    sys.exit(128 + number)
 
 
 def _fail(message: str) -> int:

@@ -96,12 +96,26 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # NumPy tells of a file that it could not write whole without saying why: the disk is full.
-        if error.errno in (*_DISK_FULL, None):
+        if error.errno in _DISK_FULL or _is_cut_short(error):
             raise ExportError(
                 f"The disk of {output.parent} is full ({error}). Free space, or pass another output with -o."
             ) from error
+        if error.errno is None or not _is_of(output, error.filename):
+            raise
         raise ExportError(f"{output} cannot be written ({error}). Pass another output with -o.") from error
+
+
+def _is_cut_short(error: OSError) -> bool:
+    """Whether NumPy tells, without saying why, of a file that it could not write whole: the disk is full."""
+    return type(error) is OSError and error.errno is None and "writ" in str(error)
+
+
+def _is_of(output: Path, filename: object) -> bool:
+    """Whether a file lies on the way to ``output`` or beside it; if the system names none, it was one to be written."""
+    if not isinstance(filename, str | bytes):
+        return True
+    path, folder = Path(os.fsdecode(filename)).absolute(), output.parent.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @contextmanager

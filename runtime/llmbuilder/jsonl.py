@@ -90,11 +90,13 @@ def generate_file(
     if resume and target.exists():
         resuming.check_same_run(target, source, facts)
         done = resuming.keep_whole_lines(target, (line.id for line in _read(source)))
-    progress = Progress(done=done, total=sum(1 for _ in _read(source)), resumed=done)
+    with source.open("rb") as lines:
+        total = sum(1 for line in lines if line.strip())
+    progress = Progress(done=done, total=total, resumed=done)
     started = time.monotonic()
-    resuming.begin(target, facts)
     # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
     with target.open("a" if resume else "w", encoding="utf-8", errors="backslashreplace") as output:
+        resuming.begin(target, facts)
         for record in _complete(generator, islice(_read(source), done, None), config, overrides):
             output.write(json.dumps(record, ensure_ascii=False) + "\n")
             output.flush()

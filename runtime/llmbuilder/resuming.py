@@ -4,6 +4,7 @@ While a run is under way a note beside its file of completions, ``OUT.jsonl.run`
 when the last line is written.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ Facts = dict[str, Any]
 
 
 def describe(generator: TextGenerator, source: Path, options: GenerationConfig) -> Facts:
-    """What the completions depend on, as JSON: the model, the options and the prompts."""
+    """What completions come from, as JSON: the model, the options and the prompts."""
     bundle = generator.engine.bundle
     size = source.stat().st_size
     facts = {
@@ -43,10 +44,11 @@ def note(target: Path) -> Path:
 
 
 def begin(target: Path, facts: Facts) -> None:
-    """Write down what a run is begun with."""
+    """Write down what a run is begun with, where the folder lets us; without it a resumed run is not checked."""
     partial = note(target).with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-    partial.replace(note(target))
+    with contextlib.suppress(OSError):
+        partial.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+        partial.replace(note(target))
 
 
 def end(target: Path) -> None:

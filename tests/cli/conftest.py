@@ -37,6 +37,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[dict[str, objec
 def llmb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run ``llmb ARGUMENTS`` in this process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the program sets its own
+    monkeypatch.setattr("llmbuilder.signals.end_on", lambda *_: None)
     return lambda *arguments, stdin=None: CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
 

@@ -267,6 +267,9 @@ PROGRAM = "from llmbuilder_export.__main__ import main; sys.exit(main())"
 LLMB = "from llmbuilder_cli.main import main; sys.argv.insert(1, 'export'); main()"
 
 
+SEVERAL = [("SIGHUP", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGINT", "SIGINT")]
+
+
 def run_stopped(main, checkpoint, output, *signals, before=""):
     """Run a program that gets a signal while the bundle is being written, and others while it cleans up."""
     script = f"signals = {signals}\n{STOPPED}\n{before}\n{main}"
@@ -280,9 +283,9 @@ def run_stopped(main, checkpoint, output, *signals, before=""):
     ("main", "signals"),
     [
         *((PROGRAM, [name]) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
-        *((LLMB, [name]) for name in ("SIGTERM", "SIGHUP")),
+        *((LLMB, [name]) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
         # Ctrl-C and the end of a terminal reach the runtime too, which then stops its exporter.
-        *((PROGRAM, [name, "SIGTERM"]) for name in ("SIGHUP", "SIGINT")),
+        *((main, [name, other]) for main in (PROGRAM, LLMB) for name, other in SEVERAL),
     ],
 )
 def test_a_program_stopped_from_outside_cleans_up(checkpoint, tmp_path, main, signals):

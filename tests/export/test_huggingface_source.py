@@ -207,6 +207,16 @@ def test_a_configuration_that_cannot_be_read_is_not_compared():
             {"num_beam_groups": 2, "diversity_penalty": 0.5, "num_beams": 4, "do_sample": False},
             {"num_beam_groups": 2, "diversity_penalty": 0.5, "num_beams": 4, "do_sample": False},
         ),
+        (
+            {
+                "diversity_penalty": 0.5,
+                "do_sample": False,
+                "num_beam_groups": 2,
+                "num_beams": 4,
+                "temperature": 0.0,
+            },
+            {"num_beam_groups": 2, "diversity_penalty": 0.5, "num_beams": 4, "do_sample": False},
+        ),
         ({"num_beam_groups": 2, "top_k": 5}, {"top_k": 5}),
     ],
 )

@@ -130,6 +130,27 @@ def test_a_template_finds_the_marks_that_models_write_in_replies(marking_engine)
     form.close()
 
 
+def test_thoughts_are_dropped_though_the_template_writes_their_marks_itself(marking_engine):
+    """As Qwen3's does, which puts empty thoughts before the last reply."""
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}<user>{{ m.content }}<reply>"
+        "{% else %}{{ '</think>' if loop.last }}{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}"
+    )
+    form = make_form(dataclasses.replace(marking_engine, chat_template=template))
+    thoughtful = form.encode(None, [Turn("a", "Hm.</think>Yes.")], "b")
+    assert thoughtful == form.encode(None, [Turn("a", "Yes.")], "b")
+    form.close()
+
+
+@pytest.mark.parametrize("said", ["/no_think", "Is 1 < 2? /no_think [really]"])
+def test_words_that_switch_a_template_are_no_control_tokens(form_of, said):
+    switched = TEMPLATE.replace(
+        "{% for", "{% if '/no_think' in messages[-1].content %}</s>{% endif %}{% for", 1
+    )
+    on, off = (form_of(switched).encode(None, [], text).count(EOS) for text in (said, "Hello"))
+    assert on == off + 1
+
+
 def test_text_that_a_template_looks_at_is_what_was_said(form_of):
     template = TEMPLATE.replace("m.content", "m.content | trim | upper")
     assert text(form_of(template).encode(None, [], " hi ")) == "<user>HI<assistant>"

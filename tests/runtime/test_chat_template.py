@@ -2,12 +2,11 @@
 
 import datetime as dt
 import gc
-import signal
 import threading
 
 import pytest
 
-from llmbuilder.chat.template import ChatTemplate
+from llmbuilder.chat.template import ChatTemplate, RefusalError
 from llmbuilder.errors import BundleError, ConfigError
 
 HELLO = [{"role": "user", "content": "Hello 🦊"}]
@@ -87,21 +86,34 @@ def test_after_an_error_the_template_goes_on():
 
 
 def test_after_being_stopped_it_starts_again():
-    with ChatTemplate("{% if messages %}" + ENDLESS + "{% endif %}ok", {}, seconds=0.5) as template:
+    with ChatTemplate("{% if messages %}" + ENDLESS + "{% endif %}ok", {}, seconds=2.0) as template:
         with pytest.raises(BundleError):
             template.render(HELLO)
         assert template.render([]) == "ok"
 
 
-def test_after_an_interrupted_rendering_the_next_one_gets_its_own_answer():
-    source = "{{ messages[0].content }}{% if messages[0].content == 'slow' %}" + ENDLESS + "{% endif %}"
-    with ChatTemplate(source, {}, seconds=2.0) as template:
+def test_after_an_interrupted_rendering_the_next_one_gets_its_own_answer(monkeypatch):
+    def interrupted(process, line, seconds):
+        process.stdin.write(line)
+        process.stdin.flush()
+        raise KeyboardInterrupt
+
+    with ChatTemplate("{{ messages[0].content }}", {}) as template:
         assert template.render(HELLO) == "Hello 🦊"
-        main = threading.main_thread().ident
-        threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            template.render([{"role": "user", "content": "slow"}])
+        with monkeypatch.context() as patch:
+            patch.setattr("llmbuilder.chat.template._exchange", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                template.render([{"role": "user", "content": "first"}])
         assert template.render(HELLO) == "Hello 🦊"
+
+
+def test_a_template_that_refuses_keeps_its_process():
+    with ChatTemplate("{{ raise_exception('no') if messages }}ok", {}) as template:
+        template.render([])
+        process = template._process
+        with pytest.raises(RefusalError):
+            template.render(HELLO)
+        assert template._process is process
 
 
 def test_a_closed_template_starts_nothing():

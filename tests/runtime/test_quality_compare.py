@@ -100,6 +100,14 @@ def test_different_temperatures_are_told_apart_and_equal_ones_are_not(generator)
     assert "more diverse" in str(near)
 
 
+def test_the_size_of_a_batch_changes_no_sample(generator):
+    def texts(**options):
+        found = compare(generator, "a", [{"max_new_tokens": 4, **options}], num_samples=3, seed=1)
+        return [sample.text for sample in found[0].samples]
+
+    assert texts(batch_size=2) == texts()
+
+
 @pytest.mark.parametrize(
     ("configs", "samples", "message"),
     [

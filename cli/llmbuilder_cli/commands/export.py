@@ -50,8 +50,10 @@ def export(
         raise ExportError(
             'Exporting needs PyTorch, which is not installed here. Run: pip install "llmbuilder-runtime[export,cpu]"'
         )
+    from llmbuilder.signals import end_on
     from llmbuilder_export import export_model
 
+    end_on("SIGINT", "SIGTERM", "SIGHUP")
     report = export_model(
         source,
         tokenizer=tokenizer,

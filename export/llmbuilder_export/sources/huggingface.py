@@ -16,6 +16,7 @@ from llmbuilder.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
 from llmbuilder_export.adapt import AdaptedNetwork
 from llmbuilder_export.network import Source
 
+_STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.
 _ELSEWHERE = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
 
@@ -77,6 +78,10 @@ def generation_defaults(directory: Path) -> dict[str, Any]:
 
 def _accepted(options: Mapping[str, Any]) -> dict[str, Any]:
     """As many of the options as go together: transformers allows values and combinations that mean nothing here."""
+    for wrong in sorted(options, key=lambda name: name in _STRATEGY):
+        others = {name: value for name, value in options.items() if name != wrong}
+        if _are_accepted(others):
+            return others
     kept: dict[str, Any] = {}
     for name, value in options.items():
         if _are_accepted({**kept, name: value}):

@@ -1,6 +1,8 @@
 """How a model wants a conversation: as its own template says, or as plain lines for models without one."""
 
 import functools
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,6 +18,8 @@ from llmbuilder.tokenizer import ControlToken, Tokenizer
 _ROLES = ("System", "User", "Assistant")
 _SPACES = " \n\t\r\v\f\N{NO-BREAK SPACE}\N{LINE SEPARATOR}\N{IDEOGRAPHIC SPACE}"
 _KNOWN_TEXTS = 4096
+_HARMFUL = re.compile(r"[^\w\s/.,!?:'\"-]")
+"""Characters of the names of control tokens, without which a text has words but makes none of them."""
 
 
 class Form(Protocol):
@@ -91,8 +95,9 @@ class TemplateForm:
 
     What people say goes through it, and into the tokenizer, as it is; but a control token that they spell out is
     replaced by a private character meanwhile, so that it stays text. Those that the template makes of what is left, by
-    taking characters out for example, show when the same messages are rendered without their texts. In replies, what
-    the model may write itself, such as thinking marks, stays what it is: templates look for it.
+    taking characters out for example, show when the same messages are rendered without the characters that names of
+    control tokens have. In replies, what the model may write itself, such as thinking marks, stays what it is:
+    templates look for it.
     """
 
     stop_strings: tuple[str, ...] = ()
@@ -107,7 +112,6 @@ class TemplateForm:
         self._structure: frozenset[int] = frozenset()
         self.end_ids: tuple[int, ...] = ()
         self._find_control = functools.lru_cache(_KNOWN_TEXTS)(self._tokenizer.find_control)
-        self._control_of = functools.lru_cache(_KNOWN_TEXTS)(self._control_around)
         with undone_on_error(self._template.close):
             self._try_out()
 
@@ -118,8 +122,9 @@ class TemplateForm:
             ConfigError: the template would make a control token of something that is said.
         """
         messages = _messages(system, turns, user, apart=self._system_apart)
-        ids, control = self._encode(messages)
-        if control != self._control_of(tuple((m["role"], _without_words(m["content"])) for m in messages)):
+        ids, special = self._encode(messages)
+        harmless = [{"role": m["role"], "content": _HARMFUL.sub("x", m["content"])} for m in messages]
+        if harmless != messages and special != self._encode(harmless)[1]:
             raise ConfigError(
                 "The model's chat template makes a control token of something in this conversation. "
                 "Take out what resembles one."
@@ -135,10 +140,9 @@ class TemplateForm:
         asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self._system_apart))
         if FIRST not in asked:
             raise BundleError("The model's chat template leaves out what the user says.")
-        answered = self._render_answer()
         find = self._tokenizer.find_control
-        self._structure = frozenset(token.id for text in (asked, answered) for token in find(text))
-        after = find(answered.partition(FIRST)[2])
+        after = find(self._render("Hello", FIRST).partition(FIRST)[2])
+        self._structure = frozenset(token.id for token in (*find(self._render("Hello")), *after))
         self.end_ids = tuple(token.id for token in after[:1] if token.start == 0)
         self.encode("You are kind.", [], "Hello")
 
@@ -154,20 +158,16 @@ class TemplateForm:
         return token.special or token.id in self._structure
 
     def _encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """The ids of a prompt, and those of the reserved tokens in it."""
+        """The ids of a prompt, and those of the special tokens in it."""
         hidden = Hidden()
         rendered = self._template.render([self._hide_control(message, hidden) for message in messages])
         ids: list[int] = []
-        reserved: list[int] = []
+        special: list[int] = []
         for part, is_hidden in hidden.split(rendered):
             ids += self._tokenizer.encode(part, parse_special=not is_hidden, add_special=False)
             if not is_hidden:
-                reserved += [t.id for t in self._tokenizer.find_control(part) if self._is_reserved(t)]
-        return ids, reserved
-
-    def _control_around(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """The ids of reserved tokens in a prompt of such roles and contents."""
-        return self._encode([{"role": role, "content": content} for role, content in messages])[1]
+                special += [token.id for token in self._find_control(part) if token.special]
+        return ids, special
 
     def _knows_system_prompts(self) -> bool:
         try:
@@ -175,18 +175,14 @@ class TemplateForm:
         except RefusalError:  # such as Gemma's, which refuses them
             return False
 
-    def _render_answer(self) -> str:
-        """A conversation that ends with an answer; nothing if the template refuses it."""
-        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": FIRST}]
+    def _render(self, *said: str) -> str:
+        """What user and assistant say in turns, with no answer begun; nothing if the template refuses it."""
+        roles = itertools.cycle(("user", "assistant"))
+        messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
         try:
             return self._template.render(messages, add_generation_prompt=False)
         except RefusalError:
             return ""
-
-
-def _without_words(text: str) -> str:
-    """White space as it is, anything else as a letter."""
-    return "x" if text.strip() else text
 
 
 def _messages(system: str | None, turns: Sequence[Turn], user: str, *, apart: bool) -> list[Message]:

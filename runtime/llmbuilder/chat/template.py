@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmbuilder.closing import Closing, undone_on_error
@@ -34,6 +34,7 @@ class ChatTemplate(Closing):
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._end: Callable[[], object] = lambda: None
         self._closed = False
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
@@ -51,11 +52,12 @@ class ChatTemplate(Closing):
             "add_generation_prompt": add_generation_prompt,
             **self._variables,
         }
-        # A late answer must not be taken for that to the next request.
-        with self._lock, undone_on_error(self._stop):
+        with self._lock:
             if self._closed:
                 raise ConfigError("This model's chat template is closed. Open the model again.")
-            return self._ask(self._process or self._start(), request)
+            with undone_on_error(self._stop):  # a late answer must not be taken for that to the next request
+                answer = self._ask(self._process or self._start(), request)
+        return _text(answer)
 
     def close(self) -> None:
         """End the process."""
@@ -73,27 +75,25 @@ class ChatTemplate(Closing):
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # Ctrl-C in a terminal is for the chat
         )
-        weakref.finalize(self, _end, process)
+        self._end = weakref.finalize(self, _end, process)
         if not _exchange(process, "", _SECONDS_TO_START):
             raise BundleError(
                 f"The process that renders the model's chat template did not start in {_SECONDS_TO_START:g} s."
             )
-        self._ask(process, {"template": self._source})
+        _text(self._ask(process, {"template": self._source}))
         return process
 
-    def _ask(self, process: subprocess.Popen[str], request: Mapping[str, Any]) -> str:
+    def _ask(self, process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, str]:
         answer = _exchange(process, json.dumps(request) + "\n", self._seconds)
         if not answer.endswith("\n"):
             raise _unusable(BundleError, f"it took more than {self._seconds:g} s, or too much memory")
         found: dict[str, str] = json.loads(answer)
-        if "error" in found:
-            raise _unusable(RefusalError, found["error"])
-        return found["text"]
+        return found
 
     def _stop(self) -> None:
-        if (process := self._process) is not None:
+        if self._process is not None:
             self._process = None
-            _end(process)
+            self._end()
 
 
 def _exchange(process: subprocess.Popen[str], line: str, seconds: float) -> str:
@@ -110,6 +110,12 @@ def _exchange(process: subprocess.Popen[str], line: str, seconds: float) -> str:
         return ""
     finally:
         late.cancel()
+
+
+def _text(answer: Mapping[str, str]) -> str:
+    if "error" in answer:
+        raise _unusable(RefusalError, answer["error"])
+    return answer["text"]
 
 
 def _unusable(kind: type[BundleError], reason: str) -> BundleError:

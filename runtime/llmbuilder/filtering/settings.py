@@ -81,9 +81,10 @@ def _as_tuple(name: str, value: Any) -> Any:
 def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
+        endless = repeats_repetition(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"banned_patterns: {pattern!r} is not a regular expression: {error}.") from error
-    if repeats_repetition(pattern):
+    if endless:
         raise ConfigError(
             f"banned_patterns: {pattern!r} repeats a repetition, which can take forever. "
             "Write it without a repetition inside a repeated group."

@@ -202,9 +202,10 @@ def _write(
     """Samples of each configuration, all decoded together; the prompt is computed once."""
     wanted = [config for config in configs for _ in range(_different(config, count))]
     drawn = seeds.generate_state(len(wanted)).tolist()
+    own = [{name: v for name, v in config.options().items() if name != "batch_size"} for config in wanted]
     options = [
-        {**config.options(), "seed": seed, "logprobs": 0, "return_full_text": False}
-        for config, seed in zip(wanted, drawn, strict=True)
+        {**given, "seed": seed, "logprobs": 0, "return_full_text": False}
+        for given, seed in zip(own, drawn, strict=True)
     ]
     rows = max((config.batch_size or BATCH_SIZE for config in configs), default=BATCH_SIZE)
     engine, _ = remembering(generator.engine)
