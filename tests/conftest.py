@@ -96,9 +96,13 @@ def byte_bpe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     path: Path | None = session.config.option.prove
-    if path is None or exitstatus != pytest.ExitCode.OK:
+    if path is None or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return
-    results = {"machine": f"{platform.machine()}, Python {platform.python_version()}", "commit": _commit()}
+    results: dict[str, object] = {
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "commit": _commit(),
+    }
+    results["failed"] = session.testsfailed
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results | session.config.stash[_RESULTS], indent=2) + "\n", encoding="utf-8")
 

@@ -267,12 +267,14 @@ PROGRAM = "from llmbuilder_export.__main__ import main; sys.exit(main())"
 LLMB = "from llmbuilder_cli.main import main; sys.argv.insert(1, 'export'); main()"
 
 
+NOT_IGNORED = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+"""Whatever these tests themselves were started with."""
 SEVERAL = [("SIGHUP", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGINT", "SIGINT")]
 
 
 def run_stopped(main, checkpoint, output, *signals, before=""):
     """Run a program that gets a signal while the bundle is being written, and others while it cleans up."""
-    script = f"signals = {signals}\n{STOPPED}\n{before}\n{main}"
+    script = f"signals = {signals}\n{STOPPED}\n{before or NOT_IGNORED}\n{main}"
     arguments = [str(checkpoint), "-o", str(output), "--quantize", "none"]
     return subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
