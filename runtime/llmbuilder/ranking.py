@@ -87,7 +87,7 @@ def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> 
 
 def _gumbel(size: int, random: np.random.Generator) -> Scores:
     """Standard Gumbel noise [size], many times faster than NumPy's own."""
-    return -np.log(random.standard_exponential(size)).astype(np.float32)
+    return -np.log(random.standard_exponential(size).astype(np.float32))
 
 
 def _descending(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> Iterator[Candidate]:
