@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from llmbuilder.closing import undone_on_error
 from llmbuilder.errors import ExportError
 from llmbuilder.manifest import (
     CHAT_TEMPLATE_NAME,
@@ -174,11 +175,8 @@ def _publish(temporary: Path, output: Path) -> None:
     retired = Path(tempfile.mkdtemp(prefix=f".{output.name}-old-", dir=output.parent))
     try:
         output.rename(retired / output.name)
-        try:
+        with undone_on_error(lambda: (retired / output.name).rename(output)):
             temporary.rename(output)
-        except BaseException:
-            (retired / output.name).rename(output)
-            raise
     finally:
         shutil.rmtree(retired, ignore_errors=True)
     _sync(output.parent)

@@ -26,8 +26,8 @@ class Closing(ABC):
 
 
 @contextmanager
-def undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
-    """Call ``undo`` if the block raises: for what is open already when the rest of a constructor fails."""
+def undone_on_error(undo: Callable[[], object]) -> Iterator[None]:
+    """Call ``undo`` if the block raises: for what is open, or moved away, already when the rest fails."""
     try:
         yield
     except BaseException:

@@ -106,7 +106,7 @@ class TextGenerator(Closing):
     @property
     def config(self) -> GenerationConfig:
         """The options of a call that names none: the generator's over the bundle's own."""
-        return self._merge(None, {})
+        return self._merge()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -263,14 +263,15 @@ class TextGenerator(Closing):
             self._closed = True
             self._engine.release()
 
-    def _merge(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
-        return GenerationConfig.merge(self._engine.defaults, self._config, config, overrides)
+    def _merge(self, *layers: Options) -> GenerationConfig:
+        """Options of a call: its layers over the generator's own and the bundle's."""
+        return GenerationConfig.merge(self._engine.defaults, self._config, *layers)
 
     def _merge_own(
         self, config: GenerationConfig | None, overrides: Mapping[str, Any], own: Options
     ) -> GenerationConfig:
         """Options of one prompt among several."""
-        merged = GenerationConfig.merge(self._engine.defaults, self._config, config, overrides, own)
+        merged = self._merge(config, overrides, own)
         if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own or ()):
             raise ConfigError("batch_size holds for all prompts together and cannot be an option of one.")
         return merged

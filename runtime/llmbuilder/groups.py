@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from llmbuilder.arguments import check_text
 from llmbuilder.beam import BeamGroup
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.protocol import Constraint
@@ -51,7 +52,8 @@ class GroupMaker:
             ConfigError: neither text nor ids, text with half a character, or ids outside the vocabulary.
         """
         if isinstance(prompt, str):
-            return self._encode_text(prompt)
+            # Every tokenizer fails at half a character in a way of its own.
+            return self._engine.tokenizer.encode(check_text("The prompt", prompt))
         ids = _token_ids(prompt)
         if ids is None:
             raise ConfigError(
@@ -59,16 +61,6 @@ class GroupMaker:
             )
         check_ids("prompt", ids, self._engine.usable_vocab)
         return ids
-
-    def _encode_text(self, text: str) -> list[int]:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # every tokenizer fails at it in a way of its own
-            raise ConfigError(
-                f"The prompt has half a character, {text[error.start]!r}, at position {error.start}. "
-                "Decode its bytes as UTF-8 with errors='replace'."
-            ) from error
-        return self._engine.tokenizer.encode(text)
 
     def prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
         """Settle everything about a prompt; see `llmbuilder.prompt.prepare`."""

@@ -122,14 +122,19 @@ class TemplateForm:
             ConfigError: the template would make a control token of something that is said.
         """
         messages = _messages(system, turns, user, apart=self._system_apart)
-        ids, special = self._encode(messages)
+        parts = self._render_hiding(messages)
         harmless = [{"role": m["role"], "content": _HARMFUL.sub("x", m["content"])} for m in messages]
-        if harmless != messages and special != self._encode(harmless)[1]:
+        if harmless != messages and self._special(parts) != self._special(self._render_hiding(harmless)):
             raise ConfigError(
                 "The model's chat template makes a control token of something in this conversation. "
                 "Take out what resembles one."
             )
-        return ids
+        encode = self._tokenizer.encode
+        return [
+            i
+            for part, is_hidden in parts
+            for i in encode(part, parse_special=not is_hidden, add_special=False)
+        ]
 
     def close(self) -> None:
         """End the template's process."""
@@ -157,17 +162,18 @@ class TemplateForm:
         """Whether only the template may write it."""
         return token.special or token.id in self._structure
 
-    def _encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """The ids of a prompt, and those of the special tokens in it."""
+    def _render_hiding(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+        """The parts of a prompt, each with whether it is a control token that somebody spells out."""
         hidden = Hidden()
         rendered = self._template.render([self._hide_control(message, hidden) for message in messages])
-        ids: list[int] = []
-        special: list[int] = []
-        for part, is_hidden in hidden.split(rendered):
-            ids += self._tokenizer.encode(part, parse_special=not is_hidden, add_special=False)
-            if not is_hidden:
-                special += [token.id for token in self._find_control(part) if token.special]
-        return ids, special
+        return list(hidden.split(rendered))
+
+    def _special(self, parts: Sequence[tuple[str, bool]]) -> list[int]:
+        """The ids of the special tokens that a prompt has."""
+        find = self._tokenizer.find_control
+        return [
+            token.id for part, is_hidden in parts if not is_hidden for token in find(part) if token.special
+        ]
 
     def _knows_system_prompts(self) -> bool:
         try:
