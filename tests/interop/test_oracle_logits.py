@@ -146,7 +146,7 @@ SMALL = SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=SCORES))
 
 
 @pytest.mark.prove
-@settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3_000, suppress_health_check=list(HealthCheck))
 @given(rows=SMALL, options=OPTIONS, eos_ids=st.sampled_from(EOS), with_beams=st.booleans())
 def test_any_small_rows_and_options_equal_those_of_transformers(
     oracle, tally, rows, options, eos_ids, with_beams
@@ -156,7 +156,7 @@ def test_any_small_rows_and_options_equal_those_of_transformers(
 
 
 @pytest.mark.prove
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.floats(0.5, 6), st.sampled_from(sorted(FILTER_VALUES)), st.data())
 def test_each_filter_on_any_large_row_equals_that_of_transformers(oracle, tally, seed, spread, name, data):
     rows = normal(seed, 1, 50_000) * np.float32(spread)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import fake_engine, random_rule
 
-often = settings(max_examples=60, deadline=None, derandomize=True)
+often = settings(max_examples=60, derandomize=True)
 
 ids = st.lists(st.integers(97, 122), min_size=1, max_size=10)
 options = st.fixed_dictionaries(

@@ -7,7 +7,7 @@ from llmbuilder.errors import BundleError
 from llmbuilder.graphcheck import check_graph
 from llmbuilder.protobuf import parse
 
-often = settings(max_examples=150, deadline=None, derandomize=True)
+often = settings(max_examples=150, derandomize=True)
 
 
 @pytest.fixture(scope="module")

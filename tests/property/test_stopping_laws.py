@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from llmbuilder.stopping import StopMatcher
 
-often = settings(max_examples=200, deadline=None, derandomize=True)
+often = settings(max_examples=200, derandomize=True)
 
 letters = st.text("ab🦊", max_size=12)
 stop_strings = st.lists(st.text("ab🦊", min_size=1, max_size=4), max_size=3)

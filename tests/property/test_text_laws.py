@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from llmbuilder.testing import ByteTokenizer
 from llmbuilder.tokenizer import Detokenizer, load_tokenizer
 
-often = settings(max_examples=150, deadline=None, derandomize=True)
+often = settings(max_examples=150, derandomize=True)
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 

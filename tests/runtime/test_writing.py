@@ -35,7 +35,7 @@ def demo():
 
 def test_a_story_goes_on_to_the_end_of_a_sentence_near_its_length():
     story = writer(" One two three four. Five six. Seven eight.").continue_story("Start.", length=5)
-    assert story == " One two three four. Five six."[: len(" One two three four.")]
+    assert story == " One two three four."
 
 
 @pytest.mark.parametrize("length", [60, 120])
@@ -76,6 +76,30 @@ def test_a_character_is_described_in_whole_sentences_within_the_budget():
     assert (
         writer(" She was kind. She had a hat.", config=short).develop_character("a queen") == "She was kind."
     )
+
+
+@pytest.mark.parametrize("seed", [20, 21, 22])  # each ended at its first token, with the guide's own options
+def test_a_character_is_never_nobody(demo, seed):
+    config = GenerationConfig(temperature=1.0, top_p=0.95, seed=seed)
+    assert CreativeWriter.from_generator(demo, "creative", config).develop_character(
+        "a brilliant but eccentric scientist"
+    )
+
+
+def test_a_character_that_comes_out_empty_is_tried_again():
+    asked = []
+
+    class Shy(TextGenerator):
+        def pieces(self, prompt, config=None, **options):
+            asked.append(options["seed"])
+            return iter(["..." if len(asked) < 3 else " He was tall."])
+
+    shy = Shy.from_engine(fake_engine(scripted("text")))
+    assert (
+        CreativeWriter.from_generator(shy, config=GenerationConfig(seed=5)).develop_character("a king")
+        == "He was tall."
+    )
+    assert asked == [5, 6, 7]
 
 
 @pytest.mark.parametrize("style", style_names())

@@ -19,6 +19,8 @@ from llmbuilder.writing.styles import Style, find_style
 TOKENS_PER_WORD = 8
 """More than any tokenizer needs for ordinary words: the budget only ends what would never end by itself."""
 _TURN_TOKENS = 80
+_LEAST_CHARACTER = 8
+"""Tokens before which a character may not end, or every eighth would be nobody."""
 _TRIES = 3
 _SHORT = 0.9
 
@@ -112,12 +114,20 @@ class CreativeWriter(Closing):
         return cut_near(written, length)
 
     def develop_character(self, description: str) -> str:
-        """Describe a character, in whole sentences within ``max_new_tokens``."""
+        """Describe a character, in whole sentences within ``max_new_tokens``.
+
+        EOS is forbidden at first, and a description that comes out empty is tried three times.
+        """
         check_text("description", description)
         opening = self.style.character.replace("{description}", _phrase(description))
         request = f"Describe a character for a novel: {_phrase(description)}. Tell of looks, past, habits and wishes."
-        written = "".join(self._stream(self._asker.ask(opening, request, ""), 0))
-        return cut_at_last_sentence(written).strip().lstrip(".,;:!? ")
+        prompt = self._asker.ask(opening, request, "")
+        least = min(_LEAST_CHARACTER, self.config.max_new_tokens)
+        for attempt in range(_TRIES):
+            written = "".join(self._stream(prompt, attempt, min_new_tokens=least))
+            if character := cut_at_last_sentence(written).strip().lstrip(".,;:!? "):
+                return character
+        return ""
 
     def generate_dialogue(self, scene: str, turns: int = 6, *, speakers: Sequence[str] | None = None) -> str:
         """Write a dialogue of exactly ``turns`` lines, each ``Name: what is said``.
