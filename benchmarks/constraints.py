@@ -20,10 +20,10 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import GrammarRules
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.constraints.words import WordRules
-from llmbuilder.continuation import Prompt
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.strategies import ConstrainedPrompt
 from llmbuilder.errors import ConstraintError
 from llmbuilder.generator import Completion, TextGenerator
-from llmbuilder.groups import ConstrainedPrompt
 
 SETS = 300
 SCHEMAS = 200

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, ratio, report, source, take_turns
 
-from llmbuilder.bundle import open_bundle
-from llmbuilder.engine import load_engine
-from llmbuilder.session import open_session
+from llmbuilder.bundle.opening import open_bundle
+from llmbuilder.engine.loading import load_engine
+from llmbuilder.engine.session import open_session
 
 CONTEXTS = (16, 512)
 PROCESSES = 12

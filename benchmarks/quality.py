@@ -16,8 +16,8 @@ from pathlib import Path
 from common import RESULTS, ROOT, Row, bundle, report
 from divergence import Logits, Windows, divergence, windows
 
-from llmbuilder.engine import load_engine
-from llmbuilder.manifest import WEIGHTS_NAME
+from llmbuilder.bundle.manifest import WEIGHTS_NAME
+from llmbuilder.engine.loading import load_engine
 
 DATA = Path(__file__).with_name("data")
 TOKENS = 1000

@@ -22,7 +22,7 @@ import numpy as np
 from sampler_peers import Rows, history, median_microseconds
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.sampling import make_sampler
+from llmbuilder.decoding.sampling import make_sampler
 
 ROWS = 32
 BATCHES = (1, 32)

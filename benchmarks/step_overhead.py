@@ -9,7 +9,7 @@ from statistics import median
 from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, report, take_turns
 
 from llmbuilder import TextGenerator
-from llmbuilder.engine import load_engine
+from llmbuilder.engine.loading import load_engine
 
 TOKENS = 64
 PROMPT = "Once upon a time, there was a little fox who"

@@ -1,6 +1,7 @@
 """What holds the packages apart, read from their source and seen in fresh interpreters."""
 
 import ast
+import graphlib
 import importlib
 import importlib.util
 import re
@@ -15,6 +16,28 @@ ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "runtime" / "llmbuilder"
 EXPORT = ROOT / "export" / "llmbuilder_export"
 CLI = ROOT / "cli" / "llmbuilder_cli"
+
+ROOMS = {
+    "top": {"*"},
+    "files": {"generator"},
+    "writing": {"generator", "chat"},
+    "interactive": {"generator", "chat", "sessions"},
+    "chat": {"generator", "sessions"},
+    "sessions": {"generator"},
+    "constraints": {"generator"},
+    "filtering": {"generator", "quality"},
+    "quality": {"generator"},
+    "generator": {"decoding", "engine"},
+    "engine": {"bundle", "decoding"},
+    "bundle": set(),
+    "decoding": set(),
+    "ground": set(),
+}
+"""The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
+GROUND = {
+    "arrays", "checks", "cleanup", "config", "errors", "signals", "tokenizer", "userdata", "_upstream",
+}  # fmt: skip
+TOP = {"__init__", "api", "inference", "testing", "verify"}
 
 NOT_AT_RUN_TIME = {"torch", "transformers", "onnx", "onnxscript", "onnx_ir", "optimum", "scipy"}
 
@@ -34,6 +57,54 @@ def modules_after(program: str) -> set[str]:
     program += "\nimport sys\nprint(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(result.stdout.split())
+
+
+def room_of(module: str) -> str:
+    """The room of a module of the runtime, by its dotted name without the package's."""
+    first = module.partition(".")[0] or "__init__"
+    return "ground" if first in GROUND else "top" if first in TOP else first
+
+
+def doors() -> set[tuple[str, str, str]]:
+    """Every (module, its room, room that it imports from), imports inside functions and for types included."""
+    found = set()
+    for path in RUNTIME.rglob("*.py"):
+        module = ".".join(path.relative_to(RUNTIME).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{module} imports relatively"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            inside = [name.removeprefix("llmbuilder.") for name in names if name.startswith("llmbuilder.")]
+            found |= {(module, room_of(module), room_of(name)) for name in inside}
+    return found
+
+
+def test_every_module_has_its_room():
+    modules = {path.relative_to(RUNTIME).with_suffix("").parts[0] for path in RUNTIME.rglob("*.py")}
+    assert {room_of(module) for module in modules} == set(ROOMS)
+
+
+def test_rooms_import_only_what_lies_below_them():
+    wrong = [
+        f"{module} ({room}) imports from {other}"
+        for module, room, other in sorted(doors())
+        if room != "top" and other not in ROOMS[room] | {room, "ground"}
+    ]
+    assert wrong == []
+
+
+def test_the_plan_has_no_circle():
+    order = graphlib.TopologicalSorter({room: below - {"*"} for room, below in ROOMS.items()})
+    assert list(order.static_order())
+
+
+def test_decoding_knows_neither_engine_nor_onnxruntime():
+    used = {name for path, name in imported(RUNTIME) if path.parent.name == "decoding"}
+    assert "onnxruntime" not in used
+    assert "numpy" in used
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmbuilder import beam, sampling
+from llmbuilder.decoding import beam, sampling
 from llmbuilder_cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -37,14 +37,14 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def seeded():
     """The guide gives no seeds: what it draws here is the same every time."""
-    random_numbers = sampling.generator
+    random_numbers = sampling.random_numbers
 
     def seeded_numbers(seed, sequence_index):
         return random_numbers(SEED if seed is None else seed, sequence_index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "generator", seeded_numbers)
-        patch.setattr(beam, "generator", seeded_numbers)
+        patch.setattr(sampling, "random_numbers", seeded_numbers)
+        patch.setattr(beam, "random_numbers", seeded_numbers)
         yield
 
 

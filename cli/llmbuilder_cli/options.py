@@ -83,7 +83,7 @@ def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _parse(assignment: str) -> tuple[str, Any]:
-    from llmbuilder.interactive.values import parse_value
+    from llmbuilder.sessions.values import parse_value
 
     name, separator, value = assignment.partition("=")
     if not separator:

@@ -20,7 +20,7 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import (
     fuse_skip_rms_normalization,
 )
 
-from llmbuilder.manifest import POSITION_IDS
+from llmbuilder.bundle.manifest import POSITION_IDS
 
 MICROSOFT = "com.microsoft"
 _SWAP_MIDDLE = (0, 2, 1, 3)

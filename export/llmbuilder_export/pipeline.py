@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
 import onnx_ir as ir
 
+from llmbuilder.bundle.graphcheck import check_graph
+from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
+from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
-from llmbuilder.graphcheck import check_graph
-from llmbuilder.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
 from llmbuilder_export.fuse import fuse
-from llmbuilder_export.quantize import quantize
+from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
 from llmbuilder_export.trace import trace
@@ -24,7 +24,6 @@ from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, refuse_unusable, staged, write_files, write_manifest
 
 Progress = Callable[[str], None]
-AnyPath = str | PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +66,9 @@ def to_stderr(line: str) -> None:
 
 
 def export_model(  # noqa: PLR0913 (the public signature)
-    source: AnyPath,
-    tokenizer: AnyPath | None = None,
-    output: AnyPath | None = None,
+    source: StrPath,
+    tokenizer: StrPath | None = None,
+    output: StrPath | None = None,
     *,
     quantization: Quantization = "int8",
     kv_cache: Literal["float32", "int8"] = "float32",
@@ -77,7 +76,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     max_context: int | None = None,
     verify: bool = True,
     overwrite: bool = False,
-    config: AnyPath | None = None,
+    config: StrPath | None = None,
     progress: Progress = to_stderr,
 ) -> ExportReport:
     """Export a model as a bundle.
@@ -198,5 +197,5 @@ def _check_options(quantization: str, kv_cache: str, device: str, max_context: i
         raise ExportError(f"max_context must be at least 2 tokens, got {max_context}.")
 
 
-def _path(path: AnyPath | None) -> Path | None:
+def _path(path: StrPath | None) -> Path | None:
     return None if path is None else Path(path)

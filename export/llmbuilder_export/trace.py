@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 import torch
 
-from llmbuilder.errors import ExportError
-from llmbuilder.manifest import (
+from llmbuilder.bundle.manifest import (
     ATTENTION_MASK,
     INPUT_IDS,
     LOGITS,
@@ -19,8 +18,9 @@ from llmbuilder.manifest import (
     PRESENT,
     ModelFacts,
 )
-from llmbuilder_export.attention import Cache, CachedAttention
-from llmbuilder_export.network import Network
+from llmbuilder.errors import ExportError
+from llmbuilder_export.networks.attention import Cache, CachedAttention
+from llmbuilder_export.networks.network import Network
 
 OPSET = 20
 _IR_VERSION = 10

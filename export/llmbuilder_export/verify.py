@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llmbuilder.bundle.manifest import Manifest
+from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError, LLMBuilderError
-from llmbuilder.manifest import Manifest
-from llmbuilder.model import Model
-from llmbuilder_export.network import Network
+from llmbuilder_export.networks.network import Network
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from llmbuilder.closing import undone_on_error
-from llmbuilder.errors import ExportError
-from llmbuilder.manifest import (
+from llmbuilder.bundle.manifest import (
     CHAT_TEMPLATE_NAME,
     FORMAT,
     GRAPH_NAME,
@@ -23,6 +21,8 @@ from llmbuilder.manifest import (
     FileEntry,
     Manifest,
 )
+from llmbuilder.cleanup import undone_on_error
+from llmbuilder.errors import ExportError
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.sources.tokenizer import TokenizerSource
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from llmbuilder.checks import StrPath
 from llmbuilder.config import GenerationConfig
-from llmbuilder.generator import Path, TextGenerator
-from llmbuilder.session import Device
+from llmbuilder.engine.session import Device
+from llmbuilder.generator import TextGenerator
 
 
 def generate_text(
-    model_path: Path,
-    tokenizer_path: Path | None = None,
+    model_path: StrPath,
+    tokenizer_path: StrPath | None = None,
     prompt: str = "",
     *,
     config: GenerationConfig | None = None,
@@ -28,8 +29,8 @@ def generate_text(
 
 
 def batch_generate(
-    model_path: Path,
-    tokenizer_path: Path | None = None,
+    model_path: StrPath,
+    tokenizer_path: StrPath | None = None,
     prompts: Sequence[str] = (),
     *,
     config: GenerationConfig | None = None,
@@ -43,8 +44,8 @@ def batch_generate(
 
 
 def stream_generate(
-    model_path: Path,
-    tokenizer_path: Path | None = None,
+    model_path: StrPath,
+    tokenizer_path: StrPath | None = None,
     prompt: str = "",
     *,
     config: GenerationConfig | None = None,

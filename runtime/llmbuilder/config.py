@@ -254,6 +254,20 @@ _RULES: dict[str, Rule] = {
 }
 
 
+def one_answer(config: GenerationConfig) -> GenerationConfig:
+    """Return options that have one result.
+
+    Raises:
+        ConfigError: they have several.
+    """
+    if config.num_return_sequences > 1:
+        raise ConfigError(
+            f"num_return_sequences={config.num_return_sequences}: here each message has one answer. "
+            "TextGenerator.complete() returns several."
+        )
+    return config
+
+
 def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
     """Yield (whether it holds, message) for every combination that cannot work."""
     yield (

@@ -3,22 +3,43 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, Self
 
-from llmbuilder.closing import Closing
+from llmbuilder.checks import StrPath
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import FinishReason, Outcome, Prompt
-from llmbuilder.decoding import Group, decode
-from llmbuilder.engine import Engine, acquire
+from llmbuilder.decoding.constraint import Constraint
+from llmbuilder.decoding.continuation import FinishReason, Outcome
+from llmbuilder.decoding.group import Group
+from llmbuilder.decoding.logits import log_softmax
+from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.rows import RowDecoder
+from llmbuilder.decoding.sampling import TokenLogprobs, token_logprobs
+from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike
+from llmbuilder.engine.loading import Engine, acquire
+from llmbuilder.engine.model import chunk_sizes
+from llmbuilder.engine.prefix import remembering
+from llmbuilder.engine.session import Device
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
-from llmbuilder.groups import GroupMaker, PromptLike
-from llmbuilder.model import Decodes, chunk_sizes
-from llmbuilder.sampling import TokenLogprobs, token_logprobs
-from llmbuilder.session import Device
 from llmbuilder.tokenizer import Tokenizer
 
-Path = str | PathLike[str]
+__all__ = [
+    "Completion",
+    "ConstrainedPrompt",
+    "Constraint",
+    "Device",
+    "Engine",
+    "Options",
+    "Prompt",
+    "PromptLike",
+    "Score",
+    "TextGenerator",
+    "log_softmax",
+    "remembering",
+]
+"""What lies above takes from here what it needs of decoding and engine."""
+
 Options = GenerationConfig | Mapping[str, Any] | None
 
 DEFAULT_BATCH_SIZE = 8
@@ -63,8 +84,8 @@ class TextGenerator(Closing):
 
     def __init__(
         self,
-        model_path: Path,
-        tokenizer_path: Path | None = None,
+        model_path: StrPath,
+        tokenizer_path: StrPath | None = None,
         *,
         device: Device = "auto",
         threads: int | None = None,
@@ -95,7 +116,7 @@ class TextGenerator(Closing):
     def _start(self, engine: Engine, config: GenerationConfig | None) -> None:
         self._engine = engine
         self._config = config
-        self._maker = GroupMaker(engine)
+        self._maker = GroupMaker(engine, engine.tokenizer)
         self._closed = False
 
     @property
@@ -302,11 +323,11 @@ class TextGenerator(Closing):
                 yield piece
         group.outcomes()
 
-    def _finished(self, decoder: Decodes, groups: Iterable[Group], max_rows: int) -> Iterator[Group]:
+    def _finished(self, decoder: RowDecoder, groups: Iterable[Group], max_rows: int) -> Iterator[Group]:
         """Decode groups; yield each when it is done."""
         return (group for group in decode(decoder, groups, max_rows=max_rows) if group.width == 0)
 
-    def _decoder(self, groups: Sequence[Group], max_rows: int) -> Decodes:
+    def _decoder(self, groups: Sequence[Group], max_rows: int) -> RowDecoder:
         longest = max(
             (len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1
         )

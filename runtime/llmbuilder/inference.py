@@ -3,10 +3,10 @@
 from llmbuilder.api import batch_generate, generate_text, stream_generate
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.config import GenerationConfig
-from llmbuilder.constraints.generator import ConstrainedGenerator
+from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
-from llmbuilder.interactive.generator import InteractiveGenerator, interactive_cli
+from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
 from llmbuilder.writing import CreativeWriter, Style, register_style

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from llmbuilder.engine import Engine
-from llmbuilder.manifest import ModelFacts
-from llmbuilder.model import FloatArray
+from llmbuilder.arrays import FloatArray
+from llmbuilder.bundle.manifest import ModelFacts
+from llmbuilder.engine.loading import Engine
 from llmbuilder.tokenizer import ControlToken
 
-Rule = Callable[[Sequence[int]], FloatArray]
+NextLogits = Callable[[Sequence[int]], FloatArray]
 """From the ids of one row so far to the logits [V] of the next."""
 
 BOS, EOS = 256, 257
@@ -57,7 +57,7 @@ class FakeModel:
     largest number of rows stepped at once.
     """
 
-    def __init__(self, rule: Rule, *, vocab_size: int = BYTE_VOCAB, context_length: int = 64) -> None:
+    def __init__(self, rule: NextLogits, *, vocab_size: int = BYTE_VOCAB, context_length: int = 64) -> None:
         """Answer with ``rule``."""
         self.rule = rule
         self.facts = ModelFacts(
@@ -140,7 +140,7 @@ class FakeDecoder:
         self.rows[row].append(token)
 
 
-def scripted(text: str, *, end: bool = True) -> Rule:
+def scripted(text: str, *, end: bool = True) -> NextLogits:
     """A rule that says ``text`` from wherever the row stands, then EOS (or starts over)."""
     script = [*text.encode(), *([EOS] if end else [])]
 
@@ -153,7 +153,7 @@ def scripted(text: str, *, end: bool = True) -> Rule:
     return rule
 
 
-def random_rule(seed: int = 0, *, vocab_size: int = BYTE_VOCAB, scale: float = 3.0) -> Rule:
+def random_rule(seed: int = 0, *, vocab_size: int = BYTE_VOCAB, scale: float = 3.0) -> NextLogits:
     """A rule with pseudo-random logits that depend on all ids of the row."""
 
     def rule(ids: Sequence[int]) -> FloatArray:
@@ -163,7 +163,7 @@ def random_rule(seed: int = 0, *, vocab_size: int = BYTE_VOCAB, scale: float = 3
     return rule
 
 
-def fake_engine(rule: Rule, *, context_length: int = 64, chat_template: str | None = None) -> Engine:
+def fake_engine(rule: NextLogits, *, context_length: int = 64, chat_template: str | None = None) -> Engine:
     """An engine for `TextGenerator.from_engine` with a `FakeModel` and a `ByteTokenizer`."""
     return Engine(
         model=FakeModel(rule, context_length=context_length),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llmbuilder.bundle import Bundle, open_bundle
-from llmbuilder.engine import Engine, load_engine
-from llmbuilder.model import FloatArray
-from llmbuilder.session import Device
+from llmbuilder.arrays import FloatArray
+from llmbuilder.bundle.opening import Bundle, open_bundle
+from llmbuilder.engine.loading import Engine, load_engine
+from llmbuilder.engine.session import Device
 
 BATCHES = (2, 3, 8)
 _PROMPT_LENGTHS = (1, 2, 7, 16, 33, 5, 11, 24)

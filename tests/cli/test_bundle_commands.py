@@ -8,9 +8,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.bundle import Bundle
+from llmbuilder.bundle.manifest import FileEntry, Manifest, ModelFacts, SourceFacts, TokenizerFacts
+from llmbuilder.bundle.opening import Bundle
 from llmbuilder.errors import ExportError
-from llmbuilder.manifest import FileEntry, Manifest, ModelFacts, SourceFacts, TokenizerFacts
 
 MANIFEST = Manifest(
     model=ModelFacts(
@@ -43,7 +43,9 @@ MANIFEST = Manifest(
 @pytest.fixture
 def bundle(monkeypatch, tmp_path):
     """A directory that opens as a bundle with MANIFEST."""
-    monkeypatch.setattr("llmbuilder.bundle.open_bundle", lambda directory: Bundle(directory, MANIFEST))
+    monkeypatch.setattr(
+        "llmbuilder.bundle.opening.open_bundle", lambda directory: Bundle(directory, MANIFEST)
+    )
     return tmp_path
 
 
@@ -108,7 +110,7 @@ def exported(monkeypatch):
     module = ModuleType("llmbuilder_export")
     module.export_model = export_model
     monkeypatch.setitem(sys.modules, "llmbuilder_export", module)
-    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: True)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
     return calls
 
 
@@ -161,7 +163,7 @@ def test_export_says_which_choices_are_not_there_yet(llmb):
 
 
 def test_export_without_torch_says_what_to_install(llmb, monkeypatch):
-    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: False)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: False)
     result = llmb("export", "model.pt")
     assert result.exit_code == 1
     assert isinstance(result.exception, ExportError)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from small_models import HEADS, LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_config
 
-from llmbuilder.bundle import open_bundle
+from llmbuilder.bundle.opening import open_bundle
+from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError, TokenizerError
-from llmbuilder.model import Model
 from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.sources import load_source
 

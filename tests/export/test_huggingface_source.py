@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.config import GenerationConfig
+from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError
-from llmbuilder.manifest import ModelFacts
-from llmbuilder.model import Model
 from llmbuilder_export import export_model
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.huggingface import chat_template, check_facts, generation_defaults

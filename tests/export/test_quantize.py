@@ -10,9 +10,9 @@ from small_models import LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_con
 from llmbuilder.errors import ExportError
 from llmbuilder_export import export_model
 from llmbuilder_export.fuse import fuse
-from llmbuilder_export.quantize import quantize
-from llmbuilder_export.quantize_calibrate import ROWS, mean_squares
-from llmbuilder_export.quantize_layers import find_embedding
+from llmbuilder_export.quantize.calibrate import ROWS, mean_squares
+from llmbuilder_export.quantize.layers import find_embedding
+from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.trace import trace
 

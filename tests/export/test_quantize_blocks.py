@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from llmbuilder.errors import ExportError
-from llmbuilder_export.quantize_blocks import BLOCK, round_symmetric, search
+from llmbuilder_export.quantize.blocks import BLOCK, round_symmetric, search
 
 BITS = (4, 8)
 

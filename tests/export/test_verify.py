@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from llmbuilder.bundle.manifest import read_manifest
 from llmbuilder.errors import ExportError
-from llmbuilder.manifest import read_manifest
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.verify import Reference, _divergence, _judge, compare, record
 

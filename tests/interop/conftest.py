@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 from upstream_cases import SAMPLE, WHOLE, Case
 
-from llmbuilder.engine import Engine, load_engine
+from llmbuilder.engine.loading import Engine, load_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"

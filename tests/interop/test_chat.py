@@ -2,10 +2,10 @@
 
 import pytest
 
-from llmbuilder.chat.conversation import Turn
 from llmbuilder.chat.forms import make_form
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.generator import TextGenerator
+from llmbuilder.sessions.conversation import Turn
 
 QUESTIONS = [
     "Who are you?",

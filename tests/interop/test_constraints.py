@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from llmbuilder.constraints.generator import ConstrainedGenerator
+from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.errors import ConstraintError
 
 PERSON = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from oracle_logits_cases import Case, digest, distribution_cases
 
-from llmbuilder import sampling
 from llmbuilder.config import GenerationConfig
-from llmbuilder.logits import as_ids
+from llmbuilder.decoding import sampling
+from llmbuilder.decoding.logits import as_ids
 
 CASES = distribution_cases()
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": None}

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from oracle_logits_cases import EOS, Case, Rows, cases, digest, large_rows, normal, small_rows
 
-from llmbuilder import logits, sampling
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import logits, sampling
 
 HERE = Path(__file__).parent
 NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": None}

@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbuilder.cache import plan_slots
-from llmbuilder.model import PREFILL_CHUNK, chunk_sizes
+from llmbuilder.decoding.slots import plan_slots
+from llmbuilder.engine.model import PREFILL_CHUNK, chunk_sizes
 
 exactly = settings(max_examples=150, derandomize=True)
 

@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_writer import tiny_model, tiny_weights
 
+from llmbuilder.bundle.graphcheck import check_graph
+from llmbuilder.bundle.protobuf import parse
 from llmbuilder.errors import BundleError
-from llmbuilder.graphcheck import check_graph
-from llmbuilder.protobuf import parse
 
 often = settings(max_examples=150, derandomize=True)
 

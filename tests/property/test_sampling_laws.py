@@ -5,9 +5,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from llmbuilder import logits as rules
-from llmbuilder import sampling
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import logits as rules
+from llmbuilder.decoding import sampling
 
 SIZE = 24
 SCORES = st.one_of(st.integers(-5, 5).map(float), st.floats(-80, 80, width=32), st.just(-np.inf))

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbuilder.stopping import StopMatcher
+from llmbuilder.decoding.stopping import StopMatcher
 
 often = settings(max_examples=200, derandomize=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmbuilder.manifest import (
+from llmbuilder.bundle.manifest import (
     GRAPH_NAME,
     MANIFEST_NAME,
     WEIGHTS_NAME,

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import tiny_language
 
-from llmbuilder.beam import BeamGroup, Finished
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Prompt, TextStream
-from llmbuilder.decoding import decode
-from llmbuilder.engine import Engine
+from llmbuilder.decoding.beam import BeamGroup, Finished
+from llmbuilder.decoding.continuation import TextStream
+from llmbuilder.decoding.logits import log_softmax
+from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.ranking import make_scorer
+from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.engine.loading import Engine
 from llmbuilder.errors import ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import Completion, TextGenerator
-from llmbuilder.logits import log_softmax
-from llmbuilder.ranking import make_scorer
-from llmbuilder.stopping import StopMatcher
-from llmbuilder.testing import BYTE_VOCAB, EOS, ByteTokenizer, FakeModel, Rule, random_rule, scripted
+from llmbuilder.testing import BYTE_VOCAB, EOS, ByteTokenizer, FakeModel, NextLogits, random_rule, scripted
 from llmbuilder.tokenizer import Detokenizer
 
 CASES = json.loads(Path(__file__).with_name("beam_cases.json").read_text(encoding="utf-8"))
@@ -38,7 +39,9 @@ def beam_group(config: GenerationConfig, vocab_size: int, prompt: Sequence[int],
     return BeamGroup(task, stream, make_scorer(task, vocab_size), **parts)
 
 
-def beams(rule: Rule, vocab_size: int, prompt: Sequence[int], options: dict[str, Any]) -> list[Finished]:
+def beams(
+    rule: NextLogits, vocab_size: int, prompt: Sequence[int], options: dict[str, Any]
+) -> list[Finished]:
     """What a beam search finds, best first."""
     group = beam_group(GenerationConfig(do_sample=False, **options), vocab_size, prompt)
     decoder = FakeModel(rule, vocab_size=vocab_size, context_length=WINDOW).decoder()
@@ -60,7 +63,7 @@ def test_finds_what_transformers_finds(case):
 
 
 def generator(
-    vocab_size: int = BYTE_VOCAB, *, rule: Rule | None = None, window: int = WINDOW
+    vocab_size: int = BYTE_VOCAB, *, rule: NextLogits | None = None, window: int = WINDOW
 ) -> TextGenerator:
     """Texts of bytes, by default random ones."""
     model = FakeModel(rule or random_rule(3), vocab_size=vocab_size, context_length=window)

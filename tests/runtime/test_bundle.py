@@ -3,9 +3,9 @@ import os
 
 import pytest
 
-from llmbuilder.bundle import Bundle, is_bundle, open_bundle
+from llmbuilder.bundle.manifest import GRAPH_NAME, MANIFEST_NAME, WEIGHTS_NAME, FileEntry, read_manifest
+from llmbuilder.bundle.opening import Bundle, is_bundle, open_bundle
 from llmbuilder.errors import BundleError, LLMBuilderError, ModelNotFoundError
-from llmbuilder.manifest import GRAPH_NAME, MANIFEST_NAME, WEIGHTS_NAME, FileEntry, read_manifest
 from llmbuilder.userdata import file_sha256
 
 
@@ -192,6 +192,6 @@ def test_a_file_that_may_not_be_read_is_an_error_of_this_package(make_bundle, mo
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("llmbuilder.bundle.file_sha256", refuse)
+    monkeypatch.setattr("llmbuilder.bundle.opening.file_sha256", refuse)
     with pytest.raises(LLMBuilderError, match="Permission denied"):
         open_bundle(directory, rehash=True)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from llmbuilder.cache import CacheLayout, KVCache, plan_slots
+from llmbuilder.decoding.slots import plan_slots
+from llmbuilder.engine.cache import CacheLayout, KVCache
 
 HEADS, HEAD_DIM = 2, 3
 BYTES_PER_TOKEN = HEADS * HEAD_DIM * 4 * 2  # float32, one layer's keys and values

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from chat_templates import NO_SYSTEM, TEMPLATE
 
-from llmbuilder.chat.conversation import Turn
 from llmbuilder.chat.forms import PlainForm, TemplateForm, ending_options, make_form
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import BundleError, ConfigError
+from llmbuilder.sessions.conversation import Turn
 from llmbuilder.testing import EOS, ByteTokenizer, fake_engine, scripted
 from llmbuilder.tokenizer import load_tokenizer
 

@@ -5,9 +5,9 @@ import pytest
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints import grammar
-from llmbuilder.constraints.generator import ConstrainedGenerator
+from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.constraints.vocabulary import Vocabulary
-from llmbuilder.continuation import Prompt
+from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.errors import ConfigError, ConstraintError
 from llmbuilder.testing import fake_engine, random_rule
 

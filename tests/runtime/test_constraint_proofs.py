@@ -8,8 +8,8 @@ import pytest
 
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.constraints.words import WordRules
+from llmbuilder.decoding.strategies import ConstrainedPrompt
 from llmbuilder.generator import TextGenerator
-from llmbuilder.groups import ConstrainedPrompt
 
 DEMO = Path(__file__).resolve().parents[2] / "artifacts" / "storyteller" / "bundle"
 REQUIRED = (

@@ -4,7 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from llmbuilder.constraints.generator import ConstrainedGenerator
+from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.errors import ConfigError, ConstraintError
 from llmbuilder.testing import EOS, fake_engine, random_rule, scripted
 

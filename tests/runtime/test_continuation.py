@@ -3,8 +3,9 @@ import itertools
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Continuation, Prompt, TextStream
-from llmbuilder.stopping import StopMatcher
+from llmbuilder.decoding.continuation import Continuation, TextStream
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.stopping import StopMatcher
 from llmbuilder.testing import EOS, ByteTokenizer
 from llmbuilder.tokenizer import Detokenizer
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from llmbuilder.chat.conversation import Saved, load_conversation, save_conversation
 from llmbuilder.errors import ConfigError
+from llmbuilder.sessions.conversation import Saved, load_conversation, save_conversation
 
 TURNS = [{"user": "Hi 🦊\n", "assistant": "Hello."}, {"user": "", "assistant": ""}]
 

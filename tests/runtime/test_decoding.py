@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Continuation, TextStream
-from llmbuilder.decoding import SampleGroup, decode
+from llmbuilder.decoding.continuation import Continuation, TextStream
+from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.prompt import prepare
+from llmbuilder.decoding.samples import SampleGroup
+from llmbuilder.decoding.sampling import make_sampler
+from llmbuilder.decoding.stopping import StopMatcher
 from llmbuilder.errors import ContextOverflowError
-from llmbuilder.prompt import prepare
-from llmbuilder.sampling import make_sampler
-from llmbuilder.stopping import StopMatcher
 from llmbuilder.testing import BYTE_VOCAB, EOS, FakeDecoder, FakeModel, fake_engine, random_rule, scripted
 from llmbuilder.tokenizer import Detokenizer
 

@@ -4,10 +4,10 @@ import weakref
 
 import pytest
 
-from llmbuilder import engine as module
-from llmbuilder.engine import Engine, acquire, load_engine
+from llmbuilder.bundle.manifest import MANIFEST_NAME
+from llmbuilder.engine import loading as module
+from llmbuilder.engine.loading import Engine, acquire, load_engine
 from llmbuilder.errors import BundleError, ModelNotFoundError, TokenizerError
-from llmbuilder.manifest import MANIFEST_NAME
 from llmbuilder.testing import ByteTokenizer, FakeModel, fake_engine, random_rule
 from llmbuilder.tokenizer import load_tokenizer
 

@@ -1,10 +1,10 @@
 import pytest
 from onnx_writer import message, number, varint
 
+from llmbuilder.bundle.graphcheck import check_graph
+from llmbuilder.bundle.manifest import WEIGHTS_NAME
+from llmbuilder.bundle.protobuf import parse
 from llmbuilder.errors import BundleError
-from llmbuilder.graphcheck import check_graph
-from llmbuilder.manifest import WEIGHTS_NAME
-from llmbuilder.protobuf import parse
 
 WEIGHTS_SIZE = 1000
 

@@ -10,9 +10,9 @@ import llmbuilder
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
-from llmbuilder.interactive.commands import COMMANDS, completions
-from llmbuilder.interactive.generator import InteractiveGenerator, interactive_cli
-from llmbuilder.interactive.session import run_session
+from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
+from llmbuilder.sessions.commands import COMMANDS, completions
+from llmbuilder.sessions.dialog import run_session
 from llmbuilder.testing import fake_engine, scripted
 
 ANSWER = "A fox 🦊."

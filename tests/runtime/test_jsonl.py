@@ -6,8 +6,8 @@ import pytest
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
+from llmbuilder.files.jsonl import generate_file
 from llmbuilder.generator import TextGenerator
-from llmbuilder.jsonl import generate_file
 from llmbuilder.testing import fake_engine, random_rule
 
 LENGTHS = [9, 1, 4, 12, 2, 2, 7, 1, 3, 5]

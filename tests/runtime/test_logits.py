@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmbuilder import logits
+from llmbuilder.decoding import logits
 
 INF = float("inf")
 SPREADS = (0.01, 1.0, 4.0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.engine import Engine
+from llmbuilder.decoding.lookup import find_draft
+from llmbuilder.engine.loading import Engine
 from llmbuilder.generator import TextGenerator
-from llmbuilder.lookup import find_draft
-from llmbuilder.testing import EOS, ByteTokenizer, FakeDecoder, FakeModel, Rule, random_rule, scripted
+from llmbuilder.testing import EOS, ByteTokenizer, FakeDecoder, FakeModel, NextLogits, random_rule, scripted
 
 PROMPT = "the cat and the dog and the cat"
 
@@ -40,7 +40,7 @@ class TestTheGuess:
         assert find_draft([1, 2, 3, 7, 9, 3], 5) == []
 
 
-def echo(after: int, noise: float = 0.0) -> Rule:
+def echo(after: int, noise: float = 0.0) -> NextLogits:
     """A rule that says what followed the last ids before, and now and then something else."""
     chance = random_rule(after, scale=max(noise, 1e-9))
 
@@ -54,7 +54,9 @@ def echo(after: int, noise: float = 0.0) -> Rule:
     return rule
 
 
-def complete(rule: Rule, *, window: int = 256, prompt: str = PROMPT, **options: Any) -> tuple[Any, FakeModel]:
+def complete(
+    rule: NextLogits, *, window: int = 256, prompt: str = PROMPT, **options: Any
+) -> tuple[Any, FakeModel]:
     """The completion, without its times, and the model that was asked."""
     model = FakeModel(rule, context_length=window)
     make = TextGenerator.from_engine(Engine(model, ByteTokenizer(), None, (EOS,), {}))
@@ -129,7 +131,7 @@ class RunCounter(FakeModel):
         return Counted(model)
 
 
-def runs_for(rule: Rule, prompt: str, **options: Any) -> tuple[int, int]:
+def runs_for(rule: NextLogits, prompt: str, **options: Any) -> tuple[int, int]:
     """How many runs how many tokens took."""
     model = RunCounter(rule, context_length=256)
     make = TextGenerator.from_engine(Engine(model, ByteTokenizer(), None, (EOS,), {}))

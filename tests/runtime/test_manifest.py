@@ -3,8 +3,8 @@ import json
 
 import pytest
 
+from llmbuilder.bundle.manifest import MANIFEST_NAME, VERSION, read_manifest
 from llmbuilder.errors import BundleError
-from llmbuilder.manifest import MANIFEST_NAME, VERSION, read_manifest
 
 
 def removed(*keys):

@@ -5,11 +5,11 @@ import onnx_writer
 import pytest
 from onnx_writer import tiny_logits, tiny_model, tiny_weights
 
-from llmbuilder import model as module
+from llmbuilder.bundle.manifest import ModelFacts
+from llmbuilder.engine import model as module
+from llmbuilder.engine.model import Model, chunk_sizes
+from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError
-from llmbuilder.manifest import ModelFacts
-from llmbuilder.model import Model, chunk_sizes
-from llmbuilder.session import open_session
 
 FACTS = ModelFacts(
     architecture="tiny",

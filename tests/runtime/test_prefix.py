@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbuilder.prefix import Memory, PrefixDecoder, RememberingModel
+from llmbuilder.engine.prefix import Memory, PrefixDecoder, RememberingModel
 from llmbuilder.testing import FakeModel, random_rule
 
 PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=6)

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 import pytest
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding.prompt import prepare
 from llmbuilder.errors import ConfigError, ContextOverflowError
-from llmbuilder.prompt import prepare
 
 
 @dataclass

@@ -8,12 +8,7 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.quality.compare import compare, distances
 from llmbuilder.quality.html import to_html
-from llmbuilder.quality.significance import (
-    bootstrap_interval,
-    difference_of_means,
-    difference_within,
-    holm,
-)
+from llmbuilder.quality.significance import bootstrap_interval, difference_of_means, difference_within, holm
 from llmbuilder.testing import BYTE_VOCAB, fake_engine
 
 SETTINGS = {"max_new_tokens": 24, "top_k": 0, "top_p": None}

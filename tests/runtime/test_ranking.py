@@ -6,11 +6,11 @@ from itertools import islice, permutations
 import numpy as np
 import pytest
 
-from llmbuilder import logits as rules
 from llmbuilder.config import GenerationConfig
-from llmbuilder.continuation import Prompt
+from llmbuilder.decoding import logits as rules
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.ranking import Candidate, Scored, best, diversity, drawn, make_scorer
 from llmbuilder.errors import LLMBuilderError
-from llmbuilder.ranking import Candidate, Scored, best, diversity, drawn, make_scorer
 
 EOS = 4
 LOGITS = np.array([1.0, 3.0, -2.0, 0.5, 2.0, 0.0], np.float32)

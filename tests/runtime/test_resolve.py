@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from llmbuilder.bundle.resolve import _run, can_export, default_output, find_bundle
 from llmbuilder.errors import BundleError, ExportError, ModelNotFoundError
-from llmbuilder.resolve import _run, can_export, default_output, find_bundle
 from llmbuilder.userdata import cache_directory, file_sha256
 
 
@@ -33,14 +33,14 @@ def exporter(monkeypatch, make_bundle):
         return 0
 
     run.calls, run.fails = [], False
-    monkeypatch.setattr("llmbuilder.resolve._run", run)
-    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: True)
+    monkeypatch.setattr("llmbuilder.bundle.resolve._run", run)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
     return run
 
 
 @pytest.fixture
 def no_exporter(monkeypatch):
-    monkeypatch.setattr("llmbuilder.resolve.can_export", lambda: False)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: False)
 
 
 def cached(checkpoint):
@@ -154,7 +154,7 @@ def test_a_stale_bundle_is_left_alone_and_the_new_one_goes_to_the_cache(checkpoi
 
 
 def test_from_a_read_only_folder_a_checkpoint_is_exported_to_the_cache(checkpoint, exporter, monkeypatch):
-    monkeypatch.setattr("llmbuilder.resolve.os.access", lambda path, mode: False)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.os.access", lambda path, mode: False)
     assert find_bundle(checkpoint, None) == cached(checkpoint)
     assert not default_output(checkpoint).exists()
 
@@ -172,7 +172,7 @@ def test_a_bundle_another_process_has_just_made_is_taken(checkpoint, exporter, m
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr("llmbuilder.resolve.FileLock", Lock)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.FileLock", Lock)
     assert find_bundle(checkpoint, None) == default_output(checkpoint)
     assert exporter.calls == []
 
@@ -222,7 +222,7 @@ def test_an_exporter_may_clean_up_when_its_caller_is_stopped(tmp_path):
 
 
 def test_an_exporter_that_does_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmbuilder.resolve._PATIENCE", 0.1)
+    monkeypatch.setattr("llmbuilder.bundle.resolve._PATIENCE", 0.1)
     run_interrupted(
         INTERRUPTING.replace("SIGTERM, end", "SIGTERM, signal.SIG_IGN"), tmp_path / "half a bundle"
     )

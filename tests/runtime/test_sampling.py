@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from llmbuilder import logits as rules
-from llmbuilder import sampling
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import logits as rules
+from llmbuilder.decoding import sampling
 from llmbuilder.errors import LLMBuilderError
 
 VOCABULARY = 1_000
@@ -109,7 +109,7 @@ def test_a_sequence_does_not_notice_those_beside_it():
 
 def test_each_draw_uses_one_uniform_number():
     sampler = make(seed=3, temperature=1.0, top_k=0, top_p=None)
-    random = sampling.generator(3, 0)
+    random = sampling.random_numbers(3, 0)
     expected = [sampling.inverse_cdf(row(step), random.random()) for step in range(20)]
     assert draws(sampler) == expected
 

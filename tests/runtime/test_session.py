@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from llmbuilder.engine.session import available_threads, check_installation, open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
-from llmbuilder.session import available_threads, check_installation, open_session
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def installed(monkeypatch):
                 raise metadata.PackageNotFoundError(name)
             return "1.30.0"
 
-        monkeypatch.setattr("llmbuilder.session.metadata.version", version)
+        monkeypatch.setattr("llmbuilder.engine.session.metadata.version", version)
 
     return install
 
@@ -169,7 +169,7 @@ class TestThreads:
                 return files[str(path)]
 
             monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
-            monkeypatch.setattr("llmbuilder.session.Path.read_text", read_text)
+            monkeypatch.setattr("llmbuilder.engine.session.Path.read_text", read_text)
 
         return machine
 

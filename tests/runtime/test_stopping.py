@@ -1,6 +1,6 @@
 import pytest
 
-from llmbuilder.stopping import Matched, StopMatcher
+from llmbuilder.decoding.stopping import Matched, StopMatcher
 
 
 def feed(stop_strings, pieces):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from llmbuilder import verify
-from llmbuilder.bundle import open_bundle
+from llmbuilder.bundle.manifest import MANIFEST_NAME, WEIGHTS_NAME
+from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.errors import BundleError
-from llmbuilder.manifest import MANIFEST_NAME, WEIGHTS_NAME
 from llmbuilder.testing import FakeDecoder, FakeModel, fake_engine, random_rule
 from llmbuilder.verify import verify_bundle
 

@@ -9,7 +9,7 @@ import typer
 from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
 
 if TYPE_CHECKING:
-    from llmbuilder.jsonl import Progress
+    from llmbuilder.files.jsonl import Progress
 
 
 @takes_generation_options
@@ -34,8 +34,8 @@ def batch(
     if batch_size is not None:
         options = {"batch_size": batch_size, **options}
 
+    from llmbuilder.files.jsonl import generate_file
     from llmbuilder.inference import TextGenerator
-    from llmbuilder.jsonl import generate_file
 
     with TextGenerator(model, tokenizer, device=device, threads=threads) as generator, _Display() as display:
         progress = generate_file(

@@ -43,8 +43,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Export a model once; the bundle then runs without torch. Prints the bundle's path."""
+    from llmbuilder.bundle.resolve import can_export
     from llmbuilder.errors import ExportError
-    from llmbuilder.resolve import can_export
 
     if not can_export():
         raise ExportError(

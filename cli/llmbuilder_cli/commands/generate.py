@@ -11,7 +11,7 @@ import typer
 
 from llmbuilder_cli.commands.batch import batch
 from llmbuilder_cli.options import Device, Threads, Tokenizer, takes_generation_options
-from llmbuilder_cli.setup import Job, ask
+from llmbuilder_cli.questions import Job, ask
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmbuilder.bundle import Bundle
-    from llmbuilder.manifest import Manifest
+    from llmbuilder.bundle.manifest import Manifest
+    from llmbuilder.bundle.opening import Bundle
 
 
 def info(
@@ -17,7 +17,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show what a bundle holds and where it came from."""
-    from llmbuilder.bundle import open_bundle
+    from llmbuilder.bundle.opening import open_bundle
 
     opened = open_bundle(bundle)
     if as_json:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
-from llmbuilder_export.network import Network, Source
+from llmbuilder_export.networks.network import Network, Source
 
 
 def load_source(path: Path, config: Path | None = None, max_context: int | None = None) -> Source:

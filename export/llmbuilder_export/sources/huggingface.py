@@ -10,11 +10,11 @@ import transformers
 from optimum.utils import NormalizedConfigManager
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from llmbuilder.bundle.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
-from llmbuilder.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
-from llmbuilder_export.adapt import AdaptedNetwork
-from llmbuilder_export.network import Source
+from llmbuilder_export.networks.adapt import AdaptedNetwork
+from llmbuilder_export.networks.network import Source
 
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from llmbuilder.bundle.manifest import ModelFacts, SourceFacts
 from llmbuilder.errors import ExportError
-from llmbuilder.manifest import ModelFacts, SourceFacts
 from llmbuilder.userdata import file_sha256
-from llmbuilder_export.attention import cached_size
-from llmbuilder_export.gpt import GPT
-from llmbuilder_export.network import Source
+from llmbuilder_export.networks.attention import cached_size
+from llmbuilder_export.networks.gpt import GPT
+from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.checkpoint import State, find_state, merge_lora, read_checkpoint
 
 _NAMES = {

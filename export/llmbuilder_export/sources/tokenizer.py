@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.bundle.manifest import TokenizerFacts
 from llmbuilder.errors import TokenizerError
-from llmbuilder.manifest import TokenizerFacts
 from llmbuilder.tokenizer import load_tokenizer
 
 SENTENCEPIECE_NAME = "tokenizer.model"

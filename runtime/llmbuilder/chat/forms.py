@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from llmbuilder.chat.conversation import Turn
 from llmbuilder.chat.hiding import FIRST, Hidden
 from llmbuilder.chat.template import ChatTemplate, Message, RefusalError
-from llmbuilder.closing import undone_on_error
+from llmbuilder.cleanup import undone_on_error
 from llmbuilder.config import GenerationConfig
-from llmbuilder.engine import Engine
 from llmbuilder.errors import BundleError, ConfigError
+from llmbuilder.generator import Engine
+from llmbuilder.sessions.conversation import Turn
 from llmbuilder.tokenizer import ControlToken, Tokenizer
 
 _ROLES = ("System", "User", "Assistant")

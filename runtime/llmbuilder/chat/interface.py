@@ -5,15 +5,14 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from llmbuilder.chat.conversation import Conversation, Turn, check_text, read_turns
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
-from llmbuilder.closing import Closing, undone_on_error
-from llmbuilder.config import GenerationConfig
-from llmbuilder.errors import ConfigError, ContextOverflowError
-from llmbuilder.generator import Path, TextGenerator
-from llmbuilder.prefix import remembering
-from llmbuilder.session import Device
+from llmbuilder.checks import StrPath
+from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.errors import ContextOverflowError
+from llmbuilder.generator import Device, TextGenerator, remembering
+from llmbuilder.sessions.conversation import Conversation, Turn, check_text, read_turns
 
 _KNOWN_COSTS = 4096
 
@@ -29,8 +28,8 @@ class ChatInterface(Closing):
 
     def __init__(
         self,
-        model_path: Path,
-        tokenizer_path: Path | None = None,
+        model_path: StrPath,
+        tokenizer_path: StrPath | None = None,
         *,
         system_prompt: str | None = None,
         config: GenerationConfig | None = None,
@@ -117,13 +116,13 @@ class ChatInterface(Closing):
         endings = ending_options(self._form, self._generator.engine, config)
         return _trimmed(self._generator.pieces(ids, config, return_full_text=False, **endings))
 
-    def start(self, conversation: Path | None = None) -> None:
+    def start(self, conversation: StrPath | None = None) -> None:
         """Chat in the terminal, or line by line where standard input is none, until ``/quit`` or the end of input.
 
         Args:
             conversation: JSON file of a conversation to go on with.
         """
-        from llmbuilder.interactive.session import run_session
+        from llmbuilder.sessions.dialog import run_session
 
         run_session(self, name="AI: ", conversation=conversation)
 
@@ -170,20 +169,6 @@ class ChatInterface(Closing):
         """Tokens that a turn adds to a conversation."""
         once, twice = (len(self._form.encode(system, [turn] * count, turn.user)) for count in (1, 2))
         return twice - once
-
-
-def one_answer(config: GenerationConfig) -> GenerationConfig:
-    """Return options that have one result.
-
-    Raises:
-        ConfigError: they have several.
-    """
-    if config.num_return_sequences > 1:
-        raise ConfigError(
-            f"num_return_sequences={config.num_return_sequences}: here each message has one answer. "
-            "TextGenerator.complete() returns several."
-        )
-    return config
 
 
 def _trimmed(pieces: Iterable[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llmbuilder.closing import Closing, undone_on_error
+from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.errors import BundleError, ConfigError
 
 SECONDS = 5.0

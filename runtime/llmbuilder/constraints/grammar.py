@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from llmbuilder.arguments import check_texts
+from llmbuilder.arrays import Scores
+from llmbuilder.checks import check_texts
 from llmbuilder.constraints.endings import Bytes, dead_end, shortest_ending
-from llmbuilder.constraints.protocol import Scores
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
 from llmbuilder.constraints.words import budget_of
-from llmbuilder.continuation import Prompt
 from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.generator import Prompt
 
 KINDS = ("json_schema", "regex", "choices", "grammar")
 _TRIED = 4  # of the likeliest tokens, when room is scarce

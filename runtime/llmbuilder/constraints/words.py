@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmbuilder.arrays import Scores
 from llmbuilder.constraints.forbidden import Forbidden, Spot, decode
 from llmbuilder.constraints.patterns import Pattern, Place, fold, patterns
-from llmbuilder.constraints.protocol import Scores
 from llmbuilder.constraints.required import SPACING, Encode, Required, threshold
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
-from llmbuilder.continuation import Prompt
 from llmbuilder.errors import ConstraintError
-from llmbuilder.logits import log_softmax
+from llmbuilder.generator import Prompt, log_softmax
 
 _OPENING = 10.0  # nats that a token costs which leaves a forbidden word to be turned into another
 _OPENERS = "\"'([{\u201c\u2018*_-"  # stand between the end of a sentence and the next

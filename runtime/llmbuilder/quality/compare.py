@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmbuilder.arguments import check_count, check_text
+from llmbuilder.checks import StrPath, check_count, check_text
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Completion, Options, TextGenerator
-from llmbuilder.prefix import remembering
+from llmbuilder.generator import Completion, Options, TextGenerator, remembering
 from llmbuilder.quality.evaluate import Evaluation, evaluate
 from llmbuilder.quality.judge import Judge
 from llmbuilder.quality.significance import (
@@ -26,8 +25,8 @@ from llmbuilder.quality.significance import (
 from llmbuilder.quality.text import words
 
 if TYPE_CHECKING:
-    from llmbuilder.generator import Path
-    from llmbuilder.session import Device
+    from llmbuilder.checks import StrPath
+    from llmbuilder.generator import Device
 
 SIGNIFICANT = 0.05
 NGRAM = 2
@@ -117,8 +116,8 @@ class Comparison(list[ComparisonResult]):
 
 
 def compare_generations(  # noqa: PLR0913 (the documented call)
-    model_path: "Path",
-    tokenizer_path: "Path | None" = None,
+    model_path: "StrPath",
+    tokenizer_path: "StrPath | None" = None,
     prompt: str = "",
     configs: Sequence[GenerationConfig | Mapping[str, Any]] = (),
     num_samples: int = 10,

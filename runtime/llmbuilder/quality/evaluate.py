@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from llmbuilder.arguments import check_text, check_texts
+from llmbuilder.checks import StrPath, check_text, check_texts
 from llmbuilder.errors import ConfigError
 from llmbuilder.quality.coherence import coherence
 from llmbuilder.quality.fluency import fluency
@@ -15,9 +15,9 @@ from llmbuilder.quality.relevance import relevance
 from llmbuilder.quality.variety import diversity, repetition
 
 if TYPE_CHECKING:
-    from llmbuilder.generator import Path
+    from llmbuilder.checks import StrPath
+    from llmbuilder.generator import Device
     from llmbuilder.quality.judge import Judge
-    from llmbuilder.session import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def evaluate_generation(
     generated_text: str,
     reference_text: str | None = None,
     prompt: str | None = None,
-    model_path: "Path | None" = None,
-    tokenizer_path: "Path | None" = None,
+    model_path: "StrPath | None" = None,
+    tokenizer_path: "StrPath | None" = None,
     *,
     device: "Device" = "auto",
     threads: int | None = None,
@@ -68,8 +68,8 @@ def evaluate_generation(
     generated_text: list[str] | tuple[str, ...],
     reference_text: str | Sequence[str | None] | None = None,
     prompt: str | Sequence[str | None] | None = None,
-    model_path: "Path | None" = None,
-    tokenizer_path: "Path | None" = None,
+    model_path: "StrPath | None" = None,
+    tokenizer_path: "StrPath | None" = None,
     *,
     device: "Device" = "auto",
     threads: int | None = None,
@@ -78,8 +78,8 @@ def evaluate_generation(
     generated_text: str | list[str] | tuple[str, ...],
     reference_text: str | Sequence[str | None] | None = None,
     prompt: str | Sequence[str | None] | None = None,
-    model_path: "Path | None" = None,
-    tokenizer_path: "Path | None" = None,
+    model_path: "StrPath | None" = None,
+    tokenizer_path: "StrPath | None" = None,
     *,
     device: "Device" = "auto",
     threads: int | None = None,
@@ -146,7 +146,7 @@ def _for_each(texts: Sequence[str], given: str | Sequence[str | None] | None, na
 
 @contextlib.contextmanager
 def _judge(
-    model: "Path | None", tokenizer: "Path | None", device: "Device", threads: int | None
+    model: "StrPath | None", tokenizer: "StrPath | None", device: "Device", threads: int | None
 ) -> "Iterator[Judge | None]":
     """The judge of a model, if one is given."""
     if model is None:

@@ -4,8 +4,7 @@ from typing import Any
 
 from llmbuilder.chat.forms import TemplateForm, ending_options
 from llmbuilder.config import GenerationConfig
-from llmbuilder.generator import TextGenerator
-from llmbuilder.groups import PromptLike
+from llmbuilder.generator import PromptLike, TextGenerator
 from llmbuilder.writing.styles import Style
 
 

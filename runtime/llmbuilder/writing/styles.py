@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import dataclass, field
 
-from llmbuilder.arguments import check_text
+from llmbuilder.checks import check_text
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 

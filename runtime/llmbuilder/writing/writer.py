@@ -4,13 +4,11 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any, Self
 
-from llmbuilder.arguments import check_count, check_text, check_texts
-from llmbuilder.closing import Closing, undone_on_error
+from llmbuilder.checks import StrPath, check_count, check_text, check_texts
+from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Path, TextGenerator
-from llmbuilder.groups import PromptLike
-from llmbuilder.session import Device
+from llmbuilder.generator import Device, PromptLike, TextGenerator
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
 from llmbuilder.writing.prompts import Asker
@@ -34,8 +32,8 @@ class CreativeWriter(Closing):
 
     def __init__(
         self,
-        model_path: Path,
-        tokenizer_path: Path | None = None,
+        model_path: StrPath,
+        tokenizer_path: StrPath | None = None,
         *,
         style: str | Style = "creative",
         config: GenerationConfig | None = None,

@@ -1,0 +1,126 @@
+"""Attention, twice: as one ONNX operator over an in-place KV cache, and as plain PyTorch to verify it against."""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch.nn.functional import pad
+from torch.onnx.ops import symbolic, symbolic_multi_out
+
+from llmbuilder_export.networks.network import Heads
+
+_SIZE_STEP = 8
+_END = torch.iinfo(torch.int64).max
+_Option = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+class CachedAttention:
+    """Traces to ``com.microsoft.GroupQueryAttention``: its past and present may be the same memory.
+
+    The operator appends keys and values to the cache and attends over it, each row up to its own length
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md).
+    """
+
+    def __init__(self, attention_mask: torch.Tensor, past: Sequence[Cache]) -> None:
+        """Attend over ``past``.
+
+        Args:
+            attention_mask: [B, T] int64; row b has ones for its tokens, those of this call included, then zeros.
+            past: one pair of [B, heads, P, size] for each layer.
+        """
+        self.present: list[Cache] = []
+        self._past = past
+        self._last = (attention_mask.sum(1) - 1).to(torch.int32)
+        # As a Shape of one dimension: the scalar that PyTorch makes of a size costs a node more.
+        width = symbolic("Shape", [attention_mask], {"start": 1, "end": 2}, dtype=torch.int64, shape=(1,))
+        self._width = width.to(torch.int32)
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+    ) -> torch.Tensor:
+        """Attend over the layer's cache; see `Attention`."""
+        past_key, past_value = self._past[layer]
+        query = _widened(query, heads.count, heads.size)
+        output, present_key, present_value = symbolic_multi_out(
+            "com.microsoft::GroupQueryAttention",
+            [
+                query,
+                _widened(key, heads.key_value_count, heads.size),
+                _widened(value, heads.key_value_count, heads.size),
+                past_key,
+                past_value,
+                self._last,
+                self._width,
+            ],
+            _operator_options(heads),
+            dtypes=[query.dtype, past_key.dtype, past_value.dtype],
+            shapes=[query.shape, past_key.shape, past_value.shape],
+            version=1,
+        )
+        self.present.append((present_key, present_value))
+        return _narrowed(output, heads.count, heads.size)
+
+
+def causal_attention(
+    _layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+) -> torch.Tensor:
+    """Scaled dot-product attention over the call's own tokens; see `Attention`."""
+    repeat = heads.count // heads.key_value_count
+    q = _by_head(query, heads.count).transpose(1, 2)
+    k = _by_head(key, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
+    v = _by_head(value, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
+    length = query.shape[1]
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    scores = (q @ k.transpose(-2, -1) * heads.scale).masked_fill(future, -math.inf)
+    mixed: torch.Tensor = scores.softmax(-1) @ v
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def cached_size(size: int) -> int:
+    """Dimensions of a head in the cache: the operator takes multiples of 8 only, so smaller heads get zeros."""
+    return -(-size // _SIZE_STEP) * _SIZE_STEP
+
+
+def _by_head(x: torch.Tensor, count: int) -> torch.Tensor:
+    """[B, S, count * size] as [B, S, count, size]."""
+    return x.view(*x.shape[:2], count, x.shape[2] // count)
+
+
+def _widened(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
+    """Pad each head of [B, S, count * size] to its size in the cache."""
+    if cached_size(size) == size:
+        return x
+    return pad(_by_head(x, count), (0, cached_size(size) - size)).flatten(2)
+
+
+def _narrowed(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
+    """Undo `_widened`."""
+    if cached_size(size) == size:
+        return x
+    return _by_head(x, count)[..., :size].flatten(2)
+
+
+def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """The last ``keep`` (int64 scalar) positions of [B, S, width], where x[:, -keep:] traces to more nodes."""
+    count = cast("int", keep.item())
+    return symbolic(
+        "Slice",
+        [x, torch.zeros(1, dtype=torch.int64) - keep, torch.tensor([_END]), torch.tensor([1])],
+        dtype=x.dtype,
+        shape=(x.shape[0], count, x.shape[2]),
+    )
+
+
+def _operator_options(heads: Heads) -> dict[str, _Option]:
+    options: dict[str, _Option] = {
+        "num_heads": heads.count,
+        "kv_num_heads": heads.key_value_count,
+        "scale": heads.scale,
+    }
+    if heads.window is not None:
+        options["local_window_size"] = heads.window
+    if heads.softcap:
+        options["softcap"] = heads.softcap
+    return options

@@ -1,0 +1,79 @@
+"""What every source is turned into: a torch module whose attention is handed in from outside."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from llmbuilder.bundle.manifest import ModelFacts, SourceFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Shape and options of one layer's attention. ``window`` counts the tokens seen, the current one included."""
+
+    count: int
+    key_value_count: int
+    size: int
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+class Attention(Protocol):
+    """Causal attention of one layer over its own past."""
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads, /
+    ) -> torch.Tensor:
+        """Attend.
+
+        Args:
+            layer: index of the layer, from 0.
+            query: [B, S, count * size].
+            key: [B, S, key_value_count * size].
+            value: as ``key``.
+            heads: how the last dimension divides.
+
+        Returns:
+            [B, S, count * size].
+        """
+        ...
+
+
+class Network(torch.nn.Module, ABC):
+    """A decoder-only language model that can be traced, and run as its authors wrote it."""
+
+    facts: ModelFacts
+
+    @abstractmethod
+    def forward(
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, keep: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute with the attention given.
+
+        Args:
+            input_ids: [B, S] int64.
+            position_ids: [B, S] int64.
+            attention: called once for each layer, in order.
+            keep: int64 scalar K, the number of last positions whose logits are wanted.
+
+        Returns:
+            Logits [B, K, V] float32.
+        """
+
+    @abstractmethod
+    def reference(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Logits [B, S, V] of whole sequences [B, S] by plain PyTorch attention, without a cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A loaded model. ``generation`` holds defaults under the names of `GenerationConfig`."""
+
+    network: Network
+    facts: SourceFacts
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    chat_template: str | None = None

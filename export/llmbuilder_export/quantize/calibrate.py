@@ -1,0 +1,140 @@
+"""Measure how strongly each input of a graph's linear layers is driven, on text that the model writes itself.
+
+A model's own samples show quantization what inputs to expect, and no corpus has to fit its language or subject
+(Liu et al. 2023, LLM-QAT): every row starts with a random token and is continued by sampling at temperature 1.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
+from llmbuilder.engine.session import available_threads, check_installation
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+FloatArray = npt.NDArray[np.float32]
+Weights = dict[str, npt.NDArray[Any]]
+
+ROWS = 8
+"""Sequences written at the same time."""
+TOKENS = 128
+"""Tokens of each sequence."""
+
+_SEED = 0
+_ELSEWHERE = "memory"
+_SMALLEST_SHARED = 1024
+"""Bytes from which a weight is handed to ONNX Runtime in memory; smaller ones lie in the graph."""
+
+
+def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS) -> dict[str, FloatArray]:
+    """Mean square of each feature of ``values`` over sampled text.
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle.
+        values: names of results of its nodes, [batch, sequence, features] or [batch * sequence, features].
+        tokens: length of each sequence, at most the model's window.
+
+    Returns:
+        An array [features] for each value's name.
+    """
+    names = sorted(values)
+    session, weights = _session(model, names)
+    sums = [np.zeros((), np.float32)] * len(names)
+    for measured in _sample(session, names, tokens):
+        sums = [total + energy for total, energy in zip(sums, measured, strict=True)]
+    del session, weights
+    return {name: total / np.float32(ROWS * tokens) for name, total in zip(names, sums, strict=True)}
+
+
+def _sample(session: "ort.InferenceSession", names: Sequence[str], tokens: int) -> Iterator[list[FloatArray]]:
+    """Write text, one token for every row at a time; yield what each step measures."""
+    random = np.random.default_rng(_SEED)
+    past: Weights = {
+        arg.name: np.zeros((ROWS, arg.shape[1], 0, arg.shape[3]), np.float32)
+        for arg in session.get_inputs()
+        if arg.name.startswith(_prefix(PAST))
+    }
+    present = [name.replace(_prefix(PAST), _prefix(PRESENT)) for name in past]
+    vocabulary = next(arg.shape[-1] for arg in session.get_outputs() if arg.name == LOGITS)
+    ids = random.integers(0, vocabulary, (ROWS, 1))
+    for step in range(tokens):
+        feeds = past | {
+            INPUT_IDS: ids,
+            ATTENTION_MASK: np.ones((ROWS, step + 1), np.int64),
+            POSITION_IDS: np.full((ROWS, 1), step),
+        }
+        logits, *rest = session.run([LOGITS, *present, *map(_energy, names)], feeds)
+        past = dict(zip(past, rest, strict=False))
+        # The largest of the logits with Gumbel noise added is a sample from their softmax.
+        ids = (logits[:, -1] + random.gumbel(size=(ROWS, vocabulary))).argmax(-1)[:, None]
+        yield rest[len(past) :]
+
+
+def _session(model: ir.Model, names: Sequence[str]) -> "tuple[ort.InferenceSession, Weights]":
+    """A session over ``model`` that also returns the sum of squares of each named value.
+
+    Returns:
+        The session and the weights it reads, which must live as long.
+
+    Raises:
+        DeviceError: ONNX Runtime is missing or installed twice.
+    """
+    check_installation()
+    import onnxruntime as ort
+
+    proto, weights = _split(model)
+    _measure(proto.graph, names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = available_threads()
+    shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), shared)
+    return ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ), weights
+
+
+def _split(model: ir.Model) -> tuple[onnx.ModelProto, Weights]:
+    """The graph without its large weights, and those weights, shared where they are in memory already."""
+    initializers = model.graph.initializers
+    tensors = {
+        name: value.const_value
+        for name, value in initializers.items()
+        if value.const_value is not None and value.const_value.nbytes >= _SMALLEST_SHARED
+    }
+    try:
+        for name, tensor in tensors.items():
+            initializers[name].const_value = ir.ExternalTensor(
+                _ELSEWHERE, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+            )
+        proto = ir.to_proto(model)
+    finally:
+        for name, tensor in tensors.items():
+            initializers[name].const_value = tensor
+    return proto, {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in tensors.items()}
+
+
+def _measure(graph: onnx.GraphProto, names: Sequence[str]) -> None:
+    """Add an output [features] for each named value [..., features]: its sum of squares."""
+    axes = "energy_axes"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), axes))
+    for name in names:
+        rows = f"{name}_rows"
+        graph.node.append(onnx.helper.make_node("Flatten", [name], [rows], axis=-1))
+        graph.node.append(onnx.helper.make_node("ReduceSumSquare", [rows, axes], [_energy(name)], keepdims=0))
+        graph.output.append(onnx.helper.make_tensor_value_info(_energy(name), onnx.TensorProto.FLOAT, None))
+
+
+def _energy(name: str) -> str:
+    return f"{name}_energy"
+
+
+def _prefix(template: str) -> str:
+    """What all names made from a template begin with."""
+    return template.partition("{")[0]

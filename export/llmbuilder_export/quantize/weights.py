@@ -1,0 +1,225 @@
+"""Quantize the weights of a graph: linear layers become MatMulNBits, the embedding GatherBlockQuantized.
+
+``int8`` gives every weight 8 bits. ``int4`` leaves 8 bits to the embedding, to the output head, and to the layers that
+make queries, keys and values: they are small and suffer most. Blocks of 32 with whole zero points and
+``accuracy_level=4`` are what ONNX Runtime computes fast, and bit for bit the same for any number of rows.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from llmbuilder.bundle.manifest import LOGITS, Quantization
+from llmbuilder.errors import ExportError
+from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, FloatArray, round_symmetric, search
+from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
+from llmbuilder_export.quantize.layers import (
+    MICROSOFT,
+    Linear,
+    feeding,
+    find_embedding,
+    find_linears,
+    name_of,
+    shape_of,
+    tensor_of,
+)
+
+_COMPUTE_IN_INT8 = 4
+"""``accuracy_level`` of MatMulNBits; with any other one, 8-bit weights are 100 times slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A weight and all that uses it: linear layers, of the same orientation, and perhaps the embedding's lookup."""
+
+    weight: ir.Value
+    linears: Sequence[Linear]
+    lookup: ir.Node | None
+
+    def matrix(self) -> FloatArray:
+        """The weight as [N, K], a view where the tensor allows it."""
+        array: FloatArray = tensor_of(self.weight).numpy()
+        return array if self.lookup is not None or self.linears[0].rows_are_outputs else array.T
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Initializers of a quantized weight with K inputs."""
+
+    codes: ir.Value
+    scales: ir.Value
+    zero_points: ir.Value | None
+    bits: Bits
+    inputs: int
+
+
+def quantize(
+    model: ir.Model, mode: Quantization, progress: Callable[[str], None], context_length: int
+) -> ir.Model:
+    """Quantize ``model`` in place, one weight at a time; each float32 weight is let go of when it is done.
+
+    Args:
+        model: a traced and fused graph in float32.
+        mode: ``none`` changes nothing.
+        progress: called with a line for each stage.
+        context_length: the model's window in tokens; calibration stays inside.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ExportError: a weight is not finite, or there is nothing to quantize.
+    """
+    if mode == "none":
+        return model
+    before = _weight_bytes(model.graph)
+    importance = None
+    if mode == "int4":
+        progress("calibrate on text that the model writes itself")
+        importance = _importance(model.clone(), min(TOKENS, context_length))
+    _quantize_weights(model.graph, importance)
+    after = _weight_bytes(model.graph)
+    if after >= before:
+        raise ExportError("This graph has no weights that can be quantized. Export it with --quantize none.")
+    progress(f"weights: {before / 1e6:.1f} MB in float32, {after / 1e6:.1f} MB in {mode}")
+    return model
+
+
+def _importance(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
+    """Mean squares [K] of the inputs of all linear layers, by name; quantizes ``copy``.
+
+    They are measured in 8 bits, which differ from float32 by little and need a quarter of its memory.
+    """
+    names = {name_of(linear.source) for linear in find_linears(copy.graph)}
+    _quantize_weights(copy.graph, None)
+    return mean_squares(copy, names, tokens)
+
+
+def _quantize_weights(graph: ir.Graph, importance: Mapping[str, FloatArray] | None) -> None:
+    """Quantize all weights, to 8 bits or, if it is known what is important, mostly to 4."""
+    linears = find_linears(graph)
+    kept_at_8 = linears if importance is None else _sensitive(graph, linears)
+    for job in _jobs(linears, find_embedding(graph)):
+        _rewrite(graph, job, _quantized(job, kept_at_8, importance or {}))
+
+
+def _jobs(linears: Sequence[Linear], lookup: ir.Node | None) -> list[_Job]:
+    users: dict[tuple[ir.Value, bool], list[Linear]] = defaultdict(list)
+    for linear in linears:
+        users[linear.weight, linear.rows_are_outputs].append(linear)
+    table = None if lookup is None else lookup.inputs[0]
+    tied = [] if table is None else users.pop((table, True), [])
+    jobs = [_Job(weight, group, None) for (weight, _), group in users.items()]
+    return jobs if table is None else [*jobs, _Job(table, tied, lookup)]
+
+
+def _sensitive(graph: ir.Graph, linears: Sequence[Linear]) -> set[Linear]:
+    """The output head and the layers that make queries, keys and values."""
+    attention = [
+        value for node in graph if node.op_type == "GroupQueryAttention" for value in node.inputs[:3]
+    ]
+    logits = [value for value in graph.outputs if value.name == LOGITS]
+    return feeding([*attention, *logits], linears)
+
+
+def _quantized(job: _Job, kept_at_8: Collection[Linear], importance: Mapping[str, FloatArray]) -> Blocks:
+    # GatherBlockQuantized and the head read one table, whose middle code is the zero point of both.
+    if job.lookup is not None:
+        return round_symmetric(job.matrix())
+    bits: Bits = 8 if any(linear in kept_at_8 for linear in job.linears) else 4
+    return search(job.matrix(), bits, importance.get(name_of(job.linears[0].source)))
+
+
+def _rewrite(graph: ir.Graph, job: _Job, blocks: Blocks) -> None:
+    """Let all users of a weight read its blocks, and drop the weight."""
+    size = shape_of(job.weight)[1] if job.lookup is not None else job.linears[0].shape[1]
+    stored = _store(graph, name_of(job.weight), blocks, size)
+    for linear in job.linears:
+        _multiply(graph, linear, stored)
+    if job.lookup is not None:
+        _look_up(graph, job.lookup, stored)
+    _release(graph, job.weight)
+
+
+def _multiply(graph: ir.Graph, linear: Linear, stored: _Stored) -> None:
+    """Put MatMulNBits in the place of a linear layer."""
+    outputs, inputs = linear.shape
+    attributes = {
+        "K": inputs,
+        "N": outputs,
+        "bits": stored.bits,
+        "block_size": BLOCK,
+        "accuracy_level": _COMPUTE_IN_INT8,
+    }
+    operands = [linear.source, stored.codes, stored.scales, stored.zero_points]
+    if linear.bias is not None:
+        operands += [None, linear.bias]
+    node = ir.node("MatMulNBits", operands, attributes, domain=MICROSOFT, name=linear.nodes[0].name)
+    _swap(graph, linear.nodes, [node])
+
+
+def _look_up(graph: ir.Graph, gather: ir.Node, stored: _Stored) -> None:
+    """Put GatherBlockQuantized in the place of the embedding's Gather.
+
+    It reads the 3-D codes as they are and gives [batch, sequence, blocks, 32]. Only the small scales are brought into
+    the shape it wants: a reshaped table would be stored a second time by ONNX Runtime.
+    """
+    name = name_of(gather.outputs[0])
+    last = _constant(graph, f"{name}_last_axis", [-1])
+    scales = ir.node("Unsqueeze", [stored.scales, last])
+    operands = [stored.codes, gather.inputs[1], scales.outputs[0]]
+    attributes = {"bits": stored.bits, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 2}
+    rows = ir.node("GatherBlockQuantized", operands, attributes, domain=MICROSOFT, name=gather.name)
+    shape = _constant(graph, f"{name}_shape", [0, 0, -1])
+    nodes = [scales, rows, ir.node("Reshape", [rows.outputs[0], shape])]
+    if stored.inputs % BLOCK:
+        start, end = _constant(graph, f"{name}_start", [0]), _constant(graph, f"{name}_end", [stored.inputs])
+        nodes.append(ir.node("Slice", [nodes[-1].outputs[0], start, end, last]))
+    _swap(graph, [gather], nodes)
+
+
+def _store(graph: ir.Graph, name: str, blocks: Blocks, inputs: int) -> _Stored:
+    codes = _initializer(graph, f"{name}_codes", blocks.codes)
+    scales = _initializer(graph, f"{name}_scales", blocks.scales)
+    zeros = blocks.zero_points
+    zero_points = None if zeros is None else _initializer(graph, f"{name}_zero_points", zeros)
+    return _Stored(codes, scales, zero_points, blocks.bits, inputs)
+
+
+def _swap(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
+    """Replace nodes that end in one value by others that compute it."""
+    before, after = old[-1].outputs[0], new[-1].outputs[0]
+    after.name, after.shape, after.type = before.name, before.shape, before.type
+    graph.insert_before(old[-1], new)
+    before.replace_all_uses_with(after, replace_graph_outputs=True)
+    graph.remove(old, safe=True)
+
+
+def _release(graph: ir.Graph, weight: ir.Value) -> None:
+    """Drop a float32 weight that nothing reads any more."""
+    if not weight.uses():
+        weight.const_value = None
+        del graph.initializers[name_of(weight)]
+
+
+def _constant(graph: ir.Graph, name: str, numbers: Sequence[int]) -> ir.Value:
+    return _initializer(graph, name, np.array(numbers, np.int64))
+
+
+def _initializer(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _weight_bytes(graph: ir.Graph) -> int:
+    tensors = (value.const_value for value in graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)

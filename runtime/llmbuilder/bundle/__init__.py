@@ -1,0 +1,1 @@
+"""The exported directory: its manifest, and the proof that its files are what the manifest says."""

@@ -1,0 +1,134 @@
+"""From the path a caller gives to a bundle directory: itself, the one made from that checkpoint, or a new one."""
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from llmbuilder.bundle.manifest import MANIFEST_NAME, read_manifest
+from llmbuilder.bundle.opening import is_bundle, require_bundle
+from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
+from llmbuilder.userdata import cache_directory, remembered_sha256
+
+_STDERR = 2
+_PATIENCE = 10.0
+"""Seconds that an exporter which is told to stop may take to remove its temporary files."""
+
+
+def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
+    """Return the bundle for ``model_path``, exporting a checkpoint once if that is needed and possible.
+
+    A directory is returned as it is. For a checkpoint file the bundle beside it (``model.pt`` -> ``model-onnx``) or in
+    the user's cache is used if it was made from this very file, by SHA-256.
+
+    Raises:
+        ModelNotFoundError: nothing at the path, a bundle's file, or a checkpoint that cannot be exported here.
+        BundleError: a directory that is no bundle.
+        ExportError: the exporter failed; its own message went to stderr.
+    """
+    if not model_path.exists():
+        raise ModelNotFoundError(
+            f"There is no model at {model_path}. Check the path, or make a bundle with `llmb export`."
+        )
+    if model_path.is_dir():
+        if not is_bundle(model_path) and (model_path / "config.json").is_file():
+            raise ModelNotFoundError(
+                f"{model_path} is a model to export, not a bundle. Run: llmb export {shlex.quote(str(model_path))}"
+            )
+        require_bundle(model_path)
+        return model_path
+    if _is_part_of_bundle(model_path):
+        raise ModelNotFoundError(
+            f"{model_path} is a file of a bundle. Pass its directory, {model_path.parent}, as the model."
+        )
+    digest = remembered_sha256(model_path)
+    beside = default_output(model_path)
+    cached = cache_directory() / "bundles" / digest
+    for candidate in (beside, cached):
+        if _made_from(candidate, digest):
+            return candidate
+    if not can_export():
+        raise ModelNotFoundError(
+            f"{model_path} is a checkpoint and must be exported once. On a machine with "
+            f'pip install "llmbuilder-runtime[export,cpu]" run: {_command(model_path, tokenizer_path)}'
+        )
+    target = cached if beside.exists() or not os.access(beside.parent, os.W_OK) else beside
+    return _export(model_path, tokenizer_path, target, digest)
+
+
+def default_output(checkpoint: Path) -> Path:
+    """Where the bundle of a checkpoint belongs: ``model/model.pt`` -> ``model/model-onnx``."""
+    return checkpoint.with_name(f"{checkpoint.stem}-onnx")
+
+
+def can_export() -> bool:
+    """Whether the exporter and what it needs are installed."""
+    return all(importlib.util.find_spec(name) for name in ("llmbuilder_export", "torch", "onnxscript"))
+
+
+def _is_part_of_bundle(path: Path) -> bool:
+    manifest = path.with_name(MANIFEST_NAME)
+    try:
+        return path.name in {MANIFEST_NAME, *read_manifest(manifest).files}
+    except LLMBuilderError:
+        return False
+
+
+def _made_from(directory: Path, digest: str) -> bool:
+    if not is_bundle(directory):
+        return False
+    try:
+        return read_manifest(directory / MANIFEST_NAME).source.sha256 == digest
+    except LLMBuilderError:
+        return False
+
+
+def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str) -> Path:
+    """Run the exporter in a process of its own, so that torch never enters this one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The lock lies beside what it guards: several users may share a folder, but not a cache directory.
+    lock = target.with_name(f".{target.name}.lock")
+    with FileLock(lock):
+        try:
+            if not _made_from(target, digest):  # else another process was faster
+                _run_exporter(checkpoint, tokenizer, target)
+        finally:
+            # While it is held: whoever waits for it sees that its name is gone and takes a new one.
+            with contextlib.suppress(OSError):  # Windows keeps what is open; the lock removes itself there
+                lock.unlink()
+    return target
+
+
+def _run_exporter(checkpoint: Path, tokenizer: Path | None, target: Path) -> None:
+    sys.stderr.write(f"Exporting {checkpoint} to {target}, once.\n")
+    command = [sys.executable, "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
+    if tokenizer is not None:
+        command += ["--tokenizer", str(tokenizer)]
+    if _run(command) != 0:
+        raise ExportError(f"Exporting {checkpoint} failed, see above. Run: {_command(checkpoint, tokenizer)}")
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run our own program to its end; whatever interrupts that ends it too, in time to clean up."""
+    # By number, because the sys.stderr of a notebook has none.
+    with subprocess.Popen(command, stdout=_STDERR) as process:  # noqa: S603
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
+            raise
+        finally:
+            process.kill()  # nothing if it has ended
+
+
+def _command(checkpoint: Path, tokenizer: Path | None) -> str:
+    named = [] if tokenizer is None else ["--tokenizer", str(tokenizer)]
+    return shlex.join(["llmb", "export", str(checkpoint), *named])

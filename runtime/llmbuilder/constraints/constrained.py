@@ -1,0 +1,236 @@
+"""`ConstrainedGenerator`: texts that say some words, do not say others, or match a grammar."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol, Self
+
+from llmbuilder.checks import StrPath, check_texts
+from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.grammar import KINDS, GrammarRules
+from llmbuilder.constraints.vocabulary import Vocabulary
+from llmbuilder.constraints.words import WordRules
+from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.generator import (
+    Completion,
+    ConstrainedPrompt,
+    Constraint,
+    Device,
+    Engine,
+    Prompt,
+    TextGenerator,
+)
+
+DEFAULT_MAX_LENGTH = 200
+_CUTTING = ("stop_strings", "max_time")
+
+
+class Rules(Protocol):
+    """What makes constraints, and judges a finished text."""
+
+    def start(self, prompt: Prompt) -> Constraint:
+        """Where continuations of a prompt begin."""
+        ...
+
+    def complaint(self, text: str) -> str | None:
+        """What is wrong with a finished text."""
+        ...
+
+
+class ConstrainedGenerator(Closing):
+    """Generates texts that meet a constraint, or raises `ConstraintError`.
+
+    Required words are found as whole words, in any case, in the new text; so are forbidden ones, unless ``match`` says
+    otherwise. Everything else, from strategy to seed, is as with `TextGenerator`.
+    """
+
+    def __init__(  # noqa: PLR0913 (the documented arguments)
+        self,
+        model_path: StrPath,
+        tokenizer_path: StrPath | None = None,
+        *,
+        required_words: Sequence[str] = (),
+        forbidden_words: Sequence[str] = (),
+        ordered: bool = False,
+        match: Literal["word", "substring"] = "word",
+        json_schema: Any = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
+        max_length: int | None = None,
+        config: GenerationConfig | None = None,
+        device: Device = "auto",
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Open a model and compile a constraint for it.
+
+        Args:
+            model_path: as of `TextGenerator`, like tokenizer_path, device and threads.
+            tokenizer_path: the tokenizer that the model must have.
+            required_words: words and phrases that the text must say.
+            forbidden_words: words and phrases that it must not say.
+            ordered: the required ones come in their order.
+            match: ``substring`` forbids the forbidden ones inside other words too.
+            json_schema: the text is JSON of this schema: a mapping, or JSON.
+            regex: the text matches this regular expression from its beginning to its end.
+            choices: the text is one of these.
+            grammar: the text matches this grammar, in the Lark form of llguidance.
+            max_length: most new tokens; None: those of the config if it says, else 200.
+            config: options for all calls.
+            device: where it runs.
+            threads: CPU threads.
+            overrides: options by name, over those of config.
+
+        Raises:
+            ConstraintError: no text can meet the constraint; the message says why.
+            ConfigError: contradicting arguments, or llguidance is missing.
+        """
+        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
+        with undone_on_error(generator.close):
+            self._start(
+                generator,
+                _merged(config, max_length, overrides),
+                words={"required": required_words, "forbidden": forbidden_words},
+                ordered=ordered,
+                match=match,
+                grammars={"json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar},
+            )
+
+    @classmethod
+    def from_engine(cls, engine: Engine, *, max_length: int | None = None, **constraint: Any) -> Self:
+        """Generate with parts made elsewhere, such as those of `llmbuilder.testing`; arguments as of the class."""
+        self = cls.__new__(cls)
+        self._start(
+            TextGenerator.from_engine(engine),
+            _merged(None, max_length, {}),
+            words={
+                "required": constraint.pop("required_words", ()),
+                "forbidden": constraint.pop("forbidden_words", ()),
+            },
+            ordered=constraint.pop("ordered", False),
+            match=constraint.pop("match", "word"),
+            grammars=constraint,
+        )
+        return self
+
+    def _start(
+        self,
+        generator: TextGenerator,
+        options: dict[str, Any],
+        *,
+        words: dict[str, Sequence[str]],
+        ordered: bool,
+        match: str,
+        grammars: dict[str, Any],
+    ) -> None:
+        self._generator = generator
+        self._options = options
+        self._rules = _make_rules(generator, words, grammars, ordered=ordered, match=match)
+
+    def generate(self, prompt: str, **overrides: Any) -> str:
+        """Continue ``prompt`` and return the text."""
+        return self.generate_batch([prompt], **overrides)[0]
+
+    def generate_batch(self, prompts: Sequence[str], **overrides: Any) -> list[str]:
+        """Continue each prompt; the texts are those of generating each alone."""
+        if isinstance(prompts, str):
+            raise ConfigError(
+                "prompts must be a list of prompts, got a single string. Use generate() for one."
+            )
+        if self._merge(overrides).get("num_return_sequences", 1) != 1:
+            raise ConfigError(
+                "num_return_sequences has several results: call complete(), which returns them all."
+            )
+        return [completions[0].text for completions in self._complete(prompts, overrides)]
+
+    def complete(self, prompt: str, **overrides: Any) -> list[Completion]:
+        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation."""
+        return self._complete([prompt], overrides)[0]
+
+    def stream(self, prompt: str, **overrides: Any) -> Iterator[str]:
+        """Continue ``prompt``, yielding text as soon as it is certain. None of it is ever taken back.
+
+        Raises:
+            ConfigError: options that might cut the text where it does not meet its constraint yet.
+        """
+        options = self._merge(overrides)
+        cutting = [name for name in _CUTTING if options.get(name) is not None]
+        if cutting:
+            raise ConfigError(
+                f"{cutting[0]} may end a text before it meets its constraint, when it is shown already. Leave it out, "
+                "or use generate()."
+            )
+        return self._generator.stream(self._constrained(prompt), **options)
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._generator.close()
+
+    def _complete(self, prompts: Sequence[str], overrides: dict[str, Any]) -> list[list[Completion]]:
+        constrained = [self._constrained(prompt) for prompt in prompts]
+        options = self._merge(overrides)
+        completed = self._generator.complete_batch(constrained, **options)
+        full = options.get("return_full_text", self._generator.config.return_full_text)
+        for prompt, completions in zip(prompts, completed, strict=True):
+            for completion in completions:
+                self._check(completion, len(prompt) if full else 0)
+        return completed
+
+    def _check(self, completion: Completion, start: int) -> None:
+        """A stop string is cut off the text, which begins at ``start``, and perhaps half a word with it."""
+        if completion.finish_reason != "stop":
+            return
+        complaint = self._rules.complaint(completion.text[start:])
+        if complaint is not None:
+            raise ConstraintError(f"A stop string ended the text where {complaint}. Leave out stop_strings.")
+
+    def _constrained(self, prompt: str) -> ConstrainedPrompt:
+        return ConstrainedPrompt(prompt, self._rules.start)
+
+    def _merge(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        """Options of a call; its max_length counts new tokens too."""
+        length = {"max_new_tokens": overrides["max_length"]} if "max_length" in overrides else {}
+        return {**self._options, **{k: v for k, v in overrides.items() if k != "max_length"}, **length}
+
+
+def _merged(
+    config: GenerationConfig | None, max_length: int | None, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    given = {} if config is None else config.options()
+    if max_length is not None:
+        return {"max_new_tokens": max_length, **overrides}
+    return {**({} if "max_new_tokens" in given else {"max_new_tokens": DEFAULT_MAX_LENGTH}), **overrides}
+
+
+def _make_rules(
+    generator: TextGenerator,
+    words: dict[str, Sequence[str]],
+    grammars: dict[str, Any],
+    *,
+    ordered: bool,
+    match: str,
+) -> Rules:
+    """Compile what was asked for, which must be of one kind."""
+    unknown = sorted(set(grammars) - set(KINDS))
+    if unknown:
+        raise ConfigError(f"Unknown constraint {unknown[0]!r}. There are {', '.join(KINDS)}, and words.")
+    if match not in ("word", "substring"):
+        raise ConfigError(f"match must be 'word' or 'substring', got {match!r}.")
+    words = {name: check_texts(f"{name}_words", given) for name, given in words.items()}
+    kinds = [kind for kind in KINDS if grammars.get(kind) is not None]
+    if len(kinds) > 1 or (kinds and any(words.values())):
+        raise ConfigError(
+            f"{' and '.join(kinds)} cannot be combined{' with words' if any(words.values()) else ''}: a grammar says "
+            "by itself everything that a text may be. Put the words into the grammar."
+        )
+    vocabulary = Vocabulary(generator.tokenizer.pieces()[: generator.engine.usable_vocab])
+    if kinds:
+        return GrammarRules(vocabulary, kinds[0], grammars[kinds[0]])
+    return WordRules(
+        vocabulary,
+        generator.tokenizer.encode,
+        required=words["required"],
+        forbidden=words["forbidden"],
+        ordered=ordered,
+        whole=match == "word",
+    )

@@ -1,0 +1,53 @@
+"""One prompt with the rows its strategy needs, as the loop sees it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.continuation import FinishReason, Outcome
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.errors import LLMBuilderError
+
+
+class Move(NamedTuple):
+    """A row that goes on: from which of the group's rows, and with which token."""
+
+    source: int
+    token: int
+
+
+class Group(Protocol):
+    """One prompt and its strategy."""
+
+    prompt: Prompt
+    error: LLMBuilderError | None
+    """What ended it, if it did not end by itself."""
+
+    @property
+    def width(self) -> int:
+        """Most rows it may still need; none when it is done."""
+        ...
+
+    def start(self) -> None:
+        """Called when the prompt is about to be computed."""
+        ...
+
+    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+        """Take the logits [V] of each of its rows; return the rows that go on, none when the group is done."""
+        ...
+
+    def tail(self, row: int, count: int) -> Sequence[int]:
+        """Last ``count`` ids of a row, prompt included."""
+        ...
+
+    def draft(self, most: int) -> Sequence[int]:
+        """A guess of the next tokens, at most ``most``, of a group that is alone; usually none."""
+        ...
+
+    def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
+        """End all rows as they are, or because of ``error``."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """The results, once the group is done; raises the error that ended it."""
+        ...

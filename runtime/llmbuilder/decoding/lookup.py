@@ -1,0 +1,52 @@
+"""Prompt-lookup speculation (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
+
+What a text repeats of itself is guessed from where its last words stood before. A guess is checked by computing all its
+tokens in one run; tokens are still chosen by the sampler alone, so a wrong guess costs time and changes nothing. But a
+chunk's kernels round differently from a one-token step, so the text may differ from that without speculation where two
+tokens are nearly equal: the option is never a default.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmbuilder.decoding.samples import SampleGroup
+
+LONGEST_MATCH, SHORTEST_MATCH = 3, 2
+"""Length of the ending that is looked for. What followed a single token before is too seldom right to pay."""
+
+
+class LookupGroup(SampleGroup):
+    """One continuation that guesses ahead. It decodes alone: its chunks are not computed beside other rows."""
+
+    @property
+    def width(self) -> int:
+        """More rows than any batch has, so that the loop never places another group beside it."""
+        return sys.maxsize if self._live else 0
+
+    def draft(self, most: int) -> Sequence[int]:
+        """At most ``most`` tokens that may follow."""
+        wanted = self.prompt.config.prompt_lookup_num_tokens or 0
+        continuation = self.continuations[0]
+        return find_draft([*self.prompt.ids, *continuation.new_ids], min(wanted, most))
+
+
+def find_draft(ids: Sequence[int], count: int) -> Sequence[int]:
+    """What followed the last earlier occurrence of the longest ending of ``ids``.
+
+    Args:
+        ids: the text so far.
+        count: most tokens to return.
+
+    Returns:
+        Up to ``count`` ids, none if the last two have not stood together before.
+    """
+    known = np.asarray(ids, np.int64)
+    for size in range(min(LONGEST_MATCH, len(known) - 1), SHORTEST_MATCH - 1, -1):
+        windows = np.lib.stride_tricks.sliding_window_view(known[:-1], size)
+        found = np.flatnonzero((windows == known[-size:]).all(axis=1))
+        if found.size:
+            start = int(found[-1]) + size
+            return [int(i) for i in known[start : start + count]]
+    return []

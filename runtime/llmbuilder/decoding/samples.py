@@ -1,0 +1,67 @@
+"""Independent continuations of one prompt, greedy or sampled, as one `Group` of the loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.continuation import Continuation, FinishReason, Outcome
+from llmbuilder.decoding.group import Move
+from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.errors import LLMBuilderError
+
+
+@dataclass(slots=True)
+class SampleGroup:
+    """Independent continuations of one prompt: greedy or sampled. They share the prompt's computation."""
+
+    prompt: Prompt
+    continuations: list[Continuation]
+    _live: list[Continuation] = field(init=False)
+    error: LLMBuilderError | None = None
+
+    def __post_init__(self) -> None:
+        """All continuations begin in the one row of the prompt."""
+        self._live = list(self.continuations)
+
+    @property
+    def width(self) -> int:
+        """Continuations that have not ended."""
+        return len(self._live)
+
+    def start(self) -> None:
+        """Start the clocks."""
+        for continuation in self.continuations:
+            continuation.started = continuation.clock()
+
+    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+        """Each live continuation draws from its row (all from the first row after the prompt) or drops out."""
+        shared = len(logits) == 1
+        moves = []
+        for row, continuation in enumerate(self._live):
+            source = 0 if shared else row
+            continuation.accept(logits[source])
+            if continuation.finish_reason is None:
+                moves.append(Move(source, continuation.new_ids[-1]))
+        self._live = [c for c in self._live if c.finish_reason is None]
+        return moves
+
+    def tail(self, row: int, count: int) -> Sequence[int]:
+        """Last ``count`` ids of the row's continuation."""
+        return self._live[row].tail(count)
+
+    def draft(self, most: int) -> Sequence[int]:  # noqa: ARG002 (of the protocol)
+        """No guess."""
+        return ()
+
+    def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
+        """End all live continuations."""
+        self.error = error
+        for continuation in self._live:
+            continuation.finish(reason)
+        self._live = []
+
+    def outcomes(self) -> list[Outcome]:
+        """One result for each continuation, in order; raises the error that ended the group."""
+        if self.error is not None:
+            raise self.error
+        return [continuation.outcome() for continuation in self.continuations]

@@ -1,0 +1,285 @@
+"""From logits to a token: the order of the rules, stated here once, and the random draw.
+
+Every row goes through the active ones of these steps, in this order (that of ``transformers`` 4.46.3):
+
+ 0. only the first ``vocab_size`` entries exist: ids beyond the tokenizer's vocabulary cannot be chosen
+ 1. encoder_repetition_penalty
+ 2. repetition_penalty
+ 3. no_repeat_ngram_size
+ 4. min_new_tokens
+ 5. exponential_decay_length_penalty
+
+When sampling, and only then:
+
+ 6. temperature
+ 7. top_k
+ 8. top_p
+ 9. min_p
+10. typical_p
+11. epsilon_cutoff
+12. eta_cutoff
+13. the draw
+
+Greedy decoding takes the likeliest token after step 5, the lowest id among equals. Beam search runs steps 1 to 5 on
+log-probabilities, beam sampling 1 to 12.
+
+The draw is the inverse of the cumulative distribution over the remaining tokens in the order of their ids, at one
+float64 uniform for each token. Every sequence owns its random generator, seeded by the config's seed and the number
+of the sequence among those returned for its prompt, so its tokens depend on nothing around it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from llmbuilder.arrays import Ids, Positions, Scores
+from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import logits as rules
+from llmbuilder.errors import LLMBuilderError
+
+_BLOCK = 256  # tokens whose weights are summed together before one is looked up
+
+Processor = Callable[[Scores, Ids], Scores]
+"""Steps 1 to 5: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
+Sampler = Callable[[Scores, Sequence[int]], int]
+"""(logits ``[V]``, new token ids) -> next token id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One of steps 7 to 12, which keeps at least ``min_tokens_to_keep`` tokens."""
+
+    keep: Callable[..., Positions]
+    value: float
+    min_tokens_to_keep: int
+
+    def __call__(self, scores: Scores) -> Positions:
+        """Scores of the candidates ``[n]`` -> positions kept, ascending."""
+        return self.keep(scores, self.value, self.min_tokens_to_keep)
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities (nats) at one step: of the token chosen, and ``(id, logprob)`` of the likeliest."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def make_sampler(
+    config: GenerationConfig,
+    *,
+    prompt_ids: Sequence[int],
+    eos_ids: Sequence[int],
+    vocab_size: int,
+    sequence_index: int = 0,
+) -> Sampler:
+    """Compose the active rules into a function from logits to the next token.
+
+    Args:
+        config: The parameters.
+        prompt_ids: Token ids of the prompt.
+        eos_ids: End-of-sequence ids; may be empty.
+        vocab_size: Ids from here on are never chosen.
+        sequence_index: Number of this sequence among those returned for its prompt, from 0.
+
+    Returns:
+        A function of the model's logits ``[V]``, which it does not change, and the new tokens so far. Its only
+        state is the random generator, which advances by one number a call when sampling. If the rules forbid
+        every token it returns EOS, and raises `LLMBuilderError` where there is none, or when the logits are NaN
+        or +inf.
+    """
+    prompt = rules.as_ids(prompt_ids)
+    eos = tuple(i for i in eos_ids if i < vocab_size)
+    steps = processors(config, prompt_ids=prompt_ids, eos_ids=eos)
+    draw = _drawer(config, sequence_index) if config.do_sample else None
+
+    def sample(logits: Scores, new_ids: Sequence[int]) -> int:
+        scores = logits[:vocab_size]
+        if steps:
+            scores = process(steps, scores, np.concatenate((prompt, rules.as_ids(new_ids))))
+        best = likeliest(scores)
+        if best is None:
+            check_row(logits[:vocab_size])
+            return forced_end(eos)
+        return best if draw is None else draw(scores)
+
+    return sample
+
+
+def likeliest(scores: Scores) -> int | None:
+    """The token of the highest score, the lowest id among equals; None if every one is forbidden.
+
+    Raises:
+        LLMBuilderError: a score is NaN or +inf.
+    """
+    best = int(scores.argmax())
+    score = float(scores[best])
+    if score == -math.inf:
+        return None
+    if not math.isfinite(score):
+        raise _damaged(best, score)
+    return best
+
+
+def check_row(logits: Scores) -> None:
+    """Refuse a model's own scores [V] if no token can be chosen from them, whatever the rules.
+
+    Raises:
+        LLMBuilderError: one is NaN or +inf, or all are -inf.
+    """
+    if likeliest(logits) is None:
+        raise _damaged(0, -math.inf)
+
+
+def _damaged(token: int, score: float) -> LLMBuilderError:
+    return LLMBuilderError(
+        f"The model's score of token {token} is {score}, so no token can be chosen: the weights or "
+        "their quantization are damaged. Run `llmb verify` on the bundle."
+    )
+
+
+def forced_end(eos_ids: Sequence[int]) -> int:
+    """The token chosen where the rules forbid every one: the first EOS.
+
+    Raises:
+        LLMBuilderError: there is none.
+    """
+    if not eos_ids:
+        raise LLMBuilderError(
+            "The rules forbid every token and there is no end-of-sequence token to end with. Relax "
+            "no_repeat_ngram_size, or set eos_token_id."
+        )
+    return eos_ids[0]
+
+
+def processors(
+    config: GenerationConfig, *, prompt_ids: Sequence[int], eos_ids: Sequence[int]
+) -> tuple[Processor, ...]:
+    """The active ones of steps 1 to 5, which greedy decoding and beam search run too."""
+    prompt, eos = rules.as_ids(prompt_ids), rules.as_ids(eos_ids)
+    start, factor = config.exponential_decay_length_penalty or (0, 1.0)
+    steps: tuple[tuple[bool, Processor], ...] = (
+        (
+            config.encoder_repetition_penalty != 1.0,
+            lambda row, _: rules.encoder_repetition_penalty(row, prompt, config.encoder_repetition_penalty),
+        ),
+        (
+            config.repetition_penalty != 1.0,
+            lambda row, ids: rules.repetition_penalty(row, ids, config.repetition_penalty),
+        ),
+        (
+            config.no_repeat_ngram_size > 0,
+            lambda row, ids: rules.no_repeat_ngram(row, ids, config.no_repeat_ngram_size),
+        ),
+        (
+            config.min_new_tokens > 0,
+            lambda row, ids: rules.min_new_tokens(row, eos, ids.size - prompt.size, config.min_new_tokens),
+        ),
+        (
+            config.exponential_decay_length_penalty is not None,
+            lambda row, ids: rules.exponential_decay_length_penalty(
+                row, eos, ids.size - prompt.size, start, factor
+            ),
+        ),
+    )
+    return tuple(step for active, step in steps if active)
+
+
+def process(steps: Sequence[Processor], scores: Scores, ids: Ids) -> Scores:
+    """Run `processors` on one row of scores or log-probabilities ``[V]`` of a sequence with these ids ``[n]``."""
+    for step in steps:
+        scores = step(scores, ids)
+    return scores
+
+
+def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filter, ...]:
+    """The active ones of steps 7 to 12.
+
+    Args:
+        config: The parameters.
+        min_tokens_to_keep: Each filter keeps at least this many tokens: 1, but with beams one more than there
+            are EOS ids, so that a beam can always go on.
+    """
+    steps: tuple[tuple[bool, Callable[..., Positions], float | None], ...] = (
+        (bool(config.top_k), rules.top_k, config.top_k),
+        (config.top_p is not None and config.top_p < 1, rules.top_p, config.top_p),
+        (config.min_p is not None, rules.min_p, config.min_p),
+        (config.typical_p is not None and config.typical_p < 1, rules.typical_p, config.typical_p),
+        (config.epsilon_cutoff > 0, rules.epsilon_cutoff, config.epsilon_cutoff),
+        (config.eta_cutoff > 0, rules.eta_cutoff, config.eta_cutoff),
+    )
+    return tuple(Filter(keep, value, min_tokens_to_keep) for active, keep, value in steps if active and value)
+
+
+def candidates(
+    scores: Scores, temperature: float, steps: Sequence[Filter]
+) -> tuple[Positions | None, Scores]:
+    """Steps 6 to 12: the token ids still possible, ascending (None: every one), and their scores."""
+    ids: Positions | None = None
+    if steps and steps[0].keep is rules.top_k:  # spares the temperature all others
+        ids = rules.contenders(scores, max(int(steps[0].value), steps[0].min_tokens_to_keep), temperature)
+        scores = scores[ids]
+    if temperature != 1.0:
+        scores = rules.temperature(scores, temperature)
+    for keep in steps:
+        kept = keep(scores)
+        if kept.size < scores.size:
+            scores = scores[kept]
+            ids = kept if ids is None else ids[kept]
+    return ids, scores
+
+
+def inverse_cdf(scores: Scores, uniform: float) -> int:
+    """The position at which the cumulative distribution of softmax(scores) first exceeds `uniform`, in [0, 1).
+
+    It is looked up among the sums of blocks, then inside one, and always has a probability above zero.
+    """
+    weights = scores - scores.max()
+    np.exp(weights, out=weights)
+    if weights.size <= _BLOCK:
+        cumulative = weights.cumsum(dtype=np.float64)
+        return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+    sums = np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK), dtype=np.float64).cumsum()
+    target = uniform * sums[-1]  # below the sum for every float64 below 1
+    block = int(sums.searchsorted(target, side="right"))
+    inside = weights[block * _BLOCK : (block + 1) * _BLOCK]
+    before = sums[block - 1] if block else 0.0
+    position = int(inside.cumsum(dtype=np.float64).searchsorted(target - before, side="right"))
+    # A block's sum may exceed its last cumulative sum by rounding.
+    return block * _BLOCK + min(position, int(inside.nonzero()[0][-1]))
+
+
+def token_logprobs(logits: Scores, token_id: int, n: int) -> TokenLogprobs:
+    """Log-probabilities in the raw distribution, before any rule and of every id the model has.
+
+    Args:
+        logits: The model's own row ``[V]``.
+        token_id: The token that was chosen.
+        n: How many of the likeliest to report, 0 or more, likeliest first and the lowest id first among equals.
+    """
+    logs = rules.log_softmax(logits)
+    top = rules.largest(logits, n)
+    return TokenLogprobs(float(logs[token_id]), tuple((int(i), float(logs[i])) for i in top))
+
+
+def random_numbers(seed: int | None, sequence_index: int) -> np.random.Generator:
+    """Random numbers of one sequence; without a seed different ones every time.
+
+    The bit generator is named because NumPy's default may change, and a seed's text should not.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(sequence_index,))))
+
+
+def _drawer(config: GenerationConfig, sequence_index: int) -> Callable[[Scores], int]:
+    steps = filters(config)
+    random = random_numbers(config.seed, sequence_index)
+
+    def draw(scores: Scores) -> int:
+        ids, remaining = candidates(scores, config.temperature, steps)
+        position = inverse_cdf(remaining, random.random())
+        return position if ids is None else int(ids[position])
+
+    return draw

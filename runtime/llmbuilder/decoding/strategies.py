@@ -1,0 +1,110 @@
+"""From a prompt and its options to the group that decodes it: which strategy, with which parts."""
+
+import operator
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from llmbuilder.checks import check_text
+from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding.beam import BeamGroup
+from llmbuilder.decoding.constraint import Constraint
+from llmbuilder.decoding.continuation import Continuation, TextStream
+from llmbuilder.decoding.group import Group
+from llmbuilder.decoding.lookup import LookupGroup
+from llmbuilder.decoding.prompt import Limits, Prompt, check_ids, prepare
+from llmbuilder.decoding.ranking import make_scorer
+from llmbuilder.decoding.samples import SampleGroup
+from llmbuilder.decoding.sampling import make_sampler
+from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.errors import ConfigError
+from llmbuilder.tokenizer import Detokenizer, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ConstrainedPrompt:
+    """A prompt whose continuations meet a constraint.
+
+    ``begin`` makes the constraint's first state once everything about the prompt, its budget included, is settled. It
+    raises `ConstraintError` if no continuation can meet it.
+    """
+
+    prompt: str | Sequence[int]
+    begin: Callable[[Prompt], Constraint]
+
+
+PromptLike = str | Sequence[int] | ConstrainedPrompt
+"""A prompt as text or as token ids, perhaps constrained."""
+
+
+class GroupMaker:
+    """Makes groups for one model and its tokenizer."""
+
+    def __init__(self, limits: Limits, tokenizer: Tokenizer) -> None:
+        """Encode with ``tokenizer``, within the ``limits`` of a model."""
+        self._limits = limits
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """Token ids of a prompt, all of them in the vocabulary.
+
+        Raises:
+            ConfigError: neither text nor ids, text with half a character, or ids outside the vocabulary.
+        """
+        if isinstance(prompt, str):
+            # Every tokenizer fails at half a character in a way of its own.
+            return self._tokenizer.encode(check_text("The prompt", prompt))
+        ids = _token_ids(prompt)
+        if ids is None:
+            raise ConfigError(
+                f"A prompt must be text or a sequence of token ids, got {reprlib.repr(prompt)}."
+            )
+        check_ids("prompt", ids, self._limits.usable_vocab)
+        return ids
+
+    def prepare(self, prompt: PromptLike, config: GenerationConfig) -> Prompt:
+        """Settle everything about a prompt; see `llmbuilder.decoding.prompt.prepare`."""
+        if isinstance(prompt, ConstrainedPrompt):
+            plain = self.prepare(prompt.prompt, config)
+            return replace(plain, constraint=prompt.begin(plain))
+        ids = self.encode(prompt)
+        text = prompt if isinstance(prompt, str) else self._tokenizer.decode(ids)
+        return prepare(self._limits, ids, text, config)
+
+    def group(self, prompt: Prompt) -> Group:
+        """The strategy that the prompt's options ask for."""
+        if prompt.config.num_beams > 1:
+            return BeamGroup(prompt, self._stream(prompt), make_scorer(prompt, self._limits.usable_vocab))
+        return self.samples(prompt)
+
+    def samples(self, prompt: Prompt) -> SampleGroup:
+        """Independent continuations, or one that speculates."""
+        continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
+        strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
+        return strategy(prompt, continuations)
+
+    def _continuation(self, prompt: Prompt, index: int) -> Continuation:
+        sampler = make_sampler(
+            prompt.config,
+            prompt_ids=prompt.ids,
+            eos_ids=prompt.eos_ids,
+            vocab_size=self._limits.usable_vocab,
+            sequence_index=index,
+        )
+        return Continuation(prompt, sampler, self._stream(prompt))
+
+    def _stream(self, prompt: Prompt) -> TextStream:
+        matcher = StopMatcher(prompt.config.stop_strings or ())
+        return TextStream(self._detokenizer, matcher, self._detokenizer.start(prompt.ids))
+
+
+def _token_ids(prompt: Sequence[int]) -> list[int] | None:
+    """The whole numbers of a sequence or an array; None if it is anything else."""
+    if isinstance(prompt, bytes | bytearray | Mapping | set | frozenset):
+        return None
+    try:
+        items = list(prompt)
+        return None if any(isinstance(item, bool) for item in items) else list(map(operator.index, items))
+    except TypeError:
+        return None

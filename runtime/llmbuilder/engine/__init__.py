@@ -1,0 +1,1 @@
+"""A loaded model: ONNX Runtime's session, the KV cache, and the registry that loads each model once."""

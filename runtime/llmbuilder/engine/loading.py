@@ -1,0 +1,170 @@
+"""A model with its tokenizer, loaded once in a process however many generators use it."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmbuilder.bundle.manifest import MANIFEST_NAME, ModelFacts
+from llmbuilder.bundle.opening import Bundle, open_bundle
+from llmbuilder.bundle.resolve import find_bundle
+from llmbuilder.cleanup import undone_on_error
+from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding.rows import RowDecoder
+from llmbuilder.engine.model import Model
+from llmbuilder.engine.session import Device, check_execution
+from llmbuilder.errors import BundleError, ConfigError, TokenizerError
+from llmbuilder.tokenizer import Tokenizer, load_tokenizer
+from llmbuilder.userdata import file_sha256
+
+KEPT = 2
+"""Models that stay loaded when nobody uses them."""
+
+
+class LanguageModel(Protocol):
+    """A model as generators see it."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The shape of the network."""
+        ...
+
+    def decoder(self, *, rows: int = 1, capacity: int = 256) -> RowDecoder:
+        """Start a computation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """A model, its tokenizer and what follows from both."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    defaults: Mapping[str, Any]
+    chat_template: str | None = None
+    """Jinja source of the model's own chat template."""
+    pad_token_id: int | None = None
+    bundle: Bundle | None = None
+    release: Callable[[], None] = lambda: None
+
+    @property
+    def context_length(self) -> int:
+        """The window in tokens."""
+        return self.model.facts.context_length
+
+    @property
+    def usable_vocab(self) -> int:
+        """Ids that both model and tokenizer know; a padded model's others are never generated."""
+        return min(self.model.facts.vocab_size, self.tokenizer.vocab_size)
+
+
+def acquire(
+    model_path: str | PathLike[str],
+    tokenizer_path: str | PathLike[str] | None,
+    *,
+    device: Device,
+    threads: int | None,
+) -> Engine:
+    """Find, verify and load a model, or return the one already loaded. Call ``release`` on the result once.
+
+    Raises:
+        ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
+        ConfigError: no such device, or no number of threads.
+    """
+    check_execution(device, threads)
+    directory = find_bundle(Path(model_path), None if tokenizer_path is None else Path(tokenizer_path))
+    stamp = (directory / MANIFEST_NAME).stat()
+    key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)
+    engine = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
+    if tokenizer_path is not None:
+        with undone_on_error(engine.release):
+            _check_tokenizer(Path(tokenizer_path), engine)
+    return engine
+
+
+def load_engine(directory: Path, *, device: Device = "auto", threads: int | None = None) -> Engine:
+    """Verify and load the bundle in ``directory``, without sharing it."""
+    bundle = open_bundle(directory)
+    facts = bundle.manifest.tokenizer
+    _check_defaults(bundle)
+    tokenizer = load_tokenizer(bundle.tokenizer)
+    if tokenizer.vocab_size > bundle.manifest.model.vocab_size:
+        raise TokenizerError(
+            f"{bundle.tokenizer} has {tokenizer.vocab_size} tokens, the model only {bundle.manifest.model.vocab_size}. "
+            "Export the model with its own tokenizer."
+        )
+    return Engine(
+        model=Model.open(directory, bundle.manifest, device=device, threads=threads),
+        tokenizer=tokenizer,
+        bos_token_id=facts.bos_token_id,
+        eos_token_ids=facts.eos_token_ids,
+        defaults=bundle.manifest.generation,
+        chat_template=bundle.chat_template,
+        pad_token_id=facts.pad_token_id,
+        bundle=bundle,
+    )
+
+
+def _check_defaults(bundle: Bundle) -> None:
+    """The generation defaults in a manifest are options of this release."""
+    try:
+        GenerationConfig.merge(bundle.manifest.generation)
+    except ConfigError as error:
+        raise BundleError(
+            f"{bundle.directory / MANIFEST_NAME} has generation defaults that cannot be used: {error} "
+            "Export the model again with this release."
+        ) from error
+
+
+def _check_tokenizer(path: Path, engine: Engine) -> None:
+    """The tokenizer a caller names must be the one in the bundle, byte for byte."""
+    assert engine.bundle is not None  # noqa: S101 (acquired engines come from a bundle)
+    if not path.exists():
+        raise TokenizerError(
+            f"There is no tokenizer at {path}. Leave tokenizer_path out to use the bundle's own."
+        )
+    expected = engine.bundle.manifest.files[engine.bundle.manifest.tokenizer.file].sha256
+    suffix = Path(engine.bundle.manifest.tokenizer.file).suffix
+    candidates: Sequence[Path] = sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
+    if not any(file_sha256(candidate) == expected for candidate in candidates if candidate.is_file()):
+        raise TokenizerError(
+            f"No tokenizer in {path} is the one that {engine.bundle.directory} was exported with. "
+            "Export the model again with this tokenizer, or leave tokenizer_path out."
+        )
+
+
+class _Registry:
+    """Engines by key, with the number of their users; the least recently used idle ones are forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[object, tuple[Engine, int]] = OrderedDict()
+
+    def take(self, key: object, load: Callable[[], Engine]) -> Engine:
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = (load(), 0)
+            engine, users = self._entries[key]
+            self._entries[key] = (engine, users + 1)
+            self._entries.move_to_end(key)
+            self._trim()
+        return replace(engine, release=lambda: self._give_back(key))
+
+    def _give_back(self, key: object) -> None:
+        with self._lock:
+            engine, users = self._entries[key]
+            self._entries[key] = (engine, users - 1)
+            self._trim()
+
+    def _trim(self) -> None:
+        idle = [key for key, (_, users) in self._entries.items() if users == 0]
+        for key in idle[: max(0, len(self._entries) - KEPT)]:
+            del self._entries[key]
+
+
+_LOADED = _Registry()

@@ -1,0 +1,278 @@
+"""A loaded graph (`Model`) and one running computation over it (`Decoder`): token ids in, logits out.
+
+A `Model` is shared between threads; every call makes its own `Decoder` with its own KV cache. All inputs and outputs
+of a decoding step are bound once for each number of rows and then only written in place, so that a step costs
+nothing in Python beyond the call itself.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder.bundle.manifest import (
+    ATTENTION_MASK,
+    GRAPH_NAME,
+    INPUT_IDS,
+    LOGITS,
+    LOGITS_TO_KEEP,
+    PAST,
+    POSITION_IDS,
+    PRESENT,
+    Manifest,
+    ModelFacts,
+)
+from llmbuilder.engine.cache import CacheLayout, KVCache, SavedRow
+from llmbuilder.engine.session import Device, open_session
+from llmbuilder.errors import BundleError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PREFILL_CHUNK = 512
+"""Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
+
+_ROUND = 64
+_CACHE_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
+
+
+class Model:
+    """One ONNX Runtime session and the facts of its network."""
+
+    def __init__(self, session: "onnxruntime.InferenceSession", facts: ModelFacts) -> None:
+        """Check that the session's inputs and outputs are those of a bundle's graph."""
+        self.session = session
+        self.facts = facts
+        self.layout = _cache_layout(session, facts)
+
+    @classmethod
+    def open(
+        cls, directory: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None
+    ) -> Self:
+        """Load the graph of a verified bundle.
+
+        Raises:
+            DeviceError, BundleError: see `open_session`; or the graph is not the one the manifest describes.
+        """
+        session = open_session(
+            directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads
+        )
+        return cls(session, manifest.model)
+
+    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
+        """Start a computation with room for ``rows`` sequences of ``capacity`` tokens; both grow by themselves."""
+        rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
+        cache = KVCache(self.layout, slots=rows, capacity=rounded, limit=self.facts.context_length)
+        return Decoder(self, cache)
+
+
+class Decoder:
+    """Rows of tokens in a KV cache, and the logits of what follows them."""
+
+    def __init__(self, model: Model, cache: KVCache) -> None:
+        """Use ``cache`` for a computation over ``model``."""
+        self.model = model
+        self.cache = cache
+        self._buffers: _Buffers | None = None
+        self._bindings: dict[int, onnxruntime.IOBinding] = {}
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each row."""
+        return self.cache.lengths
+
+    def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
+        """Append ``ids`` to a row, computed by itself in chunks.
+
+        Args:
+            row: index of the row; room is made for it.
+            ids: token ids, at least ``keep`` of them.
+            keep: number of last positions whose logits are wanted.
+
+        Returns:
+            Logits of shape [keep, vocab_size], newly allocated.
+        """
+        self._reserve(row + 1, self._length(row) + len(ids))
+        kept: list[FloatArray] = []
+        done = 0
+        for size in chunk_sizes(len(ids), PREFILL_CHUNK):
+            chunk = ids[done : done + size]
+            done += size
+            wanted = min(size, max(0, keep - (len(ids) - done)))
+            logits = self._run_chunk(row, chunk, max(wanted, 1))
+            if wanted:
+                kept.append(logits)
+        return kept[0] if len(kept) == 1 else np.concatenate(kept)
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each of the first ``len(tokens)`` rows.
+
+        Returns:
+            Logits of shape [len(tokens), vocab_size], overwritten by the next step.
+        """
+        rows = len(tokens)
+        lengths = self.cache.lengths
+        self._reserve(rows, max(lengths[:rows]) + 1)
+        buffers, binding = self._bound(rows)
+        buffers.write(tokens, lengths)
+        self.model.session.run_with_iobinding(binding)
+        for row in range(rows):
+            lengths[row] += 1
+        return buffers.logits[:rows, 0]
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
+        if row < self.cache.slots:
+            self.cache.lengths[row] = min(length, self.cache.lengths[row])
+
+    def copy(self, source: int, target: int) -> None:
+        """Make row ``target`` equal to row ``source``."""
+        self._reserve(target + 1, 0)
+        self.cache.copy(source, target)
+
+    def save(self, row: int) -> SavedRow:
+        """Keep what a row has computed."""
+        return self.cache.save(row)
+
+    def load(self, row: int, saved: SavedRow, length: int) -> None:
+        """Begin a row with the first ``length`` tokens of a kept one."""
+        self._reserve(row + 1, length)
+        self.cache.load(row, saved, length)
+
+    def bind_cache(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
+        """Bind slots from ``first`` on as past and present: the same memory, so the graph writes in place."""
+        import onnxruntime as ort
+
+        for past, view in self.cache.views(first, count).items():
+            value = ort.OrtValue.ortvalue_from_numpy(view)
+            binding.bind_ortvalue_input(past, value)
+            binding.bind_ortvalue_output(self.cache.layout.outputs[past], value)
+
+    def _length(self, row: int) -> int:
+        return self.cache.lengths[row] if row < self.cache.slots else 0
+
+    def _reserve(self, rows: int, capacity: int) -> None:
+        if self.cache.reserve(slots=rows, capacity=capacity):
+            self._buffers = None
+
+    def _bound(self, rows: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
+        """The buffers, and the binding of their first rows; made anew when the cache has grown."""
+        if self._buffers is None:
+            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
+            self._bindings.clear()
+        if rows not in self._bindings:
+            binding = self._bindings[rows] = self.model.session.io_binding()
+            self._buffers.bind(binding, rows)
+            self.bind_cache(binding, 0, rows)
+        return self._buffers, self._bindings[rows]
+
+    def _run_chunk(self, row: int, ids: Sequence[int], keep: int) -> FloatArray:
+        """Append one chunk to one row; logits [keep, V]."""
+        import onnxruntime as ort
+
+        past = self.cache.lengths[row]
+        total = past + len(ids)
+        logits = np.empty((1, keep, self.model.facts.vocab_size), np.float32)
+        inputs = {
+            INPUT_IDS: np.array([ids], np.int64),
+            ATTENTION_MASK: np.ones((1, total), np.int64),
+            POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
+            LOGITS_TO_KEEP: np.array(keep, np.int64),
+        }
+        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
+        binding = self.model.session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+        self.bind_cache(binding, row, 1)
+        self.model.session.run_with_iobinding(binding)
+        self.cache.lengths[row] = total
+        last: FloatArray = logits[0]
+        return last
+
+
+class _Buffers:
+    """The arrays of a one-token step, with room for all rows of the cache.
+
+    The attention mask is as wide as the cache's capacity, so that its memory never moves: row r holds ones for its
+    own tokens and zeros behind them.
+    """
+
+    def __init__(self, rows: int, capacity: int, vocab_size: int) -> None:
+        self.ids = np.zeros((rows, 1), np.int64)
+        self.positions = np.zeros((rows, 1), np.int64)
+        self.mask = np.zeros((rows, capacity), np.int64)
+        self.masked = [0] * rows
+        self.logits = np.empty((rows, 1, vocab_size), np.float32)
+
+    def write(self, tokens: Sequence[int], lengths: Sequence[int]) -> None:
+        """Set the inputs of a step that appends a token to each of the first rows, of the given lengths."""
+        for row, token in enumerate(tokens):
+            length, masked = lengths[row], self.masked[row]
+            self.ids[row] = token
+            self.positions[row] = length
+            if masked <= length:
+                self.mask[row, masked : length + 1] = 1
+            else:
+                self.mask[row, length + 1 : masked] = 0
+            self.masked[row] = length + 1
+
+    def bind(self, binding: "onnxruntime.IOBinding", rows: int) -> None:
+        """Bind the part of the first rows."""
+        import onnxruntime as ort
+
+        inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[:rows]))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[:rows]))
+
+
+def chunk_sizes(count: int, largest: int) -> list[int]:
+    """Split ``count`` tokens into chunks of at most ``largest``, none of them a single token unless it is all.
+
+    A token alone runs through other kernels, which round differently from the same token inside a chunk: a tail of
+    one would make logits depend on where a prompt is split.
+    """
+    sizes = [largest] * (count // largest)
+    if rest := count % largest:
+        sizes.append(rest)
+    if len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [sizes[-2] - 1, 2]
+    return sizes
+
+
+def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) -> CacheLayout:
+    """Read the cache's names, type and shape from the graph.
+
+    Raises:
+        BundleError: inputs or outputs are missing, or differ from the manifest.
+    """
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    layers = math.ceil(sum(name.startswith(PAST.partition("{")[0]) for name in inputs) / 2)
+    if layers != facts.num_layers:
+        raise BundleError(f"The graph has {layers} layers, its manifest says {facts.num_layers}.")
+    pairs = {
+        PAST.format(layer=layer, kind=kind): PRESENT.format(layer=layer, kind=kind)
+        for layer in range(layers)
+        for kind in ("key", "value")
+    }
+    known = {node.name for node in session.get_overridable_initializers()}.union(inputs, outputs)
+    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS_TO_KEEP, LOGITS, *pairs, *pairs.values()}
+    if missing := sorted(expected - known):
+        raise BundleError(
+            f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes."
+        )
+    past = inputs[PAST.format(layer=0, kind="key")]
+    if past.shape[1::2] != [facts.num_key_value_heads, facts.head_dim]:
+        raise BundleError(f"The graph's cache has shape {past.shape}, which its manifest contradicts.")
+    if outputs[LOGITS].shape[-1] != facts.vocab_size:
+        raise BundleError(
+            f"The graph computes {outputs[LOGITS].shape[-1]} logits, its manifest says {facts.vocab_size}."
+        )
+    if past.type not in _CACHE_TYPES:
+        raise BundleError(f"The graph has a cache of type {past.type}, which this release does not know.")
+    return CacheLayout(pairs, facts.num_key_value_heads, facts.head_dim, np.dtype(_CACHE_TYPES[past.type]))

@@ -1,0 +1,202 @@
+"""Prompts from a JSONL file, completions into another, in order; after a kill it goes on where it stopped.
+
+An input line is an object with ``prompt``, optionally ``id`` (its line number, from 1, if absent) and any option of
+`GenerationConfig`. An output line has ``id text finish_reason prompt_tokens new_tokens``, or ``id error``. Lines are
+written whole and in the order of the input, so the lines that are there say exactly what is done. Empty lines count for
+nothing.
+"""
+
+import codecs
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError, LLMBuilderError
+from llmbuilder.files import resuming
+from llmbuilder.generator import Completion, TextGenerator
+
+Result = list[Completion] | LLMBuilderError
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. ``tokens`` and ``seconds`` are this run's, without the ``resumed`` lines it found done."""
+
+    done: int
+    total: int
+    resumed: int
+    errors: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens of the finished prompts by time."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the prompts done in this run; None before the first."""
+        fresh = self.done - self.resumed
+        return (self.total - self.done) * self.seconds / fresh if fresh else None
+
+
+@dataclass(slots=True)
+class _Line:
+    """An input line and what came of it."""
+
+    id: Any
+    request: Mapping[str, Any]
+    result: Result | None = None
+
+
+def generate_file(
+    generator: TextGenerator,
+    source: Path,
+    target: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    config: GenerationConfig | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    **overrides: Any,
+) -> Progress:
+    """Complete every prompt of ``source`` into ``target``.
+
+    Args:
+        generator: what completes them; ``batch_size`` bounds the sequences decoded at once.
+        source: JSONL file of prompts.
+        target: JSONL file of completions.
+        resume: go on after the lines that ``target`` already has, if there are any.
+        overwrite: begin anew if ``target`` is there.
+        config: options of all prompts; a line's own come first.
+        report: called after every line written.
+        overrides: options of all prompts by name.
+
+    Raises:
+        ConfigError: ``source`` is missing, ``target`` is there already or was begun with something else, options that
+            cannot be used. Nothing has been written then.
+    """
+    _check_paths(source, target, resume=resume, overwrite=overwrite)
+    facts = resuming.describe(generator, source, _common(generator, config, overrides))
+    done = 0
+    if resume and target.exists():
+        resuming.check_same_run(target, source, facts)
+        done = resuming.keep_whole_lines(target, (line.id for line in _read(source)))
+    with source.open("rb") as lines:
+        total = sum(1 for line in lines if line.strip())
+    progress = Progress(done=done, total=total, resumed=done)
+    started = time.monotonic()
+    # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
+    with target.open("a" if resume else "w", encoding="utf-8", errors="backslashreplace") as output:
+        resuming.begin(target, facts)
+        for record in _complete(generator, islice(_read(source), done, None), config, overrides):
+            output.write(json.dumps(record, ensure_ascii=False) + "\n")
+            output.flush()
+            progress = replace(
+                progress,
+                done=progress.done + 1,
+                errors=progress.errors + ("error" in record),
+                tokens=progress.tokens + record.get("new_tokens", 0),
+                seconds=time.monotonic() - started,
+            )
+            report(progress)
+    resuming.end(target)
+    return progress
+
+
+def _common(
+    generator: TextGenerator, config: GenerationConfig | None, overrides: Mapping[str, Any]
+) -> GenerationConfig:
+    """The options of all lines."""
+    common = GenerationConfig.merge(generator.config, config, overrides)
+    if common.num_return_sequences != 1:
+        raise ConfigError("A line has one completion: num_return_sequences must be 1.")
+    return common
+
+
+def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:
+    if not source.is_file():
+        raise ConfigError(f"There is no file of prompts at {source}.")
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"{target} is the file of prompts itself. Name another file for the completions.")
+    if target.exists() and not (resume or overwrite):
+        raise ConfigError(f"{target} exists. Resume to go on after its last line, or overwrite it.")
+    if resume and overwrite:
+        raise ConfigError("To resume and to overwrite contradict each other: choose one.")
+
+
+def _read(source: Path) -> Iterator[_Line]:
+    """Every line, those that are wrong with their error."""
+    with source.open("rb") as lines:
+        for number, text in enumerate(lines, start=1):
+            if text.strip():
+                yield _parse(text.removeprefix(codecs.BOM_UTF8) if number == 1 else text, number)
+
+
+def _parse(text: bytes, number: int) -> _Line:
+    try:
+        raw = json.loads(text.decode())
+    except UnicodeDecodeError as error:
+        return _Line(number, {}, ConfigError(f"Line {number} is not UTF-8: {error}."))
+    except (ValueError, RecursionError) as error:
+        return _Line(number, {}, ConfigError(f"Line {number} is not JSON: {error}."))
+    if not isinstance(raw, dict):
+        got = text.decode().strip()[:80]
+        return _Line(number, {}, ConfigError(f"Line {number} must be an object with a prompt, got {got}."))
+    line = _Line(raw.pop("id", number), raw)
+    if "prompt" not in raw:
+        line.result = ConfigError(f"Line {number} has no prompt.")
+    elif raw.get("num_return_sequences", 1) != 1:
+        line.result = ConfigError(f"Line {number}: a line has one completion; give the prompt once for each.")
+    return line
+
+
+def _complete(
+    generator: TextGenerator,
+    lines: Iterable[_Line],
+    config: GenerationConfig | None,
+    overrides: Mapping[str, Any],
+) -> Iterator[Record]:
+    """Output records in the order of the lines; what is done too early waits for its turn."""
+    ahead: deque[_Line] = deque()
+    requested: dict[int, _Line] = {}
+    numbers = count()
+
+    def requests() -> Iterator[tuple[Any, dict[str, Any]]]:
+        for line in lines:
+            ahead.append(line)
+            if line.result is None:
+                requested[next(numbers)] = line
+                yield line.request["prompt"], {k: v for k, v in line.request.items() if k != "prompt"}
+
+    for number, result in generator.complete_each(requests(), config, **overrides):
+        requested.pop(number).result = result
+        yield from _take_done(ahead)
+    yield from _take_done(ahead)
+
+
+def _take_done(ahead: deque[_Line]) -> Iterator[Record]:
+    while ahead and ahead[0].result is not None:
+        line = ahead.popleft()
+        yield _record(line.id, line.result)
+
+
+def _record(identity: Any, result: Result | None) -> Record:
+    if not isinstance(result, list):
+        return {"id": identity, "error": str(result)}
+    (completion,) = result
+    return {
+        "id": identity,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "prompt_tokens": completion.prompt_tokens,
+        "new_tokens": len(completion.token_ids),
+    }

@@ -1,0 +1,115 @@
+"""`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.checks import StrPath
+from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.errors import ConfigError
+from llmbuilder.generator import Device, TextGenerator
+from llmbuilder.sessions.dialog import run_session
+from llmbuilder.sessions.state import Turns
+
+
+class InteractiveGenerator(Closing):
+    """Answers prompts that somebody types. Also a context manager.
+
+    A model with a chat template is asked in its own form, and remembers what was said in a session. Any other model
+    continues each prompt by itself.
+    """
+
+    def __init__(
+        self,
+        model_path: StrPath,
+        tokenizer_path: StrPath | None = None,
+        *,
+        config: GenerationConfig | None = None,
+        device: Device = "auto",
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Open a model; see `TextGenerator` for the arguments and errors."""
+        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
+        with undone_on_error(generator.close):
+            self._start(generator, config, overrides)
+
+    @classmethod
+    def from_generator(
+        cls, generator: TextGenerator, config: GenerationConfig | None = None, **overrides: Any
+    ) -> Self:
+        """Use a model that is open already; closing this closes it."""
+        self = cls.__new__(cls)
+        self._start(generator, config, overrides)
+        return self
+
+    def _start(
+        self, generator: TextGenerator, config: GenerationConfig | None, overrides: dict[str, Any]
+    ) -> None:
+        is_chat = generator.engine.chat_template is not None
+        partner = ChatInterface.from_generator if is_chat else _Continuing
+        self._partner: ChatInterface | _Continuing = partner(generator, config=config, **overrides)
+
+    def generate(self, prompt: str, **overrides: Any) -> str:
+        """Answer one prompt, whatever was asked before."""
+        return "".join(self._partner.stream(prompt, **overrides))
+
+    def start_session(self) -> None:
+        """Answer what is typed, streaming, until ``quit``, ``exit``, ``/quit`` or the end of input.
+
+        On a terminal with history, completion and the commands that ``/help`` lists; from a pipe line by line.
+        """
+        if isinstance(self._partner, ChatInterface):
+            self._partner.start()
+        else:
+            run_session(self._partner)
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._partner.close()
+
+
+class _Continuing:
+    """Continues each prompt as it stands."""
+
+    dropped_turns = 0
+
+    def __init__(
+        self, generator: TextGenerator, config: GenerationConfig | None = None, **overrides: Any
+    ) -> None:
+        self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
+        self._generator = generator
+
+    @property
+    def system_prompt(self) -> str | None:
+        return None
+
+    @system_prompt.setter
+    def system_prompt(self, text: str | None) -> None:
+        if text is not None:
+            raise ConfigError(
+                "This model has no chat template: it continues prompts, and has no system prompt."
+            )
+
+    def stream(self, user_input: str, conversation: Turns | None = None, **overrides: Any) -> Iterator[str]:  # noqa: ARG002
+        return self._generator.pieces(user_input, self.config, **overrides)
+
+    def close(self) -> None:
+        self._generator.close()
+
+
+def interactive_cli(
+    model_path: StrPath,
+    tokenizer_path: StrPath | None = None,
+    *,
+    config: GenerationConfig | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+    **overrides: Any,
+) -> None:
+    """Start a session of `InteractiveGenerator`; returns when it ends."""
+    with InteractiveGenerator(
+        model_path, tokenizer_path, config=config, device=device, threads=threads, **overrides
+    ) as generator:
+        generator.start_session()

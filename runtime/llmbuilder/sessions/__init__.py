@@ -1,0 +1,1 @@
+"""Sessions in a terminal or a pipe: lines, commands, and the conversation they make."""

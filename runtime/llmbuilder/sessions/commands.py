@@ -1,0 +1,127 @@
+"""What can be done in a session besides talking: lines that begin with ``/``."""
+
+import difflib
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
+
+from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.errors import ConfigError, LLMBuilderError
+from llmbuilder.sessions.conversation import Saved, check_text, save_conversation
+from llmbuilder.sessions.state import State
+from llmbuilder.sessions.terminal import Completions
+from llmbuilder.sessions.values import parse_value
+
+QUIT = ("quit", "exit", "/quit", "/exit")
+"""Lines that end a session."""
+_ALWAYS_SHOWN = (
+    "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "seed",
+)  # fmt: skip
+
+
+class Command(NamedTuple):
+    """What a command takes, what it is for, and what it does."""
+
+    takes: str
+    purpose: str
+    act: Callable[[State, str], None]
+
+
+def obey(state: State, line: str) -> None:
+    """Do what a line says; what cannot be done is explained."""
+    name, _, rest = line.partition(" ")
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        state.terminal.note(f"There is no {name}. {f'Did you mean {close[0]}?' if close else 'Try /help.'}")
+        return
+    try:
+        COMMANDS[name].act(state, rest.strip())
+    except (LLMBuilderError, OSError) as error:
+        state.terminal.note(f"Error: {error}")
+
+
+def completions() -> Completions:
+    """The commands, and the options that ``/set`` changes."""
+    return {name: dict.fromkeys(_options()) if name == "/set" else None for name in COMMANDS}
+
+
+def _options() -> list[str]:
+    return [field.name for field in fields(GenerationConfig) if field.init]
+
+
+def _help(state: State, _: str) -> None:
+    for name, command in COMMANDS.items():
+        state.terminal.note(f"{f'{name} {command.takes}':18} {command.purpose}")
+
+
+def _settings(state: State, _: str) -> None:
+    config = state.partner.config
+    for name in _options():
+        if name in _ALWAYS_SHOWN or name in config.given:
+            state.terminal.note(f"{name} = {getattr(config, name)!r}")
+    if state.partner.system_prompt is not None:
+        state.terminal.note(f"system prompt: {state.partner.system_prompt}")
+
+
+def _set(state: State, rest: str) -> None:
+    name, _, value = rest.partition(" ")
+    if not value:
+        raise ConfigError("Say which setting and what it becomes, such as: /set temperature 0.7")
+    changed = one_answer(GenerationConfig.merge(state.partner.config, {name: parse_value(value)}))
+    state.partner.config = changed
+    state.terminal.note(f"{name} = {getattr(changed, name)!r}")
+
+
+def _system(state: State, rest: str) -> None:
+    state.partner.system_prompt = check_text("The system prompt", rest) or None
+    state.terminal.note(f"system prompt: {rest or 'none'}")
+
+
+def _reset(state: State, _: str) -> None:
+    state.partner.config = state.config_at_start
+    state.partner.system_prompt = state.system_prompt_at_start
+    state.conversation = []
+    state.terminal.note("Everything is as at the beginning.")
+
+
+def _clear(state: State, _: str) -> None:
+    state.conversation = []
+    state.terminal.note("The conversation is forgotten.")
+
+
+def _save(state: State, rest: str) -> None:
+    path = _path(rest or time.strftime("conversation-%Y%m%d-%H%M%S.json"))
+    save_conversation(path, Saved(state.conversation, state.partner.system_prompt))
+    state.terminal.note(f"{len(state.conversation)} turns saved to {path}.")
+
+
+def _load(state: State, rest: str) -> None:
+    if not rest:
+        raise ConfigError("Say which file, such as: /load conversation.json")
+    state.load(_path(rest))
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: nobody has that home directory. Write the whole path.") from error
+
+
+def _quit(_: State, __: str) -> None:
+    """Nothing to do: the session looks for `QUIT` itself."""
+
+
+COMMANDS = {
+    "/help": Command("", "list the commands", _help),
+    "/settings": Command("", "show the settings", _settings),
+    "/set": Command("NAME VALUE", "change a setting: any option of GenerationConfig", _set),
+    "/system": Command("TEXT", "change the system prompt of a chat", _system),
+    "/save": Command("[FILE]", "write the conversation to a JSON file", _save),
+    "/load": Command("FILE", "go on with a saved conversation", _load),
+    "/clear": Command("", "forget the conversation", _clear),
+    "/reset": Command("", "forget the conversation and all changes of settings", _reset),
+    "/quit": Command("", "leave", _quit),
+}

@@ -1,0 +1,76 @@
+"""A session: lines are answered as they come, until the input ends or somebody quits."""
+
+from os import PathLike
+from pathlib import Path
+
+from llmbuilder.errors import LLMBuilderError
+from llmbuilder.sessions.commands import QUIT, completions, obey
+from llmbuilder.sessions.state import Partner, State
+from llmbuilder.sessions.terminal import Terminal, open_terminal
+
+
+def run_session(
+    partner: Partner,
+    *,
+    name: str = "",
+    conversation: str | PathLike[str] | None = None,
+    terminal: Terminal | None = None,
+) -> State:
+    """Let somebody talk with ``partner``.
+
+    Ctrl-C stops an answer, and while nothing is answered forgets the line that is being typed.
+
+    Args:
+        partner: who answers.
+        name: what stands before each answer on a terminal.
+        conversation: file of a conversation to go on with.
+        terminal: where somebody types; None: what this process is connected to.
+
+    Returns:
+        How everything stood at the end.
+    """
+    state = State(partner, terminal or open_terminal(completions()))
+    if conversation is not None:
+        state.load(Path(conversation))
+        state.begin_here()
+    if state.terminal.is_interactive:
+        state.terminal.note("/help lists the commands, Ctrl-C stops an answer, /quit or Ctrl-D leaves.")
+    while (line := _read(state.terminal)) is not None and line.lower() not in QUIT:
+        if line.startswith("/"):
+            obey(state, line)
+        elif line:
+            _answer(state, line, name)
+    return state
+
+
+def _read(terminal: Terminal) -> str | None:
+    try:
+        line = terminal.read("You: ")
+    except KeyboardInterrupt:
+        terminal.note("/quit or Ctrl-D leaves.")
+        return ""
+    return line if line is None else line.strip()
+
+
+def _answer(state: State, line: str, name: str) -> None:
+    """Show the answer as it comes; one that was stopped counts as far as it came."""
+    pieces: list[str] = []
+    dropped = state.partner.dropped_turns
+    note = ""
+    if state.terminal.is_interactive:
+        state.terminal.write(name)
+    try:
+        for piece in state.partner.stream(line, state.conversation):
+            pieces.append(piece)
+            state.terminal.write(piece)
+    except KeyboardInterrupt:
+        note = "(stopped)"
+    except LLMBuilderError as error:
+        pieces, note = [], f"Error: {error}"
+    state.terminal.write("\n")
+    if pieces or not note:
+        state.conversation.append({"user": line, "assistant": "".join(pieces)})
+    if state.partner.dropped_turns > dropped:
+        note += f"(The window is full: without the oldest {state.partner.dropped_turns} turns.)"
+    if note:
+        state.terminal.note(note)

@@ -1,0 +1,56 @@
+"""What a session knows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from llmbuilder.config import GenerationConfig
+from llmbuilder.sessions.conversation import load_conversation
+from llmbuilder.sessions.terminal import Terminal
+
+Turns = list[dict[str, str]]
+
+
+class Partner(Protocol):
+    """Who answers."""
+
+    config: GenerationConfig
+    system_prompt: str | None
+    dropped_turns: int
+    """How many of the oldest turns the last answer did without."""
+
+    def stream(self, user_input: str, conversation: Turns, /) -> Iterator[str]:
+        """Answer, given the turns before."""
+        ...
+
+
+@dataclass
+class State:
+    """A session: who talks where, and what was said."""
+
+    partner: Partner
+    terminal: Terminal
+    conversation: Turns = field(default_factory=list)
+    config_at_start: GenerationConfig = field(init=False)
+    system_prompt_at_start: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin here."""
+        self.begin_here()
+
+    def begin_here(self) -> None:
+        """Remember what a reset goes back to."""
+        self.config_at_start = self.partner.config
+        self.system_prompt_at_start = self.partner.system_prompt
+
+    def load(self, path: Path) -> None:
+        """Go on with a saved conversation, and with its system prompt if it has one.
+
+        Raises:
+            ConfigError: there is none in the file, or one with a system prompt for a partner who takes none.
+        """
+        saved = load_conversation(path)
+        self.partner.system_prompt = saved.system_prompt or self.partner.system_prompt
+        self.conversation = saved.conversation
+        self.terminal.note(f"{len(saved.conversation)} turns from {path}.")
