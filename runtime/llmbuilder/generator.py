@@ -17,7 +17,7 @@ from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.rows import RowDecoder
 from llmbuilder.decoding.sampling import TokenLogprobs, token_logprobs
 from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike
-from llmbuilder.engine.loading import Engine, acquire
+from llmbuilder.engine.loading import Engine, Lease, acquire
 from llmbuilder.engine.model import chunk_sizes
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
@@ -104,7 +104,8 @@ class TextGenerator(Closing):
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
         """
         GenerationConfig.merge(config)  # a model is not loaded in vain
-        self._start(acquire(model_path, tokenizer_path, device=device, threads=threads), config)
+        lease = acquire(model_path, tokenizer_path, device=device, threads=threads)
+        self._start(lease.engine, config, lease)
 
     @classmethod
     def from_engine(cls, engine: Engine, config: GenerationConfig | None = None) -> Self:
@@ -113,8 +114,9 @@ class TextGenerator(Closing):
         self._start(engine, config)
         return self
 
-    def _start(self, engine: Engine, config: GenerationConfig | None) -> None:
+    def _start(self, engine: Engine, config: GenerationConfig | None, lease: Lease | None = None) -> None:
         self._engine = engine
+        self._lease = lease
         self._config = config
         self._maker = GroupMaker(engine, engine.tokenizer)
         self._closed = False
@@ -280,9 +282,9 @@ class TextGenerator(Closing):
 
     def close(self) -> None:
         """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""
-        if not self._closed:
-            self._closed = True
-            self._engine.release()
+        self._closed = True
+        if self._lease is not None:
+            self._lease.close()
 
     def _merge(self, *layers: Options) -> GenerationConfig:
         """Options of a call: its layers over the generator's own and the bundle's."""

@@ -1,9 +1,9 @@
 import gc
-from dataclasses import replace
 
 import pytest
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.inference import batch_generate, generate_text, stream_generate
 from llmbuilder.testing import fake_engine, random_rule
@@ -17,18 +17,15 @@ class Door:
     def __init__(self):
         self.engine = fake_engine(random_rule())
         self.opened = []
-        self.released = 0
+        self.given_back = set()
 
     def acquire(self, model_path, tokenizer_path, *, device, threads):
         self.opened.append((model_path, tokenizer_path, device, threads))
-        return replace(self.engine, release=self.release)
-
-    def release(self):
-        self.released += 1
+        return Lease(self.engine, self.given_back.add)
 
     @property
     def users(self):
-        return len(self.opened) - self.released
+        return len(self.opened) - len(self.given_back)
 
 
 @pytest.fixture

@@ -48,12 +48,12 @@ def take(directory, tokenizer=None, device="auto", threads=None):
 
 class TestRegistry:
     def test_a_model_is_loaded_once(self, loads, bundles):
-        assert take(bundles[0]).model is take(str(bundles[0])).model
+        assert take(bundles[0]).engine is take(str(bundles[0])).engine
         assert loads == ["a"]
 
     def test_another_path_to_the_same_bundle_is_the_same_model(self, loads, bundles, tmp_path):
         (tmp_path / "alias").symlink_to(bundles[0])
-        assert take(bundles[0]).model is take(tmp_path / "alias").model
+        assert take(bundles[0]).engine is take(tmp_path / "alias").engine
 
     def test_other_threads_or_devices_are_another_model(self, loads, bundles):
         for options in ({}, {"threads": 1}, {"device": "cpu"}):
@@ -71,32 +71,47 @@ class TestRegistry:
 
     def test_two_idle_models_are_kept(self, loads, bundles):
         for directory in (*bundles[:2], *bundles[:2]):
-            take(directory).release()
+            take(directory).close()
         assert loads == ["a", "b"]
 
     def test_a_third_takes_the_place_of_the_least_recently_used(self, loads, bundles):
         a, b, c, _ = bundles
         for directory in (a, b, a, c, a, b):
-            take(directory).release()
+            take(directory).close()
         assert loads == ["a", "b", "c", "b"]
 
     def test_models_in_use_are_never_dropped(self, loads, bundles):
         held = [take(directory) for directory in bundles]
-        assert [take(directory).model for directory in bundles] == [engine.model for engine in held]
+        assert [take(directory).engine for directory in bundles] == [lease.engine for lease in held]
         assert loads == ["a", "b", "c", "d"]
 
     def test_a_model_is_in_use_until_its_last_user_gives_it_back(self, loads, bundles):
         first, second = take(bundles[0]), take(bundles[0])
-        first.release()
+        first.close()
         others = [take(directory) for directory in bundles[1:]]
-        assert take(bundles[0]).model is second.model
+        assert take(bundles[0]).engine is second.engine
         assert len(others) == 3
 
+    def test_who_gives_back_twice_takes_nothing_from_the_others(self, loads, bundles):
+        first, second = take(bundles[0]), take(bundles[0])
+        for _ in range(2):
+            first.close()
+        others = [take(directory) for directory in bundles[1:]]
+        assert take(bundles[0]).engine is second.engine
+        assert len(others) == 3
+
+    def test_giving_back_what_was_dropped_and_loaded_again_disturbs_nobody(self, loads, bundles):
+        old = take(bundles[0])
+        old.close()
+        held = [take(directory) for directory in bundles]
+        old.close()
+        assert [take(directory).engine for directory in bundles] == [lease.engine for lease in held]
+
     def test_a_dropped_model_frees_its_memory(self, loads, bundles):
-        engine = take(bundles[0])
-        model = weakref.ref(engine.model)
-        engine.release()
-        del engine
+        lease = take(bundles[0])
+        model = weakref.ref(lease.engine.model)
+        lease.close()
+        del lease
         for directory in bundles[1:]:
             take(directory)
         gc.collect()
@@ -117,11 +132,11 @@ class TestRegistry:
 
     def test_threads_that_ask_at_once_share_one_load(self, loads, bundles):
         barrier = threading.Barrier(8)
-        engines = []
+        leases = []
 
         def work():
             barrier.wait()
-            engines.append(take(bundles[0]))
+            leases.append(take(bundles[0]))
 
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
@@ -129,7 +144,7 @@ class TestRegistry:
         for thread in threads:
             thread.join()
         assert loads == ["a"]
-        assert len({id(engine.model) for engine in engines}) == 1
+        assert len({id(lease.engine) for lease in leases}) == 1
 
 
 class TestPaths:
@@ -240,4 +255,3 @@ class TestLoading:
 def test_a_fake_engine_needs_no_bundle():
     engine = fake_engine(random_rule(), context_length=16)
     assert (engine.context_length, engine.usable_vocab, engine.bundle) == (16, 258, None)
-    engine.release()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import BOS, BYTE_VOCAB, EOS, fake_engine, random_rule, scripted
@@ -387,23 +388,36 @@ class TestScore:
 
 class TestClosing:
     @pytest.fixture
-    def released(self):
-        return []
+    def users(self, monkeypatch):
+        """Replaces loading by a fake model; the leases that were not given back."""
+        users = set()
+
+        def acquire(*args, **kwargs):
+            lease = Lease(fake_engine(random_rule()), users.discard)
+            users.add(lease)
+            return lease
+
+        monkeypatch.setattr("llmbuilder.generator.acquire", acquire)
+        return users
 
     @pytest.fixture
-    def generator(self, make, released):
-        return make(random_rule(), release=lambda: released.append(1))
+    def generator(self, users):
+        return TextGenerator("a model")
 
-    def test_gives_the_model_back_once(self, generator, released):
+    def test_gives_the_model_back(self, generator, users):
+        assert len(users) == 1
         generator.close()
+        assert users == set()
         generator.close()
-        assert released == [1]
 
-    def test_happens_at_the_end_of_a_with_block(self, generator, released):
+    def test_happens_at_the_end_of_a_with_block(self, generator, users):
         with generator as same:
             assert same is generator
-            assert released == []
-        assert released == [1]
+            assert len(users) == 1
+        assert users == set()
+
+    def test_of_what_was_made_by_hand_gives_nothing_back(self, random):
+        random.close()
 
     @pytest.mark.parametrize("call", ["generate", "stream", "complete", "score"])
     def test_makes_further_calls_an_error(self, generator, call):

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from llmbuilder.bundle.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.resolve import find_bundle
-from llmbuilder.cleanup import undone_on_error
+from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
 from llmbuilder.engine.model import Model
@@ -50,7 +50,7 @@ class Engine:
     """Jinja source of the model's own chat template."""
     pad_token_id: int | None = None
     bundle: Bundle | None = None
-    release: Callable[[], None] = lambda: None
+    """Where it was loaded from; made by hand it has none."""
 
     @property
     def context_length(self) -> int:
@@ -63,14 +63,27 @@ class Engine:
         return min(self.model.facts.vocab_size, self.tokenizer.vocab_size)
 
 
+class Lease(Closing):
+    """The use of a model that is loaded once for all its users. Closing gives it back; closing again does nothing."""
+
+    def __init__(self, engine: Engine, give_back: "Callable[[Lease], None]") -> None:
+        """Use ``engine`` until ``give_back``, which may be told more than once."""
+        self.engine = engine
+        self._give_back = give_back
+
+    def close(self) -> None:
+        """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""
+        self._give_back(self)
+
+
 def acquire(
     model_path: str | PathLike[str],
     tokenizer_path: str | PathLike[str] | None,
     *,
     device: Device,
     threads: int | None,
-) -> Engine:
-    """Find, verify and load a model, or return the one already loaded. Call ``release`` on the result once.
+) -> Lease:
+    """Find, verify and load a model, or use the one already loaded, until the lease is closed.
 
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
@@ -80,11 +93,11 @@ def acquire(
     directory = find_bundle(Path(model_path), None if tokenizer_path is None else Path(tokenizer_path))
     stamp = (directory / MANIFEST_NAME).stat()
     key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)
-    engine = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
-    if tokenizer_path is not None:
-        with undone_on_error(engine.release):
-            _check_tokenizer(Path(tokenizer_path), engine)
-    return engine
+    lease = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
+    if tokenizer_path is not None and lease.engine.bundle is not None:
+        with undone_on_error(lease.close):
+            _check_tokenizer(Path(tokenizer_path), lease.engine.bundle)
+    return lease
 
 
 def load_engine(directory: Path, *, device: Device = "auto", threads: int | None = None) -> Engine:
@@ -121,48 +134,55 @@ def _check_defaults(bundle: Bundle) -> None:
         ) from error
 
 
-def _check_tokenizer(path: Path, engine: Engine) -> None:
+def _check_tokenizer(path: Path, bundle: Bundle) -> None:
     """The tokenizer a caller names must be the one in the bundle, byte for byte."""
-    assert engine.bundle is not None  # noqa: S101 (acquired engines come from a bundle)
     if not path.exists():
         raise TokenizerError(
             f"There is no tokenizer at {path}. Leave tokenizer_path out to use the bundle's own."
         )
-    expected = engine.bundle.manifest.files[engine.bundle.manifest.tokenizer.file].sha256
-    suffix = Path(engine.bundle.manifest.tokenizer.file).suffix
+    expected = bundle.manifest.files[bundle.manifest.tokenizer.file].sha256
+    suffix = bundle.tokenizer.suffix
     candidates: Sequence[Path] = sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
     if not any(file_sha256(candidate) == expected for candidate in candidates if candidate.is_file()):
         raise TokenizerError(
-            f"No tokenizer in {path} is the one that {engine.bundle.directory} was exported with. "
+            f"No tokenizer in {path} is the one that {bundle.directory} was exported with. "
             "Export the model again with this tokenizer, or leave tokenizer_path out."
         )
 
 
+@dataclass(slots=True)
+class _Loaded:
+    """An engine with those who use it."""
+
+    engine: Engine
+    users: set[Lease] = field(default_factory=set)
+
+
 class _Registry:
-    """Engines by key, with the number of their users; the least recently used idle ones are forgotten."""
+    """Engines by key; the least recently used of those that nobody uses are forgotten."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: OrderedDict[object, tuple[Engine, int]] = OrderedDict()
+        self._entries: OrderedDict[object, _Loaded] = OrderedDict()
 
-    def take(self, key: object, load: Callable[[], Engine]) -> Engine:
+    def take(self, key: object, load: Callable[[], Engine]) -> Lease:
         with self._lock:
             if key not in self._entries:
-                self._entries[key] = (load(), 0)
-            engine, users = self._entries[key]
-            self._entries[key] = (engine, users + 1)
+                self._entries[key] = _Loaded(load())
+            entry = self._entries[key]
+            lease = Lease(entry.engine, lambda lease: self._give_back(entry, lease))
+            entry.users.add(lease)
             self._entries.move_to_end(key)
             self._trim()
-        return replace(engine, release=lambda: self._give_back(key))
+        return lease
 
-    def _give_back(self, key: object) -> None:
+    def _give_back(self, entry: _Loaded, lease: Lease) -> None:
         with self._lock:
-            engine, users = self._entries[key]
-            self._entries[key] = (engine, users - 1)
+            entry.users.discard(lease)
             self._trim()
 
     def _trim(self) -> None:
-        idle = [key for key, (_, users) in self._entries.items() if users == 0]
+        idle = [key for key, entry in self._entries.items() if not entry.users]
         for key in idle[: max(0, len(self._entries) - KEPT)]:
             del self._entries[key]
 

@@ -99,9 +99,9 @@ class RememberingModel:
 
 
 def remembering(engine: Engine) -> tuple[Engine, Memory]:
-    """The same engine with a model that remembers, and what it remembers. To release stays the original's business."""
+    """The same engine with a model that remembers, and what it remembers."""
     model = RememberingModel(engine.model)
-    return replace(engine, model=model, release=lambda: None), model.memory
+    return replace(engine, model=model), model.memory
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
