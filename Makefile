@@ -11,8 +11,13 @@ STORYTELLER = artifacts/storyteller/bundle
 SMOLLM2 = none int8 int4
 PROMPT ?= Once upon a time
 
+# The suite has two parts, one for each environment. Where loading is tested, torch must be there to be left alone.
+TORCH_FREE = tests/runtime tests/cli tests/property tests/test_*.py
+WITH_TORCH = tests/export tests/interop tests/cli/test_program.py tests/runtime/test_package.py tests/test_architecture.py
+PYTEST = pytest --numprocesses=2 --dist=loadfile
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch-free prove check fix bench package smollm2 clean
+.PHONY: help demo test test-torch-free test-with-torch prove check fix bench package smollm2 clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,14 +26,16 @@ demo: .venv/.runtime ## Tell a story with the demo model (installs the runtime w
 	@$(RUN)/llmb generate text --model $(STORYTELLER) --prompt "$(PROMPT)" --max-tokens 400 \
 		--set return_full_text=true
 
-test: .venv-dev/.everything ## Run the whole test suite (installs everything)
-	$(DEV)/pytest
+test: test-torch-free test-with-torch ## Run the whole test suite, each part in its environment (installs everything)
 
 test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an environment without torch
-	$(RUN)/pytest tests/runtime tests/cli tests/property tests/test_*.py
+	$(RUN)/$(PYTEST) $(TORCH_FREE)
 
-prove: .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs whole and write what they measured
-	LLMBUILDER_ORACLE=$(CURDIR)/.venv-oracle/bin/python $(DEV)/pytest --prove=benchmarks/results/proofs.json
+test-with-torch: .venv-dev/.everything ## Run the tests of export, and those that compare with other implementations
+	$(DEV)/$(PYTEST) $(WITH_TORCH)
+
+prove: .venv/.tests .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs that have no result yet, or PART="name ..."
+	$(DEV)/python scripts/prove.py $(PART)
 
 check: .venv-dev/.everything ## Lint, formatting, types
 	$(DEV)/ruff check

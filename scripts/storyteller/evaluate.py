@@ -15,8 +15,8 @@ import json
 import lzma
 from pathlib import Path
 
-from metrics import Sample, longest_shared_run, summarize
 from sentencepiece import SentencePieceProcessor
+from story_metrics import Sample, longest_shared_run, summarize
 
 PROMPTS = ("Once upon a time", "One day, a little", "One sunny day", "In a small village", "There was a")
 SAMPLES = 20

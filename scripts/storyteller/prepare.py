@@ -15,8 +15,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from metrics import distinct_2, words
 from names import mask_names
+from story_metrics import distinct_2, words
 
 WORDS = range(40, 131)  # length of a story with an ending; the longest fits a window of 256 tokens
 COMMON = 15  # a word is easy when this many texts use it
