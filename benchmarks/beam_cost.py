@@ -26,7 +26,7 @@ CASES: tuple[tuple[str, int, dict[str, Any], dict[str, Any]], ...] = (
 """What is measured: a name, the number of rows, the options of the beams, those of the samples beside the defaults."""
 TOKENS = 48
 PROMPT = "Once upon a time, there was a little fox who"
-ENDLESS = {"eos_token_id": 0, "min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
+ENDLESS: dict[str, Any] = {"eos_token_id": 0, "min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
 """No hypothesis ends early, on either side."""
 
 

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.engine.loading import Engine
+from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import available_threads
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,14 @@ class TimedSession:
         start = time.perf_counter()
         self._session.run_with_iobinding(binding)
         self.seconds.append(time.perf_counter() - start)
+
+
+def timed(engine: Engine) -> TimedSession:
+    """Note from now on how long each run of a loaded bundle takes."""
+    if not isinstance(engine.model, Model):
+        raise TypeError("Only the model of a bundle runs sessions.")
+    engine.model.session = session = TimedSession(engine.model.session)
+    return session
 
 
 def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

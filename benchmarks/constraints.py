@@ -1,7 +1,7 @@
 """Constrained generation on real models: are random constraints met, and what does meeting them cost the text?
 
 Every text is judged by code of its own, which shares nothing with the library: regular expressions for words, a small
-validator for JSON schemas. A set of words that raises `ConstraintError` counts as not met.
+validator for JSON schemas. A set of words that raises an error counts as not met.
 """
 
 import json
@@ -19,10 +19,10 @@ from common import ROOT, Row, arguments, bundle, report
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import GrammarRules
 from llmbuilder.constraints.vocabulary import Vocabulary
-from llmbuilder.constraints.words import WordRules
+from llmbuilder.constraints.words import WordRules, Words
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.strategies import ConstrainedPrompt
-from llmbuilder.errors import ConstraintError
+from llmbuilder.errors import ConstraintError, LLMBuilderError
 from llmbuilder.generator import Completion, TextGenerator
 
 SETS = 300
@@ -153,23 +153,7 @@ def study_words(name: str, generator: TextGenerator, count: int, failures: list[
     source = word_sets(7, generator, vocabulary)
     sets = [next(source) for _ in range(count)]
     started = time.monotonic()
-    requests = (
-        (
-            ConstrainedPrompt(
-                s.prompt,
-                lambda prompt, s=s: WordRules(
-                    vocabulary,
-                    generator.tokenizer.encode,
-                    required=s.required,
-                    forbidden=s.forbidden,
-                    ordered=s.ordered,
-                    whole=s.whole,
-                ).start(prompt),
-            ),
-            s.options,
-        )
-        for s in sets
-    )
+    requests = ((constrained_prompt(s, generator, vocabulary), s.options) for s in sets)
     met, ratios, constrained, free = 0, [], [], []
     results = dict(generator.complete_each(requests, batch_size=16))
     seconds = time.monotonic() - started
@@ -178,7 +162,7 @@ def study_words(name: str, generator: TextGenerator, count: int, failures: list[
     for number, s in enumerate(sets):
         result = results[number]
         problems = (
-            [f"raised: {result}"] if isinstance(result, ConstraintError) else s.problems(result[0].text)
+            [f"raised: {result}"] if isinstance(result, LLMBuilderError) else s.problems(result[0].text)
         )
         met += not problems
         if problems:
@@ -186,9 +170,12 @@ def study_words(name: str, generator: TextGenerator, count: int, failures: list[
                 {"model": name, "set": repr(s), "problems": problems, "result": str(result)[:300]}
             )
     for place, number in enumerate(long):
-        if isinstance(results[number], list):
-            ours = perplexity(generator, sets[number].prompt, results[number][0])
-            theirs = perplexity(generator, sets[number].prompt, plain[place][0])
+        result, unconstrained = results[number], plain[place]
+        if isinstance(unconstrained, LLMBuilderError):
+            raise unconstrained
+        if not isinstance(result, LLMBuilderError):
+            ours = perplexity(generator, sets[number].prompt, result[0])
+            theirs = perplexity(generator, sets[number].prompt, unconstrained[0])
             constrained.append(ours)
             free.append(theirs)
             ratios.append(ours / theirs)
@@ -203,6 +190,23 @@ def study_words(name: str, generator: TextGenerator, count: int, failures: list[
         "median ratio": round(statistics.median(ratios), 2),
         "seconds": round(seconds),
     }
+
+
+def constrained_prompt(words: WordSet, generator: TextGenerator, vocabulary: Vocabulary) -> ConstrainedPrompt:
+    """A prompt whose text must meet a set of words."""
+
+    def start(prompt: Prompt) -> Words:
+        rules = WordRules(
+            vocabulary,
+            generator.tokenizer.encode,
+            required=words.required,
+            forbidden=words.forbidden,
+            ordered=words.ordered,
+            whole=words.whole,
+        )
+        return rules.start(prompt)
+
+    return ConstrainedPrompt(words.prompt, start)
 
 
 def perplexity(generator: TextGenerator, prompt: str, completion: Completion) -> float:

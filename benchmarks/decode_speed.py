@@ -18,7 +18,18 @@ import hand_graph
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, ratio, report, source, take_turns
+from common import (
+    QUANTIZATIONS,
+    Row,
+    TimedSession,
+    arguments,
+    bundle,
+    ratio,
+    report,
+    source,
+    take_turns,
+    timed,
+)
 
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.loading import load_engine
@@ -67,7 +78,8 @@ class HandDecoder:
         self.last[0] = self.length - 1
         self.total[...] = self.length
         self.session.run_with_iobinding(binding)
-        return self.logits[0, 0]
+        row: npt.NDArray[np.float32] = self.logits[0, 0]
+        return row
 
     def _bind(self, ids: npt.NDArray[np.int64]) -> Any:
         binding = self.session.io_binding()
@@ -146,10 +158,10 @@ def check_same_model(directory: Path, graph: Path, quantization: str) -> None:
 
 def run_traced(directory: Path, context: int) -> Contestant:
     """Load the bundle; measure its tokens per second from ``context`` tokens on."""
-    decoder = load_engine(directory).model.decoder(capacity=context + STEPS)
+    engine = load_engine(directory)
+    session = timed(engine)
+    decoder = engine.model.decoder(capacity=context + STEPS)
     decoder.prefill(0, range(100, 100 + context))
-    session = TimedSession(decoder.model.session)
-    decoder.model.session = session  # type: ignore[assignment]
 
     def measure_once() -> float:
         decoder.lengths[0] = context

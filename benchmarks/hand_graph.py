@@ -69,7 +69,7 @@ def quantize(weight: Array, bits: int) -> tuple[Array, Array]:
     extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., None], -1)
     scales = extreme / -middle
     scales[scales == 0] = 1
-    codes = np.clip(np.round(blocks / scales) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    codes: Array = np.clip(np.round(blocks / scales) + middle, 0, 2 * middle - 1).astype(np.uint8)
     if bits == 4:
         codes = codes[..., 0::2] | codes[..., 1::2] << 4
     return codes, scales[..., 0].astype(np.float32)

@@ -8,7 +8,7 @@ import ctypes
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def convert(source: Path, target: Path, kind: int) -> None:
 
 
 def measure(
-    path: Path, texts: dict[str, Windows], reference: dict[str, Sequence[Logits]]
+    path: Path, texts: dict[str, Windows], reference: Mapping[str, Sequence[Logits]]
 ) -> Iterator[dict[str, Any]]:
     """Yield the divergence of a quantized file on each text."""
     model = Model(path)

@@ -6,7 +6,7 @@ Usage: python benchmarks/step_overhead.py    after `make smollm2`; writes benchm
 from pathlib import Path
 from statistics import median
 
-from common import QUANTIZATIONS, Row, TimedSession, arguments, bundle, report, take_turns
+from common import QUANTIZATIONS, Row, arguments, bundle, report, take_turns, timed
 
 from llmbuilder import TextGenerator
 from llmbuilder.engine.loading import load_engine
@@ -25,7 +25,7 @@ def main() -> None:
 def measure(directory: Path, quantization: str, rounds: int) -> Row:
     """Milliseconds of a token in total and inside of ONNX Runtime."""
     engine = load_engine(directory)
-    session = engine.model.session = TimedSession(engine.model.session)
+    session = timed(engine)
     generator = TextGenerator.from_engine(engine)
     inside = []
 

@@ -294,7 +294,7 @@ def write_lexicon(tables: dict[str, np.ndarray], known: Lexicon, maps: dict[str,
         "overlap": known.overlap.astype(np.float32),
         **{f"map_{name}": weights for name, weights in maps.items()},
     }
-    np.savez_compressed(PATH, **arrays)
+    np.savez_compressed(PATH, allow_pickle=False, **arrays)
     print(f"{PATH}: {PATH.stat().st_size:,} bytes")
     for name, weights in maps.items():
         print(name, weights)

@@ -24,7 +24,9 @@ MAX_HARD = 0.08  # share of a story's words that may be harder
 MIN_DISTINCT = 0.65  # different pairs of words over all pairs; less means going round in circles
 RUN = 16  # a text that shares this many words in a row with an earlier one, names aside, is a copy
 
-_PLAINER = str.maketrans({0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: "-", ":": ",", ";": ",", "\n": " "})
+_PLAINER = str.maketrans(
+    {"\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", ":": ",", ";": ",", "\n": " "}
+)
 _SENTENCE = re.compile(r".+?[.!?]+\"?(?=\s|$)")
 _PLAIN = re.compile(r"[A-Za-z .,!?'\"-]+")
 _NARRATOR = re.compile(r"\b(I|I'm|my|me|we|our|us)\b")
