@@ -53,7 +53,7 @@ class HandDecoder:
     def __init__(self, graph: Path, facts: Any, capacity: int) -> None:
         """Load ``graph`` with the options that bundles get."""
         self.session: Any = open_session(graph, built_for="cpu", device="cpu", threads=None)
-        shape = (1, facts.num_key_value_heads, capacity, facts.head_dim)
+        shape = (1, facts.layers[0].heads, capacity, facts.layers[0].key_size)
         names = [f"{layer}.{kind}" for layer in range(facts.num_layers) for kind in ("key", "value")]
         self.cache = {name: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for name in names}
         self.logits = np.empty((1, 1, facts.vocab_size), np.float32)

@@ -72,7 +72,8 @@ def ask(job: Job) -> Job:
 
 def _own_defaults(model: Path) -> Mapping[str, Any]:
     """The options that a bundle brings with it."""
-    from llmbuilder.bundle.manifest import MANIFEST_NAME, read_manifest
+    from llmbuilder.bundle.manifest import MANIFEST_NAME
+    from llmbuilder.bundle.reading import read_manifest
 
     return read_manifest(model / MANIFEST_NAME).generation if model.is_dir() else {}
 

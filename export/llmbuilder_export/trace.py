@@ -87,29 +87,35 @@ def _example(facts: ModelFacts) -> tuple[object, ...]:
     ids = torch.zeros(_BATCH, _SEQUENCE, dtype=torch.int64)
     positions = torch.arange(_SEQUENCE).expand(_BATCH, -1)
     mask = torch.ones(_BATCH, _SEQUENCE + 1, dtype=torch.int64)
-    cache = torch.zeros(_BATCH, facts.num_key_value_heads, _PAST, facts.head_dim)
-    past = [(cache.clone(), cache.clone()) for _ in range(facts.num_layers)]
+    past = [
+        tuple(torch.zeros(_BATCH, layer.heads, _PAST, size) for size in (layer.key_size, layer.value_size))
+        for layer in facts.layers
+    ]
     return ids, mask, positions, past, torch.tensor(_KEEP)
 
 
 def _name(graph: ir.Graph, facts: ModelFacts) -> None:
     """Give inputs and outputs their names and dimensions, and ``num_logits_to_keep`` its default."""
-    layers = [(layer, kind) for layer in range(facts.num_layers) for kind in ("key", "value")]
     rows = ("batch_size", "sequence_length")
-    heads, size = facts.num_key_value_heads, facts.head_dim
+    cached = [
+        (index, kind, layer.heads, size)
+        for index, layer in enumerate(facts.layers)
+        for kind, size in (("key", layer.key_size), ("value", layer.value_size))
+    ]
     inputs: dict[str, tuple[int | str, ...]] = {
         INPUT_IDS: rows,
         ATTENTION_MASK: ("batch_size", "total_sequence_length"),
         POSITION_IDS: rows,
     }
     inputs |= {
-        PAST.format(layer=i, kind=k): ("batch_size", heads, "past_sequence_length", size) for i, k in layers
+        PAST.format(layer=index, kind=kind): ("batch_size", heads, "past_sequence_length", size)
+        for index, kind, heads, size in cached
     }
     inputs[LOGITS_TO_KEEP] = ()
     outputs: dict[str, tuple[int | str, ...]] = {LOGITS: ("batch_size", LOGITS_TO_KEEP, facts.vocab_size)}
     outputs |= {
-        PRESENT.format(layer=i, kind=k): ("batch_size", heads, "present_sequence_length", size)
-        for i, k in layers
+        PRESENT.format(layer=index, kind=kind): ("batch_size", heads, "present_sequence_length", size)
+        for index, kind, heads, size in cached
     }
     for values, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
         for value, (name, shape) in zip(values, names.items(), strict=True):

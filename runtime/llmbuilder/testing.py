@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.bundle.manifest import ModelFacts
+from llmbuilder.bundle.manifest import LayerCache, ModelFacts
 from llmbuilder.engine.loading import Engine
 from llmbuilder.tokenizer import ControlToken
 
@@ -65,11 +65,9 @@ class FakeModel:
             vocab_size=vocab_size,
             context_length=context_length,
             hidden_size=1,
-            num_layers=1,
             num_attention_heads=1,
-            num_key_value_heads=1,
-            head_dim=1,
             parameters=1,
+            layers=(LayerCache(heads=1, key_size=1, value_size=1),),
         )
         self.prefilled = 0
         self.steps = 0

@@ -8,7 +8,14 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.bundle.manifest import FileEntry, Manifest, ModelFacts, SourceFacts, TokenizerFacts
+from llmbuilder.bundle.manifest import (
+    FileEntry,
+    LayerCache,
+    Manifest,
+    ModelFacts,
+    SourceFacts,
+    TokenizerFacts,
+)
 from llmbuilder.bundle.opening import Bundle
 from llmbuilder.errors import ExportError
 
@@ -18,11 +25,9 @@ MANIFEST = Manifest(
         vocab_size=4096,
         context_length=512,
         hidden_size=256,
-        num_layers=6,
         num_attention_heads=8,
-        num_key_value_heads=8,
-        head_dim=32,
         parameters=3_500_000,
+        layers=(LayerCache(heads=8, key_size=32, value_size=32),) * 6,
     ),
     tokenizer=TokenizerFacts(
         kind="sentencepiece",

@@ -47,7 +47,7 @@ def test_the_bundle_opens_and_tells_its_facts(report, checkpoint):
     assert manifest == report.manifest
     facts = manifest.model
     assert (facts.vocab_size, facts.context_length, facts.hidden_size) == (VOCABULARY, WINDOW, WIDTH)
-    assert (facts.num_layers, facts.num_attention_heads, facts.num_key_value_heads) == (LAYERS, HEADS, HEADS)
+    assert (facts.num_layers, facts.num_attention_heads, facts.layers[0].heads) == (LAYERS, HEADS, HEADS)
     unique = {name: w for name, w in gpt_state().items() if "mask" not in name and name != "lm_head.weight"}
     assert facts.parameters == sum(weight.numel() for weight in unique.values())
     assert manifest.source.kind == "llmbuilder"

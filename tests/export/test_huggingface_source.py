@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from llmbuilder.bundle.manifest import ModelFacts
+from llmbuilder.bundle.manifest import LayerCache, ModelFacts
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError
@@ -90,7 +90,7 @@ def test_facts_come_from_the_model_as_it_runs(exported):
     kind, _, report = exported
     facts = report.manifest.model
     assert (facts.architecture, facts.num_layers, facts.context_length) == (kind, LAYERS, WINDOW)
-    heads = (facts.num_attention_heads, facts.num_key_value_heads, facts.head_dim)
+    heads = (facts.num_attention_heads, facts.layers[0].heads, facts.layers[0].key_size)
     assert heads == ((4, 4, 8) if kind == "gpt2" else (4, 2, 16))
 
 
@@ -172,7 +172,10 @@ def test_generation_defaults_are_the_options_we_have_and_accept(tmp_path):
     assert generation_defaults(tmp_path) == {"temperature": 0.6, "top_p": 0.95, "do_sample": True}
 
 
-@pytest.mark.parametrize("wrong", [{"num_layers": 3}, {"num_attention_heads": 8}])
+LAYER = LayerCache(heads=4, key_size=8, value_size=8)
+
+
+@pytest.mark.parametrize("wrong", [{"layers": (LAYER,) * 3}, {"num_attention_heads": 8}])
 def test_what_is_seen_must_be_what_the_configuration_says(wrong):
     config = AutoConfig.for_model("gpt2", n_layer=2, n_head=4)
     facts = ModelFacts(
@@ -180,11 +183,9 @@ def test_what_is_seen_must_be_what_the_configuration_says(wrong):
         vocab_size=9,
         context_length=8,
         hidden_size=8,
-        num_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=4,
-        head_dim=8,
         parameters=1,
+        layers=(LAYER,) * 2,
     )
     check_facts(facts, config)
     with pytest.raises(ExportError, match="configuration says 2 and 4"):

@@ -62,7 +62,11 @@ FORMS = {
 def test_reads_every_form_of_checkpoint(saved, form):
     facts = load_source(saved(FORMS[form]())).network.facts
     assert (facts.vocab_size, facts.num_layers, facts.num_attention_heads) == (VOCABULARY, LAYERS, HEADS)
-    assert (facts.hidden_size, facts.context_length, facts.head_dim) == (WIDTH, WINDOW, WIDTH // HEADS)
+    assert (facts.hidden_size, facts.context_length, facts.layers[0].key_size) == (
+        WIDTH,
+        WINDOW,
+        WIDTH // HEADS,
+    )
 
 
 def test_computes_what_the_weights_say(saved):

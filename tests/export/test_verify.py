@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmbuilder.bundle.manifest import read_manifest
+from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import ExportError
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.verify import Reference, _divergence, _judge, compare, record

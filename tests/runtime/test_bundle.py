@@ -3,8 +3,9 @@ import os
 
 import pytest
 
-from llmbuilder.bundle.manifest import GRAPH_NAME, MANIFEST_NAME, WEIGHTS_NAME, FileEntry, read_manifest
+from llmbuilder.bundle.manifest import GRAPH_NAME, MANIFEST_NAME, WEIGHTS_NAME, FileEntry
 from llmbuilder.bundle.opening import Bundle, is_bundle, open_bundle
+from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import BundleError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.userdata import file_sha256
 

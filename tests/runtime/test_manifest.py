@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from llmbuilder.bundle.manifest import MANIFEST_NAME, VERSION, read_manifest
+from llmbuilder.bundle.manifest import MANIFEST_NAME, VERSION, ChatFacts, LayerCache, digest
+from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import BundleError
 
 
@@ -41,11 +42,12 @@ def renamed_file(name):
 
 @pytest.fixture
 def write(tmp_path, manifest):
-    """Write a good manifest after an edit; returns its path."""
+    """Write a good manifest, with the right digest, after an edit; returns its path."""
 
     def write(edit=lambda raw: None):
         raw = json.loads(manifest.to_json())
         edit(raw)
+        raw["digest"] = digest(raw)
         path = tmp_path / MANIFEST_NAME
         path.write_text(json.dumps(raw), encoding="utf-8")
         return path
@@ -87,6 +89,9 @@ def test_a_newer_version_is_recognized_before_its_new_fields(write):
         read_manifest(write(edit))
 
 
+LAYER = {"heads": 2, "key_size": 8, "value_size": 8}
+CHAT = {"system_role": True, "end_token_ids": [2], "tool_calls": None}
+
 MALFORMED = {
     "no model": removed("model"),
     "no tokenizer": removed("tokenizer"),
@@ -105,7 +110,29 @@ MALFORMED = {
     "vocabulary of zero": changed("model", "vocab_size", 0),
     "window below zero": changed("model", "context_length", -1),
     "window is true": changed("model", "context_length", True),
-    "layers is text": changed("model", "num_layers", "2"),
+    "layers is a number": changed("model", "layers", 2),
+    "no layers": changed("model", "layers", []),
+    "more layers than any model has": changed("model", "layers", [LAYER] * 10_001),
+    "a layer without heads": changed("model", "layers", [{"key_size": 8, "value_size": 8}]),
+    "a layer with no heads": changed("model", "layers", [{**LAYER, "heads": 0}]),
+    "a layer with an unknown field": changed("model", "layers", [{**LAYER, "state": 1}]),
+    "a layer's window is zero": changed("model", "layers", [{**LAYER, "window": 0}]),
+    "a layer is null": changed("model", "layers", [None]),
+    "a hash that is short": changed("files", "model.onnx", "sha256", "0" * 63),
+    "a hash in capitals": changed("files", "model.onnx", "sha256", "A" * 64),
+    "a hash that is null": changed("files", "model.onnx", "sha256", None),
+    "the source's hash is a number": changed("source", "sha256", 1),
+    "the source's name is a number": changed("source", "name", 1),
+    "architecture is half a character": changed("model", "architecture", "\ud800"),
+    "the graph is optional": changed("files", "model.onnx", "optional", True),
+    "the tokenizer is optional": changed("files", "tokenizer.model", "optional", True),
+    "optional is a number": changed("files", "model.onnx", "optional", 0),
+    "a chat ends with a token that is not there": changed("chat", {**CHAT, "end_token_ids": [10**6]}),
+    "a chat takes system messages perhaps": changed("chat", {**CHAT, "system_role": None}),
+    "prefix ids are text": changed("tokenizer", "prefix_ids", "1"),
+    "a size too large for any file": changed("files", "model.onnx", "size", 2**63),
+    "generation is nested without end": changed("generation", {"a": [[[[[1]]]]]}),
+    "a float32 cache for cuda": changed("device", "cuda"),
     "heads is a fraction": changed("model", "num_attention_heads", 2.5),
     "size below zero": changed("files", "model.onnx", "size", -1),
     "size is text": changed("files", "model.onnx", "size", "9"),
@@ -136,13 +163,123 @@ MALFORMED = {
 @pytest.mark.parametrize("edit", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_manifest_is_refused(write, edit):
     path = write(edit)
-    with pytest.raises(BundleError, match=r"is malformed: .*Export the model again") as caught:
+    with pytest.raises(BundleError, match=r"is malformed: .*export the model again") as caught:
         read_manifest(path)
     assert str(path) in str(caught.value)
 
 
+def test_a_message_says_where_and_stays_short(write):
+    with pytest.raises(BundleError, match=r"model\.layers\[1\]\.heads must be .*, not 'aaa") as caught:
+        read_manifest(write(changed("model", "layers", 1, "heads", "a" * 10_000 + "\x1b[31m")))
+    assert len(str(caught.value)) < 400
+    assert "\x1b" not in str(caught.value)
+
+
+def test_layers_may_differ(write):
+    layers = [LAYER, {"heads": 1, "key_size": 16, "value_size": 8, "window": 32}]
+    model = read_manifest(write(changed("model", "layers", layers))).model
+    assert model.layers[1] == LayerCache(heads=1, key_size=16, value_size=8, window=32)
+    assert model.num_layers == 2
+
+
+def test_what_is_known_of_a_chat_template_is_kept(write):
+    read = read_manifest(write(changed("chat", CHAT)))
+    assert read.chat == ChatFacts(system_role=True, end_token_ids=(2,))
+
+
+class TestDigest:
+    def test_stands_in_the_file_and_covers_all_of_it(self, write, manifest):
+        raw = json.loads(write().read_text(encoding="utf-8"))
+        assert raw["digest"] == manifest.digest == digest(raw)
+        assert digest({**raw, "created_by": "somebody"}) != raw["digest"]
+
+    def test_does_not_depend_on_layout(self, write):
+        path = write()
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(dict(reversed(raw.items())), indent=7), encoding="utf-8")
+        read_manifest(path)
+
+    @pytest.mark.parametrize("wrong", [None, "", "0" * 63, "G" * 64, 1])
+    def test_that_is_none_is_refused(self, write, wrong):
+        path = write()
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**raw, "digest": wrong}), encoding="utf-8")
+        with pytest.raises(BundleError, match="digest must be a SHA-256"):
+            read_manifest(path)
+
+    def test_notices_whatever_was_changed(self, write):
+        path = write()
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw["generation"]["temperature"] = 0.71
+        path.write_text(json.dumps(raw), encoding="utf-8")
+        with pytest.raises(BundleError, match=r"was changed.*Copy the bundle again"):
+            read_manifest(path)
+
+
+class TestVersion1:
+    """What the first release wrote."""
+
+    @pytest.fixture
+    def raw(self, manifest):
+        raw = json.loads(manifest.to_json())
+        del raw["digest"], raw["chat"], raw["source"]["adapter"], raw["model"]["layers"]
+        for name in ("unk_token_id", "prefix_ids", "suffix_ids"):
+            del raw["tokenizer"][name]
+        for entry in raw["files"].values():
+            del entry["optional"]
+        raw["model"] |= {"num_layers": 3, "num_key_value_heads": 2, "head_dim": 8}
+        return raw | {"version": 1}
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / MANIFEST_NAME
+
+    def test_is_read_with_the_same_cache_in_all_layers(self, raw, path):
+        path.write_text(json.dumps(raw), encoding="utf-8")
+        read = read_manifest(path)
+        assert read.version == 1
+        assert read.model.layers == (LayerCache(heads=2, key_size=8, value_size=8),) * 3
+        assert (read.chat, read.tokenizer.prefix_ids) == (None, None)
+
+    def test_is_written_as_the_newest(self, raw, path):
+        path.write_text(json.dumps(raw), encoding="utf-8")
+        read = read_manifest(path)
+        path.write_text(read.to_json(), encoding="utf-8")
+        assert read_manifest(path) == dataclasses.replace(read, version=VERSION)
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("num_layers", "2"), ("num_layers", 10**12), ("head_dim", None), ("layers", [])]
+    )
+    def test_that_is_malformed_is_refused(self, raw, path, name, value):
+        path.write_text(json.dumps({**raw, "model": {**raw["model"], name: value}}), encoding="utf-8")
+        with pytest.raises(BundleError, match=r"is malformed: .*export the model again"):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("key", ["version", "sha256", "vocab_size", "digest"])
+def test_a_key_that_stands_there_twice_is_refused(write, key):
+    path = write()
+    content = path.read_text(encoding="utf-8")
+    path.write_text(content.replace(f'"{key}":', f'"{key}": 1, "{key}":', 1), encoding="utf-8")
+    with pytest.raises(BundleError, match=f"'{key}' stands there twice"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../model.onnx.data", "/etc/passwd", "a/b", "a\\b", "a\0b", MANIFEST_NAME]
+    "name",
+    [
+        "a:b",
+        "a\x1b[31mb",
+        "",
+        ".",
+        "..",
+        "../model.onnx.data",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "a\0b",
+        MANIFEST_NAME,
+    ],
 )
 def test_file_names_that_are_paths_are_refused(write, name):
     with pytest.raises(BundleError, match="not a plain name"):
@@ -162,6 +299,7 @@ def test_file_names_that_are_paths_are_refused(write, name):
         b"\xff\xfe",
         b"[" * 200_000,
         b'{"format": "llmbuilder-bundle", "version": ' + b"9" * 5000 + b"}",
+        b'{"format": "llmbuilder-bundle", "version": 2, "a": NaN}',
     ],
     ids=[
         "empty",
@@ -174,6 +312,7 @@ def test_file_names_that_are_paths_are_refused(write, name):
         "binary",
         "deep",
         "huge number",
+        "no number",
     ],
 )
 def test_files_that_are_no_manifest_are_refused_by_path(tmp_path, content):

@@ -5,21 +5,20 @@ import onnx_writer
 import pytest
 from onnx_writer import tiny_logits, tiny_model, tiny_weights
 
-from llmbuilder.bundle.manifest import ModelFacts
+from llmbuilder.bundle.manifest import LayerCache, ModelFacts
 from llmbuilder.engine import model as module
 from llmbuilder.engine.model import Model, chunk_sizes
 from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError
 
+LAYER = LayerCache(heads=onnx_writer.KV_HEADS, key_size=onnx_writer.HEAD_DIM, value_size=onnx_writer.HEAD_DIM)
 FACTS = ModelFacts(
     architecture="tiny",
     vocab_size=onnx_writer.VOCAB,
     context_length=onnx_writer.WINDOW,
     hidden_size=onnx_writer.HIDDEN,
-    num_layers=onnx_writer.LAYERS,
     num_attention_heads=onnx_writer.HEADS,
-    num_key_value_heads=onnx_writer.KV_HEADS,
-    head_dim=onnx_writer.HEAD_DIM,
+    layers=(LAYER,) * onnx_writer.LAYERS,
     parameters=1,
 )
 IDS = [(7 * n * n + 3) % onnx_writer.VOCAB for n in range(onnx_writer.WINDOW)]
@@ -193,10 +192,9 @@ class TestGraph:
     @pytest.mark.parametrize(
         ("facts", "message"),
         [
-            ({"num_layers": 3}, "layers"),
-            ({"num_layers": 10**12}, "layers"),
-            ({"num_key_value_heads": 2}, "cache has shape"),
-            ({"head_dim": 16}, "cache has shape"),
+            ({"layers": (LAYER,) * 3}, "layers"),
+            ({"layers": (dataclasses.replace(LAYER, heads=2),) * 2}, "cache has shape"),
+            ({"layers": (dataclasses.replace(LAYER, key_size=16),) * 2}, "cache has shape"),
             ({"vocab_size": onnx_writer.VOCAB + 1}, "40 logits.* 41"),
         ],
     )

@@ -47,8 +47,10 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "architecture", model.architecture
     yield "parameters", f"{model.parameters:,}"
     yield "layers", f"{model.num_layers} of width {model.hidden_size}"
-    heads = f"{model.num_attention_heads} heads, {model.num_key_value_heads} key/value heads"
-    yield "attention", f"{heads}, each {model.head_dim} wide"
+    for layer in dict.fromkeys(model.layers):
+        heads = f"{model.num_attention_heads} heads, {layer.heads} key/value heads"
+        window = f", over {layer.window:,} tokens" if layer.window else ""
+        yield "attention", f"{heads}, each {layer.key_size} wide{window}"
     yield "window", f"{model.context_length:,} tokens"
     yield "tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens for {model.vocab_size:,} ids"
     yield "chat template", "none" if bundle.chat_template is None else "its own"

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.errors import ExportError
-from llmbuilder_export.networks.attention import cached_size, causal_attention, last_positions
+from llmbuilder_export.networks.attention import cached, causal_attention, last_positions
 from llmbuilder_export.networks.network import Attention, Heads, Network
 
 _IMPLEMENTATION = "llmbuilder_export"
@@ -54,11 +54,9 @@ class AdaptedNetwork(Network):
             vocab_size=vocab_size,
             context_length=context_length,
             hidden_size=model.get_input_embeddings().weight.shape[1],
-            num_layers=len(heads),
             num_attention_heads=heads[0].count,
-            num_key_value_heads=heads[0].key_value_count,
-            head_dim=cached_size(heads[0].size),
             parameters=sum(weight.numel() for weight in model.parameters()),
+            layers=tuple(map(cached, heads)),
         )
         self._rotary = find_rotary(model, context_length)
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import pad
 from torch.onnx.ops import symbolic, symbolic_multi_out
 
+from llmbuilder.bundle.manifest import LayerCache
 from llmbuilder_export.networks.network import Heads
 
 _SIZE_STEP = 8
@@ -81,6 +82,12 @@ def causal_attention(
 def cached_size(size: int) -> int:
     """Dimensions of a head in the cache: the operator takes multiples of 8 only, so smaller heads get zeros."""
     return -(-size // _SIZE_STEP) * _SIZE_STEP
+
+
+def cached(heads: Heads) -> LayerCache:
+    """What a layer keeps of each token."""
+    size = cached_size(heads.size)
+    return LayerCache(heads=heads.key_value_count, key_size=size, value_size=size, window=heads.window)
 
 
 def _by_head(x: torch.Tensor, count: int) -> torch.Tensor:

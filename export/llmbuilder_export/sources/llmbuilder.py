@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from llmbuilder.bundle.manifest import ModelFacts, SourceFacts
+from llmbuilder.bundle.manifest import LayerCache, ModelFacts, SourceFacts
 from llmbuilder.errors import ExportError
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.networks.attention import cached_size
@@ -168,16 +168,15 @@ def _heads(options: Mapping[str, Any], shape: _Shape, path: Path) -> int:
 
 
 def _build(state: State, shape: _Shape, heads: int, path: Path, *, tied: bool) -> GPT:
+    size = cached_size(shape.embedding_dim // heads)
     facts = ModelFacts(
         architecture="llmbuilder-gpt",
         vocab_size=shape.vocab_size,
         context_length=shape.max_seq_length,
         hidden_size=shape.embedding_dim,
-        num_layers=shape.num_layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads,
-        head_dim=cached_size(shape.embedding_dim // heads),
         parameters=sum(weight.numel() for weight in state.values()),
+        layers=(LayerCache(heads=heads, key_size=size, value_size=size),) * shape.num_layers,
     )
     with torch.device("meta"):
         network = GPT(facts, tied=tied)

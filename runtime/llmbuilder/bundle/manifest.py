@@ -1,19 +1,17 @@
 """The manifest: the only contract between export and runtime.
 
 ``manifest.json`` lies in the bundle directory beside the graph. The exporter writes it from these dataclasses and
-the runtime reads it back into them; neither side knows anything else of the other.
+`llmbuilder.bundle.reading` reads it back into them; neither side knows anything else of the other.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from llmbuilder.errors import BundleError
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 FORMAT = "llmbuilder-bundle"
-VERSION = 1
+VERSION = 2
 MANIFEST_NAME = "manifest.json"
 GRAPH_NAME = "model.onnx"
 WEIGHTS_NAME = "model.onnx.data"
@@ -28,41 +26,60 @@ PAST = "past_key_values.{layer}.{kind}"
 PRESENT = "present.{layer}.{kind}"
 
 Quantization = Literal["none", "int8", "int4"]
-T = TypeVar("T")
-
-_CHOICES = {
-    "quantization": ("none", "int8", "int4"),
-    "kv_cache": ("float32", "int8"),
-    "device": ("cpu", "cuda"),
-}
+CacheType = Literal["float32", "float16", "int8"]
+Target = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:
-    """Size in bytes and SHA-256 (hex) of one file of the bundle."""
+    """Size in bytes and SHA-256 (hex) of one file of the bundle.
+
+    An ``optional`` one, such as a license, is opened by nothing and may be missing.
+    """
 
     size: int
     sha256: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerCache:
+    """What one layer keeps of each token: ``heads`` keys and values of these sizes, padding included.
+
+    ``window`` counts the last tokens that the layer sees, the current one included; None: all of them.
+    """
+
+    heads: int
+    key_size: int
+    value_size: int
+    window: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """The shape of the network. ``context_length`` is the window in tokens."""
+    """The shape of the network. ``context_length`` is the window in tokens, ``layers`` the cache of each layer."""
 
     architecture: str
     vocab_size: int
     context_length: int
     hidden_size: int
-    num_layers: int
     num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
     parameters: int
+    layers: tuple[LayerCache, ...]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers that attend."""
+        return len(self.layers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFacts:
-    """The tokenizer's file and special ids. ``golden`` pairs a text with the ids it had at export."""
+    """The tokenizer's file and special ids. ``golden`` pairs a text with the ids it had at export.
+
+    ``prefix_ids`` and ``suffix_ids`` are what the file puts around every text, such as BOS; None: not known
+    (version 1).
+    """
 
     kind: Literal["sentencepiece", "tokenizers"]
     file: str
@@ -70,7 +87,22 @@ class TokenizerFacts:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
+    unk_token_id: int | None = None
+    prefix_ids: tuple[int, ...] | None = None
+    suffix_ids: tuple[int, ...] | None = None
     golden: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatFacts:
+    """What the chat template was seen to do at export."""
+
+    system_role: bool
+    """Whether it takes a system message apart from the first user's."""
+    end_token_ids: tuple[int, ...]
+    """Tokens with which it ends the assistant's turn."""
+    tool_calls: str | None = None
+    """Name of the form in which the model calls tools, such as ``hermes``; None: in none that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,115 +112,52 @@ class SourceFacts:
     kind: str
     name: str
     sha256: str | None
+    adapter: str | None = None
+    """Name of the adapter that was merged into it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """Everything a runtime must know of a bundle, and the hashes to trust it."""
+    """Everything a runtime must know of a bundle, and the hashes to trust it.
 
-    model: ModelFacts
-    tokenizer: TokenizerFacts
-    source: SourceFacts
-    files: Mapping[str, FileEntry]
-    quantization: Quantization = "none"
-    kv_cache: Literal["float32", "int8"] = "float32"
-    device: Literal["cpu", "cuda"] = "cpu"
-    generation: Mapping[str, Any] = field(default_factory=dict)
-    verification: Mapping[str, Any] = field(default_factory=dict)
-    created_by: str = ""
+    ``version`` is that of the file it was read from; what is written has the newest.
+    """
+
     format: str = FORMAT
     version: int = VERSION
+    created_by: str = ""
+    source: SourceFacts
+    model: ModelFacts
+    quantization: Quantization = "none"
+    kv_cache: CacheType = "float32"
+    device: Target = "cpu"
+    tokenizer: TokenizerFacts
+    chat: ChatFacts | None = None
+    """None: there is no chat template, or nothing is known of it (version 1)."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileEntry]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that the manifest says, and so of all that the bundle holds."""
+        return digest(self._raw())
 
     def to_json(self) -> str:
-        """Serialize, stable and readable."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """Serialize in the newest version, stable and readable."""
+        raw = self._raw()
+        return json.dumps({"digest": digest(raw), **raw}, indent=2, ensure_ascii=False) + "\n"
+
+    def _raw(self) -> dict[str, Any]:
+        return asdict(self) | {"version": VERSION}
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check ``manifest.json`` at ``path``.
+def digest(raw: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a manifest as JSON without its ``digest``: ASCII, keys sorted, no white space.
 
     Raises:
-        BundleError: the file is no manifest, lacks fields, or was written by a newer version.
+        ValueError: it holds what JSON cannot say, such as NaN.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{path} cannot be read as a manifest ({error}). Export the model again."
-        ) from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise BundleError(f"{path} is not the manifest of a {FORMAT}. Export the model with `llmb export`.")
-    version: Any = raw.get("version")
-    if not _is_count(version, 1) or version > VERSION:
-        raise BundleError(
-            f"{path} has manifest version {version!r}, but this release reads versions up to {VERSION}. "
-            "Upgrade llmbuilder-runtime, or export the model again with this release."
-        )
-    try:
-        return _build(raw)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise BundleError(f"{path} is malformed: {error}. Export the model again.") from error
-
-
-def _build(raw: dict[str, Any]) -> Manifest:
-    raw = dict(raw)
-    tokenizer = dict(raw["tokenizer"])
-    tokenizer["eos_token_ids"] = tuple(tokenizer["eos_token_ids"])
-    tokenizer["golden"] = tuple((str(text), tuple(ids)) for text, ids in tokenizer.get("golden", ()))
-    raw["tokenizer"] = _strict(TokenizerFacts, tokenizer)
-    raw["model"] = _strict(ModelFacts, raw["model"])
-    raw["source"] = _strict(SourceFacts, raw["source"])
-    raw["files"] = {str(name): _strict(FileEntry, entry) for name, entry in raw["files"].items()}
-    manifest = _strict(Manifest, raw)
-    _check(manifest)
-    return manifest
-
-
-def _strict(kind: type[T], raw: Mapping[str, Any]) -> T:
-    """Build a dataclass, refusing fields it does not have."""
-    unknown = set(raw) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"unknown fields {sorted(unknown)} in {kind.__name__}")
-    return kind(**raw)
-
-
-def _check(manifest: Manifest) -> None:
-    """Refuse values that later code would trust blindly."""
-    for name in (f.name for f in fields(ModelFacts) if f.name != "architecture"):
-        if not _is_count(getattr(manifest.model, name), 1):
-            raise ValueError(
-                f"model.{name} must be a positive whole number, not {getattr(manifest.model, name)!r}"
-            )
-    for name, choices in _CHOICES.items():
-        if getattr(manifest, name) not in choices:
-            raise ValueError(f"{name} must be one of {choices}, not {getattr(manifest, name)!r}")
-    for name in ("generation", "verification"):
-        if not isinstance(getattr(manifest, name), dict):
-            raise TypeError(f"{name} must be an object, not {getattr(manifest, name)!r}")
-    _check_files(manifest)
-    _check_tokenizer(manifest.tokenizer, manifest.model.vocab_size)
-
-
-def _check_files(manifest: Manifest) -> None:
-    """The files that make a bundle are listed, under names that stay in its directory."""
-    for name in (GRAPH_NAME, manifest.tokenizer.file):
-        if name not in manifest.files:
-            raise ValueError(f"{name} is not among the listed files")
-    for name, entry in manifest.files.items():
-        if name in ("", ".", "..", MANIFEST_NAME) or "/" in name or "\\" in name or "\0" in name:
-            raise ValueError(f"file name {name!r} is not a plain name")
-        if not _is_count(entry.size, 0):
-            raise ValueError(f"size of {name!r} is malformed")
-
-
-def _check_tokenizer(facts: TokenizerFacts, model_vocab: int) -> None:
-    if facts.kind not in ("sentencepiece", "tokenizers"):
-        raise ValueError(f"unknown tokenizer kind {facts.kind!r}")
-    optional = (token for token in (facts.bos_token_id, facts.pad_token_id) if token is not None)
-    for token in (*optional, *facts.eos_token_ids):
-        if not _is_count(token, 0) or token >= model_vocab:
-            raise ValueError(f"special token id {token!r} is outside the vocabulary of {model_vocab}")
-
-
-def _is_count(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+    rest = {key: value for key, value in raw.items() if key != "digest"}
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

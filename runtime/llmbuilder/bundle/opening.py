@@ -13,12 +13,10 @@ from llmbuilder.bundle.manifest import (
     WEIGHTS_NAME,
     FileEntry,
     Manifest,
-    read_manifest,
 )
+from llmbuilder.bundle.reading import LARGEST, read_manifest
 from llmbuilder.errors import BundleError, ModelNotFoundError
 from llmbuilder.userdata import file_sha256, remembered_sha256
-
-_LARGEST_MANIFEST = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def _check_file(path: Path, entry: FileEntry | None) -> None:
         raise BundleError(f"{path} is not a plain file. Copy the file itself into the bundle, not a link.")
     if status.st_nlink != 1:
         raise BundleError(f"{path} has {status.st_nlink} hard links. Copy the file itself into the bundle.")
-    if entry is None and status.st_size > _LARGEST_MANIFEST:
+    if entry is None and status.st_size > LARGEST:
         raise BundleError(
             f"{path} has {status.st_size} bytes, too many for a manifest. Export the model again."
         )

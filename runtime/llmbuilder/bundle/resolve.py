@@ -11,8 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from llmbuilder.bundle.manifest import MANIFEST_NAME, read_manifest
+from llmbuilder.bundle.manifest import MANIFEST_NAME
 from llmbuilder.bundle.opening import is_bundle, require_bundle
+from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.userdata import cache_directory, remembered_sha256
 

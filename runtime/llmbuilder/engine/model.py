@@ -266,8 +266,8 @@ def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) ->
         raise BundleError(
             f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes."
         )
-    past = inputs[PAST.format(layer=0, kind="key")]
-    if past.shape[1::2] != [facts.num_key_value_heads, facts.head_dim]:
+    past, cache = inputs[PAST.format(layer=0, kind="key")], facts.layers[0]
+    if past.shape[1::2] != [cache.heads, cache.key_size]:
         raise BundleError(f"The graph's cache has shape {past.shape}, which its manifest contradicts.")
     if outputs[LOGITS].shape[-1] != facts.vocab_size:
         raise BundleError(
@@ -275,4 +275,4 @@ def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) ->
         )
     if past.type not in _CACHE_TYPES:
         raise BundleError(f"The graph has a cache of type {past.type}, which this release does not know.")
-    return CacheLayout(pairs, facts.num_key_value_heads, facts.head_dim, np.dtype(_CACHE_TYPES[past.type]))
+    return CacheLayout(pairs, cache.heads, cache.key_size, np.dtype(_CACHE_TYPES[past.type]))
