@@ -9,8 +9,9 @@
     ├── TokenizerError        (ValueError)         no tokenizer, or one that does not belong to the model
     ├── ContextOverflowError  (ValueError)         more tokens than the model's window holds
     ├── ConstraintError       (ValueError)         a constraint that cannot be met
-    ├── DeviceError           (RuntimeError)       the execution device asked for is not there
-    └── ExportError           (RuntimeError)       a checkpoint cannot be exported
+    ├── DeviceError           (RuntimeError)       the execution device asked for is not there, or fails
+    ├── ExportError           (RuntimeError)       a checkpoint cannot be exported
+    └── FileError             (OSError)            a file cannot be written: the disk is full, or not ours
 
 Each class is also the builtin a caller would expect, so ``except ValueError`` keeps working. Messages say what
 was wrong, where, and what to do next.
@@ -46,8 +47,12 @@ class ConstraintError(LLMBuilderError, ValueError):
 
 
 class DeviceError(LLMBuilderError, RuntimeError):
-    """The requested execution device or ONNX Runtime build is not available."""
+    """The requested execution device or ONNX Runtime build is not available, or a computation on it failed."""
 
 
 class ExportError(LLMBuilderError, RuntimeError):
     """A checkpoint cannot be turned into a bundle."""
+
+
+class FileError(LLMBuilderError, OSError):
+    """A file cannot be written; the message names it."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from llmbuilder.cleanup import replace_file
+
 
 def cache_directory() -> Path:
     """The directory for this package below the platform's cache directory (`XDG_CACHE_HOME` on Linux)."""
@@ -43,11 +45,6 @@ def _read_note(path: Path) -> str | None:
 
 def _write_quietly(path: Path, text: str) -> None:
     """Write a note if the cache directory is writable; containers often have none."""
-    partial = path.with_suffix(".partial")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="ascii")
-        partial.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        replace_file(path, text)

@@ -1,6 +1,17 @@
 """``llmb generate batch``."""
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmbuilder_cli.commands.batch import _resuming
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 
 
 def write_prompts(path, count):
@@ -41,3 +52,65 @@ def test_an_existing_file_is_kept_unless_asked(llmb, opened, tmp_path):
     result = llmb("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", "bundle")
     assert result.exit_code == 1
     assert (tmp_path / "out.jsonl").read_text() == "kept"
+
+
+def test_failed_lines_are_exit_status_1_though_the_file_is_complete(llmb, opened, tmp_path):
+    lines = [{"prompt": "a", "do_sample": False}, {"prompt": "b", "temperature": -1}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = ("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", "bundle")
+    result = llmb(*arguments)
+    assert result.exit_code == 1
+    assert "2 of 2 prompts" in result.stderr
+    assert "1 with errors" in result.stderr
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+    again = llmb(*arguments, "--resume")
+    assert again.exit_code == 1
+    assert "1 with errors" in again.stderr
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A batch that has written a line and computes on."""
+    long = {"max_new_tokens": 1000, "early_stopping": False, "seed": 1}
+    prompts = [{"prompt": "One", "max_new_tokens": 1}, *({"prompt": "Two", **long} for _ in range(200))]
+    (tmp_path / "in put.jsonl").write_text("".join(json.dumps(line) + "\n" for line in prompts))
+    command = [sys.executable, "-m", "llmbuilder_cli", "generate", "batch", "in put.jsonl", "out.jsonl"]
+    command += ["-m", str(DEMO), "--overwrite", "--batch-size", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while not (tmp_path / "out.jsonl").exists() or not (tmp_path / "out.jsonl").read_bytes():
+            assert process.poll() is None
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interrupted_it_says_how_far_it_is_and_how_to_go_on(endless, name, status):
+    endless.send_signal(getattr(signal, name))
+    (said,) = endless.stderr.read().splitlines()
+    assert endless.wait() == status
+    assert said.startswith("Stopped. 1 of 201 prompts, 1 tokens in ")
+    command = shlex.split(said.partition("Go on with: ")[2])
+    assert command == shlex.split(
+        f"llmb generate batch 'in put.jsonl' out.jsonl -m {DEMO} --batch-size 1 --resume"
+    )
+
+
+def test_the_command_that_goes_on_is_the_same_once_it_does():
+    assert _resuming(["generate", "batch", "a", "b", "--resume"]) == "llmb generate batch a b --resume"
+
+
+def test_a_full_disk_names_the_file_and_says_how_to_go_on(program, tmp_path):
+    write_prompts(tmp_path / "in.jsonl", 2)
+    if not Path("/dev/full").exists():
+        pytest.skip("a full device is there on Linux only")
+    result = program("generate", "batch", tmp_path / "in.jsonl", "/dev/full", "-m", DEMO, "--overwrite")
+    assert result.returncode == 1
+    stopped, error = result.stderr.splitlines()
+    assert "0 of 2 prompts" in stopped
+    assert error.startswith("Error: /dev/full cannot be written: No space left on device.")
+
+
+def test_an_error_before_the_first_line_says_nothing_of_going_on(program, tmp_path):
+    result = program("generate", "batch", tmp_path / "nothing", tmp_path / "out.jsonl", "-m", DEMO)
+    assert result.returncode == 1
+    assert "Go on with" not in result.stderr

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from chat_templates import TEMPLATE
@@ -286,3 +287,15 @@ def test_interactive_cli_returns_when_the_input_ends(monkeypatch, capsys):
     assert interactive_cli("model", "tokenizer", temperature=0.5, max_new_tokens=5) is None
     assert capsys.readouterr().out == f"{ANSWER[:5]}\n"
     assert llmbuilder.interactive_cli is interactive_cli
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device is there on Linux only")
+def test_a_full_disk_forgets_lines_and_ends_no_session(cache_home):
+    from llmbuilder.sessions.terminal import _open_history
+
+    folder = cache_home / "llmbuilder-runtime"
+    folder.mkdir()
+    (folder / "history").symlink_to("/dev/full")
+    history = _open_history()
+    history.append_string("a line")
+    assert history.get_strings() == ["a line"]

@@ -1,11 +1,18 @@
 """A file of prompts becomes a file of completions, line for line, whatever happens on the way."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, FileError
 from llmbuilder.files.jsonl import generate_file
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import fake_engine, random_rule
@@ -186,6 +193,102 @@ def test_what_a_run_was_begun_with_is_noted_until_its_end(random, source, target
     assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
+def test_a_second_writer_is_refused_and_told_who_the_first_is(random, source, target, how):
+    refused = []
+
+    def intrude(progress):
+        if progress.done == 4:
+            with pytest.raises(ConfigError) as error:
+                generate_file(random, source, target, **how)
+            refused.append(str(error.value))
+
+    generate_file(random, source, target, report=intrude)
+    assert [record["id"] for record in read(target)] == list(range(1, 11))
+    (message,) = refused
+    assert f"{target} is being written by process {os.getpid()} on {socket.gethostname()} since 20" in message
+
+
+def test_a_second_writer_that_finds_no_note_is_refused_all_the_same(random, source, target):
+    def intrude(progress):
+        (target.parent / "out.jsonl.run").write_text("{}")
+        with pytest.raises(ConfigError, match="being written by another process"):
+            generate_file(random, source, target, resume=True)
+
+    generate_file(random, source, target, report=intrude)
+
+
+def test_two_outputs_are_written_at_once(random, source, target):
+    other = target.with_name("other.jsonl")
+    generate_file(
+        random,
+        source,
+        target,
+        report=lambda progress: progress.done == 4 and generate_file(random, source, other),
+    )
+    assert other.read_bytes() == target.read_bytes()
+
+
+def test_a_killed_writer_blocks_nobody(random, source, target):
+    program = (
+        "import os, sys; from pathlib import Path; from llmbuilder.files.holding import held\n"
+        "with held(Path(sys.argv[1]), new=False) as output:\n"
+        "    assert output is not None; print('held', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="being written"):
+            generate_file(random, source, target, resume=True)
+        holder.kill()
+        holder.wait()
+    generate_file(random, source, target, resume=True)
+    assert len(read(target)) == len(PROMPTS)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_an_output_that_was_emptied_is_begun_anew_with_any_options(random, source, target):
+    stopped_after(3, random, source, target)
+    target.write_text("")
+    assert generate_file(random, source, target, resume=True, temperature=0.5).resumed == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device is there on Linux only")
+def test_a_full_disk_is_an_error_that_names_the_file_and_what_to_do(random, source):
+    with pytest.raises(
+        FileError, match=r"/dev/full cannot be written: No space left on device. Make room, then resume"
+    ):
+        generate_file(random, source, Path("/dev/full"), overwrite=True)
+
+
+def test_a_disk_that_fills_up_keeps_what_is_written_and_is_resumed(random, source, target):
+    generate_file(random, source, target)
+    whole = target.read_bytes()
+    target.unlink()
+    with (
+        limited_to(len(whole) // 2),
+        pytest.raises(FileError, match=r"out.jsonl cannot be written: File too large"),
+    ):
+        generate_file(random, source, target)
+    assert target.read_bytes() == whole[: len(whole) // 2]
+    generate_file(random, source, target, resume=True)
+    assert target.read_bytes() == whole
+
+
+@contextmanager
+def limited_to(size):
+    """No file may grow beyond ``size`` bytes: as a full disk, a part of a write succeeds."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 def stopped_after(lines, generator, source, target):
     """A run that is interrupted once this many lines are written."""
 
@@ -245,8 +348,16 @@ def test_a_missing_file_is_a_clear_error(random, tmp_path, target):
 def test_progress_counts_prompts_and_tokens_and_estimates_the_rest(random, source, target):
     seen = []
     generate_file(random, source, target, report=seen.append)
-    assert [progress.done for progress in seen] == list(range(1, 11))
+    assert [progress.done for progress in seen] == list(range(11))
     assert seen[-1].tokens == sum(LENGTHS)
     assert seen[-1].tokens_per_second > 0
     assert seen[-1].seconds_left == 0
-    assert seen[0].seconds_left > 0
+    assert seen[0].seconds_left is None
+    assert seen[1].seconds_left > 0
+
+
+def test_errors_of_earlier_runs_count_too(random, source, target):
+    write(source, [{"prompt": "a", "temperature": -1}, {"prompt": "b", "max_new_tokens": 2}])
+    assert generate_file(random, source, target).errors == 1
+    progress = generate_file(random, source, target, resume=True)
+    assert (progress.done, progress.resumed, progress.errors) == (2, 2, 1)

@@ -1,6 +1,9 @@
 """``llmb generate batch``: complete a file of prompts."""
 
+import shlex
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -48,13 +51,17 @@ def batch(
             **options,
         )
     typer.echo(_summary(progress), err=True)
+    if progress.errors:
+        raise typer.Exit(1)
 
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class _Display:
-    """A live line on a terminal; where stderr is a file, a line now and then."""
+    """A live line on a terminal; where stderr is a file, a line now and then. What stops early says how to go on."""
+
+    _last: "Progress | None" = None
 
     def __enter__(self) -> Self:
         from rich.console import Console
@@ -67,12 +74,15 @@ class _Display:
             self._status.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._status is not None:
             self._status.stop()
+        if kind is not None and self._last is not None:
+            typer.echo(f"Stopped. {_summary(self._last)}. Go on with: {_resuming(sys.argv[1:])}", err=True)
 
     def show(self, progress: "Progress") -> None:
         """Show how far the run is."""
+        self._last = progress
         left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
         if self._status is not None:
             self._status.update(_summary(progress) + left)
@@ -89,6 +99,12 @@ def _summary(progress: "Progress") -> str:
     parts += [f"{progress.resumed} were there already"] if progress.resumed else []
     parts += [f"{progress.errors} with errors"] if progress.errors else []
     return ", ".join(parts)
+
+
+def _resuming(arguments: Sequence[str]) -> str:
+    """The command that goes on with what a command with these arguments has begun."""
+    same = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
+    return shlex.join(["llmb", *same, "--resume"])
 
 
 def _clock(seconds: float) -> str:

@@ -50,6 +50,7 @@ def compare(
     if html is not None:
         _check_writable(html)
 
+    from llmbuilder.cleanup import writing
     from llmbuilder.quality.compare import compare_generations
     from llmbuilder.quality.html import to_html
 
@@ -69,7 +70,8 @@ def compare(
     else:
         _print(found)
     if html is not None:
-        html.write_text(to_html(found, prompt), encoding="utf-8")
+        with writing(html):
+            html.write_text(to_html(found, prompt), encoding="utf-8")
         typer.echo(f"Plots and samples: {html}", err=True)
 
 

@@ -8,6 +8,7 @@ nothing.
 
 import codecs
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,9 +17,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.cleanup import writing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, LLMBuilderError
-from llmbuilder.files import resuming
+from llmbuilder.files import holding, resuming
 from llmbuilder.generator import Completion, TextGenerator
 
 Result = list[Completion] | LLMBuilderError
@@ -27,7 +29,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. ``tokens`` and ``seconds`` are this run's, without the ``resumed`` lines it found done."""
+    """How far a run is. ``tokens`` and ``seconds`` are this run's, without the ``resumed`` lines it found done.
+
+    ``errors`` counts the lines of the whole file that have one instead of a text.
+    """
 
     done: int
     total: int
@@ -77,39 +82,55 @@ def generate_file(
         resume: go on after the lines that ``target`` already has, if there are any.
         overwrite: begin anew if ``target`` is there.
         config: options of all prompts; a line's own come first.
-        report: called after every line written.
+        report: called at the beginning and after every line written.
         overrides: options of all prompts by name.
 
     Raises:
-        ConfigError: ``source`` is missing, ``target`` is there already or was begun with something else, options that
-            cannot be used. Nothing has been written then.
+        ConfigError: ``source`` is missing, ``target`` is there already, was begun with something else or is being
+            written by another process, options that cannot be used. Nothing has been written then.
+        FileError: ``target`` cannot be written, or no longer. What is written stays, so that it can be resumed.
     """
     _check_paths(source, target, resume=resume, overwrite=overwrite)
     facts = resuming.describe(generator, source, _common(generator, config, overrides))
-    done = 0
-    if resume and target.exists():
-        resuming.check_same_run(target, source, facts)
-        done = resuming.keep_whole_lines(target, (line.id for line in _read(source)))
-    with source.open("rb") as lines:
-        total = sum(1 for line in lines if line.strip())
-    progress = Progress(done=done, total=total, resumed=done)
-    started = time.monotonic()
-    # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
-    with target.open("a" if resume else "w", encoding="utf-8", errors="backslashreplace") as output:
-        resuming.begin(target, facts)
-        for record in _complete(generator, islice(_read(source), done, None), config, overrides):
-            output.write(json.dumps(record, ensure_ascii=False) + "\n")
-            output.flush()
-            progress = replace(
-                progress,
-                done=progress.done + 1,
-                errors=progress.errors + ("error" in record),
-                tokens=progress.tokens + record.get("new_tokens", 0),
-                seconds=time.monotonic() - started,
+    with holding.held(target, new=not (resume or overwrite)) as output:
+        if output is None:
+            raise ConfigError(
+                f"{target} is being written by {resuming.holder(target)}. Let it finish, or name another file."
             )
-            report(progress)
-    resuming.end(target)
+        kept = resuming.Kept(0, 0, 0)
+        if os.fstat(output).st_size and resume:
+            resuming.check_same_run(target, source, facts)
+            kept = resuming.whole_lines(target, (line.id for line in _read(source)))
+        with source.open("rb") as lines:
+            total = sum(1 for line in lines if line.strip())
+        holding.cut(output, kept.size)
+        resuming.begin(target, facts)
+        progress = Progress(done=kept.lines, total=total, resumed=kept.lines, errors=kept.errors)
+        records = _complete(generator, islice(_read(source), kept.lines, None), config, overrides)
+        report(progress)
+        for last in _write(records, target, output, progress):
+            report(last)
+            progress = last
+        resuming.end(target)
     return progress
+
+
+def _write(records: Iterator[Record], target: Path, output: int, progress: Progress) -> Iterator[Progress]:
+    """Append records, each as a line; yield how far that is after each."""
+    started = time.monotonic()
+    for record in records:
+        # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with writing(target, "Make room, then resume: what is written stays."):
+            holding.write_all(output, line)
+        progress = replace(
+            progress,
+            done=progress.done + 1,
+            errors=progress.errors + ("error" in record),
+            tokens=progress.tokens + record.get("new_tokens", 0),
+            seconds=time.monotonic() - started,
+        )
+        yield progress
 
 
 def _common(

@@ -1,17 +1,20 @@
 """Whether a run over a file of prompts may go on where an earlier one stopped, and where that is.
 
-While a run is under way a note beside its file of completions, ``OUT.jsonl.run``, says what it was begun with. It goes
-when the last line is written.
+While a run is under way a note beside its file of completions, ``OUT.jsonl.run``, says what it was begun with and who
+is at it. It goes when the last line is written.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from llmbuilder.cleanup import replace_file
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
@@ -44,15 +47,28 @@ def note(target: Path) -> Path:
 
 def begin(target: Path, facts: Facts) -> None:
     """Write down what a run is begun with, where the folder lets us; without it a resumed run is not checked."""
-    partial = note(target).with_suffix(".partial")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
     with contextlib.suppress(OSError):
-        partial.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-        partial.replace(note(target))
+        replace_file(note(target), json.dumps({**facts, "holder": holder}, indent=2) + "\n")
 
 
 def end(target: Path) -> None:
     """Forget it: the last line is written."""
-    note(target).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        note(target).unlink()
+
+
+def holder(target: Path) -> str:
+    """Who is at work on ``target``, in words, as far as its note tells."""
+    try:
+        begun = json.loads(note(target).read_text("utf-8"))["holder"]
+        return f"process {int(begun['pid'])} on {begun['host']:.80} since {begun['since']:.40}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def check_same_run(target: Path, source: Path, facts: Facts) -> None:
@@ -83,8 +99,16 @@ def check_same_run(target: Path, source: Path, facts: Facts) -> None:
         raise ConfigError(f"{target} was begun with other prompts than those in {source}. {_ADVICE}")
 
 
-def keep_whole_lines(target: Path, ids: Iterator[Any]) -> int:
-    """Cut off a record that was not finished; return how many stay.
+class Kept(NamedTuple):
+    """The whole records of a file of completions: how many, how many of them errors, and their bytes."""
+
+    lines: int
+    errors: int
+    size: int
+
+
+def whole_lines(target: Path, ids: Iterator[Any]) -> Kept:
+    """What is to stay of a file of completions: all but a record that was not finished.
 
     Args:
         target: the file of completions.
@@ -93,19 +117,17 @@ def keep_whole_lines(target: Path, ids: Iterator[Any]) -> int:
     Raises:
         ConfigError: a line is no completion of the prompt in that place.
     """
-    whole = 0
-    kept = 0
+    kept = Kept(0, 0, 0)
     with target.open("rb") as lines:
         for text in lines:
             if not text.endswith(b"\n") and _is_begun(text):
                 break
-            if _identity(text) != next(ids, _NO_ID):
+            record = _parse(text)
+            if record.get("id", object()) != next(ids, _NO_ID):
                 raise ConfigError(
-                    f"{target}, line {kept + 1}, is not the completion of the prompt in that place. {_ADVICE}"
+                    f"{target}, line {kept.lines + 1}, is not the completion of the prompt in that place. {_ADVICE}"
                 )
-            kept += 1
-            whole += len(text)
-    os.truncate(target, whole)
+            kept = Kept(kept.lines + 1, kept.errors + ("error" in record), kept.size + len(text))
     return kept
 
 
@@ -117,11 +139,13 @@ def _is_begun(text: bytes) -> bool:
     return text.startswith(_RECORD) or _RECORD.startswith(text)
 
 
-def _identity(text: bytes) -> Any:
+def _parse(text: bytes) -> Facts:
+    """A record; empty if it is none."""
     try:
-        return json.loads(text)["id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return object()  # equal to no id
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _hash_beginning(path: Path, size: int) -> str:

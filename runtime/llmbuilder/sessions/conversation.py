@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmbuilder.cleanup import replace_file
 from llmbuilder.errors import ConfigError
 
 _KEYS = ("user", "assistant")
@@ -68,7 +69,7 @@ def save_conversation(path: Path, saved: Saved) -> None:
     try:
         is_taken = path.exists() and not _is_conversation(path)
         if not is_taken:
-            _replace(path, text)
+            replace_file(path, text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be written: {error}.") from error
     if is_taken:
@@ -103,15 +104,6 @@ def _is_conversation(path: Path) -> bool:
         return path.is_file() and load_conversation(path) is not None
     except ConfigError:
         return False
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _turn(number: int, entry: Any) -> Turn:

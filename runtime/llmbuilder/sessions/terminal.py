@@ -110,9 +110,14 @@ def _open_history() -> "History":
     """A file in the user's cache directory that only this user may read; memory where there can be none."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
+    class Remembered(FileHistory):
+        def store_string(self, string: str) -> None:
+            with contextlib.suppress(OSError):  # a disk that is full ends no session
+                super().store_string(string)
+
     path = cache_directory() / "history"
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        return FileHistory(str(path))
+        return Remembered(str(path))
     return InMemoryHistory()
