@@ -68,6 +68,7 @@ BUILTINS = {
     errors.ConstraintError: ValueError,
     errors.DeviceError: RuntimeError,
     errors.ExportError: RuntimeError,
+    errors.FileError: OSError,
 }
 
 
