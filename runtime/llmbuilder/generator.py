@@ -1,24 +1,21 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
-import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding.completion import Completion
 from llmbuilder.decoding.constraint import Constraint
-from llmbuilder.decoding.continuation import FinishReason, Outcome
 from llmbuilder.decoding.group import Group
 from llmbuilder.decoding.logits import log_softmax
-from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
-from llmbuilder.decoding.rows import RowDecoder
-from llmbuilder.decoding.sampling import TokenLogprobs, token_logprobs
+from llmbuilder.decoding.scoring import Score, score
 from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike
 from llmbuilder.engine.loading import Engine, Lease, acquire
-from llmbuilder.engine.model import chunk_sizes
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
@@ -43,36 +40,9 @@ __all__ = [
 Options = GenerationConfig | Mapping[str, Any] | None
 
 DEFAULT_BATCH_SIZE = 8
-_SCORE_CHUNK = 128
 _FIRST_CAPACITY = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One continuation of a prompt.
-
-    ``token_ids`` holds every new token, EOS and those of a stop string included; ``text`` holds neither, but begins
-    with the prompt if ``return_full_text`` says so.
-    ``tokens_per_second`` counts the tokens after the first, 0.0 if there is none.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprobs, ...] | None
-    finish_reason: FinishReason
-    prompt_tokens: int
-    truncated_tokens: int
-    seconds_to_first_token: float
-    tokens_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How likely a model finds a text: n ids, the n-1 log-probabilities (nats) of all but the first, perplexity."""
-
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    perplexity: float
+_PATIENCE = 0.001
+"""Seconds before a source that has nothing at the moment is asked again, if nothing runs."""
 
 
 class TextGenerator(Closing):
@@ -137,7 +107,12 @@ class TextGenerator(Closing):
         return self._engine.tokenizer
 
     def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:
-        """Continue ``prompt`` and return the text."""
+        """Continue ``prompt`` and return the text.
+
+        Raises:
+            ConfigError: options that cannot be used, or several results asked for.
+            ContextOverflowError: more tokens than the window holds, where the options do not say what to do then.
+        """
         return self.generate_batch([prompt], config, **overrides)[0]
 
     def stream(
@@ -146,11 +121,15 @@ class TextGenerator(Closing):
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> Iterator[str]:
-        """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work."""
-        merged = self._single(config, overrides)
+        """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `generate`, at once; beam search, which cannot stream.
+        """
+        merged = one_text(self._merge(config, overrides))
         if merged.num_beams > 1:
             raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
-        return self._pieces(self._open().prepare(prompt, merged))
+        return self._stream(self._group(prompt, merged))
 
     def pieces(
         self,
@@ -159,10 +138,7 @@ class TextGenerator(Closing):
         **overrides: Any,
     ) -> Iterator[str]:
         """As `stream`; the text of a beam search, known only at the end, is one piece."""
-        merged = self._single(config, overrides)
-        if merged.num_beams == 1:
-            return self.stream(prompt, merged)
-        return (completion.text for completion in self.complete(prompt, merged))
+        return self._stream(self._group(prompt, one_text(self._merge(config, overrides))))
 
     def generate_batch(
         self,
@@ -170,9 +146,14 @@ class TextGenerator(Closing):
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> list[str]:
-        """Continue each prompt; the texts are those of generating each alone."""
-        completions = self.complete_batch(prompts, config=self._single(config, overrides))
-        return [completion.text for (completion,) in completions]
+        """Continue each prompt; the texts are those of generating each alone.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `generate`.
+        """
+        common = one_text(self._merge(config, overrides))
+        completed = self._complete(prompts, [common] * len(_checked(prompts)), common)
+        return [completion.text for (completion,) in completed]
 
     def complete(
         self,
@@ -180,8 +161,13 @@ class TextGenerator(Closing):
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> list[Completion]:
-        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation."""
-        return self.complete_batch([prompt], config=config, **overrides)[0]
+        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `generate`.
+        """
+        merged = self._merge(config, overrides)
+        return self._complete([prompt], [merged], merged)[0]
 
     def complete_batch(
         self,
@@ -193,31 +179,23 @@ class TextGenerator(Closing):
         """Continue several prompts; ``configs`` has the options of each, over all that they have in common.
 
         ``batch_size`` of the common options bounds the sequences decoded at once.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `generate`; not one entry of ``configs`` for each prompt.
         """
-        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise ConfigError(
-                f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
-            )
-        if configs is not None and len(configs) != len(prompts):
+        if isinstance(configs, GenerationConfig | Mapping):
+            raise ConfigError("configs are the options of each prompt, a list; one for all is config=...")
+        if configs is not None and len(configs) != len(_checked(prompts)):
             raise ConfigError(
                 f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}."
             )
         common = self._merge(config, overrides)
-        own = configs or [None] * len(prompts)
-        merged = [self._merge_own(config, overrides, options) for options in own]
-        maker = self._open()
-        groups = [
-            maker.group(maker.prepare(prompt, each)) for prompt, each in zip(prompts, merged, strict=True)
-        ]
-        max_rows = common.batch_size or DEFAULT_BATCH_SIZE
-        for group in self._finished(self._decoder(groups, max_rows), groups, max_rows):
-            if group.error is not None:
-                raise group.error
-        return [_completions(group) for group in groups]
+        own = configs or [None] * len(_checked(prompts))
+        return self._complete(prompts, [_merge_own(common, options) for options in own], common)
 
     def complete_each(
         self,
-        requests: Iterable[tuple[PromptLike, Options]],
+        requests: Iterable[tuple[PromptLike, Options] | None],
         config: GenerationConfig | None = None,
         **overrides: Any,
     ) -> Iterator[tuple[int, list[Completion] | LLMBuilderError]]:
@@ -225,36 +203,40 @@ class TextGenerator(Closing):
 
         Args:
             requests: prompts and the options of each, over all that they have in common; read no faster than needed.
+                None says that there is nothing at the moment: those that run go on, and it is asked again.
             config: options of all; its ``batch_size`` bounds the sequences decoded at once.
             overrides: as everywhere.
 
         Yields:
             The number of a request, from 0, and its completions, in the order in which they are done. A prompt that
             cannot be decoded gives its error and does not disturb the others.
+
+        Raises:
+            ConfigError: common options that cannot be used.
         """
         common = self._merge(config, overrides)
-        maker = self._open()
-        numbers: dict[int, int] = {}
-        refused: list[tuple[int, LLMBuilderError]] = []
+        loop = self.loop(common.batch_size or DEFAULT_BATCH_SIZE)
+        return self._complete_each(loop, iter(requests), common)
 
-        def groups() -> Iterator[Group]:
-            for number, (prompt, options) in enumerate(requests):
-                try:
-                    merged = self._merge_own(config, overrides, options)
-                    group = maker.group(maker.prepare(prompt, merged))
-                except LLMBuilderError as error:
-                    refused.append((number, error))
-                else:
-                    numbers[id(group)] = number
-                    yield group
+    def loop(self, max_rows: int = DEFAULT_BATCH_SIZE) -> Loop:
+        """A loop over this model, for groups that come and go (see `group`), ``max_rows`` sequences at once."""
+        self._open()
+        return self._loop([], max_rows)
 
-        max_rows = common.batch_size or DEFAULT_BATCH_SIZE
-        decoder = self._engine.model.decoder(rows=max_rows)
-        for group in self._finished(decoder, groups(), max_rows):
-            yield numbers.pop(id(group)), group.error or _completions(group)
-            while refused:
-                yield refused.pop(0)
-        yield from refused
+    def group(
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        *,
+        tag: object = None,
+        **overrides: Any,
+    ) -> Group:
+        """A prompt for a `loop`, with its ``tag``: read its pieces as they come and its completions at the end.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `generate`.
+        """
+        return self._group(prompt, self._merge(config, overrides), tag)
 
     def score(self, text_or_ids: str | Sequence[int]) -> Score:
         """How likely the model finds a text.
@@ -267,18 +249,7 @@ class TextGenerator(Closing):
             raise ContextOverflowError(
                 f"The text has {len(ids)} tokens, the model's window {self._engine.context_length}. Score it in parts."
             )
-        logprobs: list[float] = []
-        decoder = self._engine.model.decoder(capacity=len(ids))
-        done = 0
-        for size in chunk_sizes(len(ids), _SCORE_CHUNK):
-            logits = decoder.prefill(0, ids[done : done + size], keep=size)
-            following = ids[done + 1 : done + size + 1]
-            logprobs += [
-                token_logprobs(row, token, 0).logprob for row, token in zip(logits, following, strict=False)
-            ]
-            done += size
-        perplexity = math.exp(-math.fsum(logprobs) / len(logprobs)) if logprobs else math.nan
-        return Score(tuple(ids), tuple(logprobs), perplexity)
+        return score(self._engine.model.decoder(capacity=len(ids)), ids)
 
     def close(self) -> None:
         """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""
@@ -290,66 +261,102 @@ class TextGenerator(Closing):
         """Options of a call: its layers over the generator's own and the bundle's."""
         return GenerationConfig.merge(self._engine.defaults, self._config, *layers)
 
-    def _merge_own(
-        self, config: GenerationConfig | None, overrides: Mapping[str, Any], own: Options
-    ) -> GenerationConfig:
-        """Options of one prompt among several."""
-        merged = self._merge(config, overrides, own)
-        if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own or ()):
-            raise ConfigError("batch_size holds for all prompts together and cannot be an option of one.")
-        return merged
-
-    def _single(self, config: GenerationConfig | None, overrides: Mapping[str, Any]) -> GenerationConfig:
-        """Options of a call that returns one text for a prompt."""
-        merged = self._merge(config, overrides)
-        if merged.num_return_sequences > 1:
-            raise ConfigError(
-                f"num_return_sequences={merged.num_return_sequences} has several results: "
-                "call complete() or complete_batch(), which return them all."
-            )
-        return merged
-
     def _open(self) -> GroupMaker:
         """What makes groups, while this generator may be used."""
         if self._closed:
             raise ConfigError("This TextGenerator is closed. Make a new one.")
         return self._maker
 
-    def _pieces(self, prompt: Prompt) -> Iterator[str]:
-        group = self._maker.samples(prompt)
-        (continuation,) = group.continuations
-        if prompt.config.return_full_text:
-            yield prompt.text
-        for _ in decode(self._decoder([group], 1), [group], max_rows=1):
-            if piece := continuation.stream.take():
-                yield piece
-        group.outcomes()
+    def _group(self, prompt: PromptLike, config: GenerationConfig, tag: object = None) -> Group:
+        maker = self._open()
+        return maker.group(maker.prepare(prompt, config), tag)
 
-    def _finished(self, decoder: RowDecoder, groups: Iterable[Group], max_rows: int) -> Iterator[Group]:
-        """Decode groups; yield each when it is done."""
-        return (group for group in decode(decoder, groups, max_rows=max_rows) if group.width == 0)
-
-    def _decoder(self, groups: Sequence[Group], max_rows: int) -> RowDecoder:
+    def _loop(self, groups: Sequence[Group], max_rows: int) -> Loop:
+        """A loop with room for ``groups``, which join it at once."""
         longest = max(
             (len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1
         )
         rows = min(max_rows, sum(group.width for group in groups))
-        return self._engine.model.decoder(rows=max(rows, 1), capacity=longest)
+        loop = Loop(self._engine.model.decoder, max_rows=max_rows, rows=max(rows, 1), capacity=longest)
+        for group in groups:
+            loop.add(group)
+        return loop
+
+    def _complete(
+        self, prompts: Sequence[PromptLike], configs: Sequence[GenerationConfig], common: GenerationConfig
+    ) -> list[list[Completion]]:
+        """Continue each prompt with its own merged options; the first error ends all."""
+        groups = [self._group(prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
+        loop = self._loop(groups, common.batch_size or DEFAULT_BATCH_SIZE)
+        while not loop.idle:
+            for group in loop.advance():
+                if group.error is not None:
+                    raise group.error
+        return [group.completions() for group in groups]
+
+    def _complete_each(
+        self, loop: Loop, requests: Iterator[tuple[PromptLike, Options] | None], common: GenerationConfig
+    ) -> Iterator[tuple[int, list[Completion] | LLMBuilderError]]:
+        number, more = 0, True
+        while more or not loop.idle:
+            while more and loop.has_room:
+                try:
+                    request = next(requests)
+                except StopIteration:
+                    more = False
+                    break
+                if request is None:
+                    time.sleep(_PATIENCE if loop.idle else 0)
+                    break
+                try:
+                    loop.add(self._group(request[0], _merge_own(common, request[1]), number))
+                except LLMBuilderError as error:
+                    yield number, error
+                number += 1
+            for group in loop.advance():
+                if group.width == 0:
+                    yield cast("int", group.tag), group.error or group.completions()
+
+    def _stream(self, group: Group) -> Iterator[str]:
+        if group.prompt.config.return_full_text:
+            yield group.prompt.text
+        loop = self._loop([group], 1)
+        while not loop.idle:
+            loop.advance()
+            for piece in group.pieces():
+                if piece.text:
+                    yield piece.text
+        if group.error is not None:
+            raise group.error
 
 
-def _completions(group: Group) -> list[Completion]:
-    return [_completion(outcome) for outcome in group.outcomes()]
+def one_text(config: GenerationConfig) -> GenerationConfig:
+    """Options of a call that returns one text for a prompt.
+
+    Raises:
+        ConfigError: they have several results.
+    """
+    if config.num_return_sequences > 1:
+        raise ConfigError(
+            f"num_return_sequences={config.num_return_sequences} has several results: "
+            "call complete() or complete_batch(), which return them all."
+        )
+    return config
 
 
-def _completion(outcome: Outcome) -> Completion:
-    decoding = outcome.last_token - outcome.first_token
-    return Completion(
-        text=(outcome.prompt.text if outcome.prompt.config.return_full_text else "") + outcome.text,
-        token_ids=outcome.token_ids,
-        logprobs=None if outcome.prompt.config.logprobs is None else outcome.logprobs,
-        finish_reason=outcome.finish_reason,
-        prompt_tokens=len(outcome.prompt.ids),
-        truncated_tokens=outcome.prompt.truncated_tokens,
-        seconds_to_first_token=outcome.first_token - outcome.started,
-        tokens_per_second=(len(outcome.token_ids) - 1) / decoding if decoding > 0 else 0.0,
-    )
+def _merge_own(common: GenerationConfig, own: Options) -> GenerationConfig:
+    """Options of one prompt among several."""
+    if own is None:
+        return common
+    merged = GenerationConfig.merge(common, own)
+    if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own):
+        raise ConfigError("batch_size holds for all prompts together and cannot be an option of one.")
+    return merged
+
+
+def _checked(prompts: Sequence[PromptLike]) -> Sequence[PromptLike]:
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+        raise ConfigError(
+            f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
+        )
+    return prompts

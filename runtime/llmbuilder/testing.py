@@ -4,12 +4,14 @@ For this project's own tests and for those of programs built on it.
 """
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import LayerCache, ModelFacts
+from llmbuilder.decoding.rows import Filling
 from llmbuilder.engine.loading import Engine
 from llmbuilder.tokenizer import ControlToken
 
@@ -54,7 +56,7 @@ class FakeModel:
     """A model whose logits are a pure function of a row's ids. It counts what it is asked for.
 
     ``prefilled`` and ``steps`` count tokens computed in prompts and runs of one token a row; ``most_rows`` is the
-    largest number of rows stepped at once.
+    largest number of rows stepped at once. ``budget`` is that of its decoders.
     """
 
     def __init__(self, rule: NextLogits, *, vocab_size: int = BYTE_VOCAB, context_length: int = 64) -> None:
@@ -69,6 +71,7 @@ class FakeModel:
             parameters=1,
             layers=(LayerCache(heads=1, key_size=1, value_size=1),),
         )
+        self.budget = sys.maxsize
         self.prefilled = 0
         self.steps = 0
         self.most_rows = 0
@@ -91,10 +94,19 @@ class FakeDecoder:
         """Number of tokens in each row."""
         return [len(row) for row in self.rows]
 
+    @property
+    def budget(self) -> int:
+        """Most tokens that all rows together may hold."""
+        return self.model.budget
+
+    def begin(self, row: int, ids: Sequence[int]) -> Filling:
+        """Empty a row, to compute ids in it a chunk at a time."""
+        self.truncate(row, 0)
+        return Filling(self, row, ids)
+
     def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
         """Append ids to a row; logits [keep, V]."""
-        while len(self.rows) <= row:
-            self.rows.append([])
+        self._reserve(row + 1)
         self.model.prefilled += len(ids)
         for token in ids:
             self._append(row, token)
@@ -103,6 +115,7 @@ class FakeDecoder:
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Append one token to each of the first rows; logits [rows, V]."""
+        self._reserve(len(tokens))
         self.model.steps += 1
         self.model.most_rows = max(self.model.most_rows, len(tokens))
         for row, token in enumerate(tokens):
@@ -116,8 +129,7 @@ class FakeDecoder:
 
     def copy(self, source: int, target: int) -> None:
         """Make a row equal to another."""
-        while len(self.rows) <= target:
-            self.rows.append([])
+        self._reserve(target + 1)
         self.rows[target] = list(self.rows[source])
 
     def save(self, row: int) -> list[int]:
@@ -126,9 +138,12 @@ class FakeDecoder:
 
     def load(self, row: int, saved: Sequence[int], length: int) -> None:
         """Begin a row with the first ``length`` kept ids."""
-        while len(self.rows) <= row:
-            self.rows.append([])
+        self._reserve(row + 1)
         self.rows[row] = list(saved[:length])
+
+    def _reserve(self, rows: int) -> None:
+        while len(self.rows) < rows:
+            self.rows.append([])
 
     def _append(self, row: int, token: int) -> None:
         if not 0 <= token < self.model.facts.vocab_size:

@@ -16,7 +16,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.beam import BeamGroup, Finished
 from llmbuilder.decoding.continuation import TextStream
 from llmbuilder.decoding.logits import log_softmax
-from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.ranking import make_scorer
 from llmbuilder.decoding.stopping import StopMatcher
@@ -39,13 +39,20 @@ def beam_group(config: GenerationConfig, vocab_size: int, prompt: Sequence[int],
     return BeamGroup(task, stream, make_scorer(task, vocab_size), **parts)
 
 
+def run(model: FakeModel, group: BeamGroup) -> None:
+    """Run a search to its end."""
+    loop = Loop(model.decoder, max_rows=3)
+    loop.add(group)
+    while not loop.idle:
+        loop.advance()
+
+
 def beams(
     rule: NextLogits, vocab_size: int, prompt: Sequence[int], options: dict[str, Any]
 ) -> list[Finished]:
     """What a beam search finds, best first."""
     group = beam_group(GenerationConfig(do_sample=False, **options), vocab_size, prompt)
-    decoder = FakeModel(rule, vocab_size=vocab_size, context_length=WINDOW).decoder()
-    list(decode(decoder, [group], max_rows=1))
+    run(FakeModel(rule, vocab_size=vocab_size, context_length=WINDOW), group)
     return group.hypotheses()
 
 
@@ -253,16 +260,16 @@ class TestTheEnd:
         ticks = iter(range(100))
         config = wanted(max_time=2.5, max_new_tokens=50, num_return_sequences=3)
         group = beam_group(config, BYTE_VOCAB, [1], clock=lambda: next(ticks))
-        list(decode(FakeModel(random_rule()).decoder(), [group], max_rows=3))
-        assert [(len(o.token_ids), o.finish_reason) for o in group.outcomes()] == [(3, "time")] * 3
+        run(FakeModel(random_rule()), group)
+        assert [(len(o.token_ids), o.finish_reason) for o in group.completions()] == [(3, "time")] * 3
 
     def test_times_are_those_of_each_hypothesis(self):
         ticks = iter(range(100))
         config = wanted(eos_token_id=EOS)
         group = beam_group(config, BYTE_VOCAB, [1], clock=lambda: next(ticks))
-        list(decode(FakeModel(scripted("ab")).decoder(), [group], max_rows=3))
-        (outcome,) = group.outcomes()
-        assert (outcome.started, outcome.first_token, outcome.last_token) == (0, 1, 3)
+        run(FakeModel(scripted("ab")), group)
+        (completion,) = group.completions()
+        assert (completion.seconds_to_first_token, completion.tokens_per_second) == (1, 1)
 
     @pytest.mark.parametrize(
         "options", [{}, {"num_beam_groups": 3, "diversity_penalty": 1.0}, {"do_sample": True}]

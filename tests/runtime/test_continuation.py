@@ -21,39 +21,43 @@ def begun(script, prompt=b"ab", room=100, **options):
         TextStream(detokenizer, StopMatcher(config.stop_strings or ()), detokenizer.start(prompt)),
         clock=itertools.count(10.0).__next__,
     )
-    continuation.started = continuation.clock()
+    continuation.start()
     return continuation
 
 
 def run(continuation):
     while continuation.finish_reason is None:
         continuation.accept(None)
-    return continuation.outcome()
+    return continuation.completion()
 
 
 def test_eos_ends_it_and_is_no_text():
-    outcome = run(begun([*b"hi", EOS]))
-    assert (outcome.finish_reason, outcome.text, outcome.token_ids) == ("eos", "hi", (*b"hi", EOS))
+    completion = run(begun([*b"hi", EOS]))
+    assert (completion.finish_reason, completion.text, completion.token_ids) == ("eos", "hi", (*b"hi", EOS))
 
 
 def test_early_stopping_false_goes_past_eos():
-    outcome = run(begun([*b"hi", EOS, *b"ho"], room=5, early_stopping=False))
-    assert (outcome.finish_reason, outcome.text) == ("length", "hiho")
+    completion = run(begun([*b"hi", EOS, *b"ho"], room=5, early_stopping=False))
+    assert (completion.finish_reason, completion.text) == ("length", "hiho")
 
 
 def test_the_limit_of_tokens_ends_it():
-    outcome = run(begun(b"hello", room=3))
-    assert (outcome.finish_reason, outcome.text) == ("length", "hel")
+    completion = run(begun(b"hello", room=3))
+    assert (completion.finish_reason, completion.text) == ("length", "hel")
 
 
 def test_a_stop_string_ends_it_and_is_cut_off():
-    outcome = run(begun(b"one END two", stop_strings="END"))
-    assert (outcome.finish_reason, outcome.text, bytes(outcome.token_ids)) == ("stop", "one ", b"one END")
+    completion = run(begun(b"one END two", stop_strings="END"))
+    assert (completion.finish_reason, completion.text, bytes(completion.token_ids)) == (
+        "stop",
+        "one ",
+        b"one END",
+    )
 
 
 def test_a_stop_string_does_not_begin_in_the_prompt():
-    outcome = run(begun(b"ND END", prompt=b"the E", stop_strings="END"))
-    assert outcome.text == "ND "
+    completion = run(begun(b"ND END", prompt=b"the E", stop_strings="END"))
+    assert completion.text == "ND "
 
 
 def test_a_stop_string_that_ends_with_the_last_token_counts_as_stop():
@@ -62,8 +66,8 @@ def test_a_stop_string_that_ends_with_the_last_token_counts_as_stop():
 
 @pytest.mark.parametrize("end", [b"", [EOS]])
 def test_half_a_stop_string_is_text_when_the_end_comes(end):
-    outcome = run(begun([*b"xEN", *end], room=3 + len(end), stop_strings="END"))
-    assert outcome.text == "xEN"
+    completion = run(begun([*b"xEN", *end], room=3 + len(end), stop_strings="END"))
+    assert completion.text == "xEN"
 
 
 def test_half_a_character_is_text_when_the_end_comes():
@@ -71,13 +75,13 @@ def test_half_a_character_is_text_when_the_end_comes():
 
 
 def test_half_a_character_may_complete_a_stop_string_at_the_end():
-    outcome = run(begun("a🦊".encode(), room=3, stop_strings="\N{REPLACEMENT CHARACTER}"))
-    assert (outcome.finish_reason, outcome.text) == ("stop", "a")
+    completion = run(begun("a🦊".encode(), room=3, stop_strings="\N{REPLACEMENT CHARACTER}"))
+    assert (completion.finish_reason, completion.text) == ("stop", "a")
 
 
 def test_max_time_ends_it_after_the_token_that_exceeds_it():
-    outcome = run(begun(b"hello", max_time=2.5))
-    assert (outcome.finish_reason, outcome.text) == ("time", "hel")
+    completion = run(begun(b"hello", max_time=2.5))
+    assert (completion.finish_reason, completion.text) == ("time", "hel")
 
 
 def test_however_little_time_there_is_one_token_is_made():
@@ -85,8 +89,8 @@ def test_however_little_time_there_is_one_token_is_made():
 
 
 def test_times_are_those_of_start_first_and_last_token():
-    outcome = run(begun(b"hello", room=3))
-    assert (outcome.started, outcome.first_token, outcome.last_token) == (10.0, 11.0, 13.0)
+    completion = run(begun(b"hello", room=3))
+    assert (completion.seconds_to_first_token, completion.tokens_per_second) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("count", "tail"), [(0, b""), (1, b"y"), (2, b"xy"), (3, b"bxy"), (4, b"abxy")])

@@ -3,7 +3,7 @@ import pytest
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.continuation import Continuation, TextStream
-from llmbuilder.decoding.loop import decode
+from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import prepare
 from llmbuilder.decoding.samples import SampleGroup
 from llmbuilder.decoding.sampling import make_sampler
@@ -65,10 +65,19 @@ def group(ids, *, context_length=64, **options):
     return SampleGroup(prompt, [continuation(k) for k in range(prompt.config.num_return_sequences)])
 
 
+def decode(decoder, groups, max_rows=8):
+    """Run groups to their ends; yield a group whenever it has advanced."""
+    loop = Loop(lambda **_: decoder, max_rows=max_rows)
+    for each in groups:
+        loop.add(each)
+    while not loop.idle:
+        yield from loop.advance()
+
+
 def run(decoder, groups, max_rows=8):
-    for _ in decode(decoder, groups, max_rows=max_rows):
+    for _ in decode(decoder, groups, max_rows):
         pass
-    return [[outcome.token_ids for outcome in g.outcomes()] for g in groups]
+    return [[completion.token_ids for completion in g.completions()] for g in groups]
 
 
 def test_every_prompt_is_computed_by_itself_and_steps_are_shared():
@@ -131,46 +140,9 @@ def test_a_group_waits_until_all_its_rows_fit():
     assert decoder.step_sizes == [1, 3, 3, 1]
 
 
-def test_a_group_wider_than_the_batch_decodes_alone():
-    decoder = Recorder(random_rule())
-    wide = {
-        "do_sample": True,
-        "seed": 1,
-        "num_return_sequences": 5,
-        "max_new_tokens": 3,
-        "early_stopping": False,
-    }
-    run(decoder, [group([5], **wide), group([6], max_new_tokens=2, early_stopping=False)], max_rows=2)
-    assert decoder.step_sizes == [5, 5, 1]
-
-
-def test_groups_are_taken_only_when_there_is_room():
-    taken = []
-
-    def supply():
-        for n in (3, 3, 3, 3):
-            taken.append(n)
-            yield group([n])
-
-    work = decode(Recorder(countdown), supply(), max_rows=2)
-    next(work)
-    assert len(taken) <= 3  # two rows, and the one that waits
-    work.close()
-    assert len(taken) <= 3
-
-
-def test_closing_ends_the_work():
-    decoder = Recorder(countdown)
-    work = decode(decoder, [group([50])], max_rows=1)
-    for _ in range(3):
-        next(work)
-    work.close()
-    assert len(decoder.stepped) == 2
-
-
 def test_a_group_is_reported_each_time_it_has_advanced():
     one, other = group([1]), group([2])
-    reported = list(decode(Recorder(countdown), [one, other], max_rows=2))
+    reported = list(decode(Recorder(countdown), [one, other]))
     assert [g is one for g in reported] == [True, False, True, False, False]
 
 
@@ -214,13 +186,13 @@ def test_a_full_window_may_end_the_text():
     stopped = group([1] * 6, context_length=8, context_overflow="stop", early_stopping=False)
     ((new,),) = run(decoder, [stopped])
     assert len(new) == 3  # two more fit, and what follows the full window
-    assert stopped.outcomes()[0].finish_reason == "length"
+    assert stopped.completions()[0].finish_reason == "length"
 
 
 def test_a_group_that_ends_with_the_window_is_reported_with_its_last_text():
     rule = scripted("abcEN", end=False)
     stopped = group([1] * 4, context_length=8, context_overflow="stop", stop_strings="END")
-    shown = [g.continuations[0].stream.take() for g in decode(Recorder(rule, 8), [stopped], max_rows=1)]
+    shown = [piece.text for g in decode(Recorder(rule, 8), [stopped]) for piece in g.pieces()]
     assert "".join(shown) == "abcEN"
 
 
@@ -243,4 +215,4 @@ def test_a_text_that_ends_with_the_window_is_no_overflow():
 
 
 def test_nothing_to_do_is_done_at_once():
-    assert list(decode(Recorder(countdown), [], max_rows=4)) == []
+    assert list(decode(Recorder(countdown), [])) == []

@@ -9,6 +9,7 @@ from chat_templates import TEMPLATE
 
 import llmbuilder
 from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
@@ -282,7 +283,8 @@ def test_a_system_prompt_is_refused_where_prompts_are_continued(monkeypatch, cap
 
 
 def test_interactive_cli_returns_when_the_input_ends(monkeypatch, capsys):
-    monkeypatch.setattr("llmbuilder.generator.acquire", lambda *_, **__: generator().engine)
+    lease = Lease(generator().engine, lambda _: None)
+    monkeypatch.setattr("llmbuilder.generator.acquire", lambda *_, **__: lease)
     monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n"))
     assert interactive_cli("model", "tokenizer", temperature=0.5, max_new_tokens=5) is None
     assert capsys.readouterr().out == f"{ANSWER[:5]}\n"

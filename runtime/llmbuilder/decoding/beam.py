@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
 from llmbuilder.decoding.constraint import Constraint
-from llmbuilder.decoding.continuation import FinishReason, Outcome, TextStream, check_met
-from llmbuilder.decoding.group import Move
+from llmbuilder.decoding.continuation import TextStream, check_met
+from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.ranking import Candidate, Scorer, best, diversity, drawn
 from llmbuilder.decoding.sampling import TokenLogprobs, random_numbers, token_logprobs
@@ -113,7 +114,7 @@ class Search:
             return
         if reason != "stop" and beam.stream.finish():
             reason = "stop"
-        score = beam.score / len(beam.ids) ** self.prompt.config.length_penalty
+        score = beam.score / max(1, len(beam.ids)) ** self.prompt.config.length_penalty
         if len(self.finished) == self.size:
             worst = min(self.finished, key=lambda finished: finished.score)
             if score <= worst.score:
@@ -134,8 +135,8 @@ class Search:
         return min(f.score for f in self.finished) >= attainable
 
 
-@dataclass(slots=True)
-class BeamGroup:
+@dataclass(slots=True, eq=False)
+class BeamGroup(Group):
     """Beam search over one prompt. Its rows are the beams of its searches, one search after the other."""
 
     prompt: Prompt
@@ -144,7 +145,9 @@ class BeamGroup:
     clock: Callable[[], float] = time.monotonic
     _searches: list[Search] = field(init=False)
     _random: np.random.Generator = field(init=False)
-    _times: list[float] = field(default_factory=list)
+    _times: list[float] = field(default_factory=lambda: [0.0])
+    _told: bool = False
+    tag: object = None
     error: LLMBuilderError | None = None
 
     def __post_init__(self) -> None:
@@ -193,10 +196,6 @@ class BeamGroup:
         beams = [beam for search in self._searches if not search.done for beam in search.beams]
         return (self.prompt.ids + beams[row].ids)[-count:]
 
-    def draft(self, most: int) -> Sequence[int]:  # noqa: ARG002 (of the protocol)
-        """No guess."""
-        return ()
-
     def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
         """Finish all beams as they are; where an ``error`` ends them they come to nothing."""
         self.error = error
@@ -214,11 +213,22 @@ class BeamGroup:
         ranked = sorted(finished, key=lambda f: f.score)[::-1]
         return ranked[: self.prompt.config.num_return_sequences]
 
-    def outcomes(self) -> list[Outcome]:
-        """What came of each of the best hypotheses, best first; raises the error that ended the group."""
+    def pieces(self) -> list[Piece]:
+        """Each of the best hypotheses whole, once the search is over."""
+        if self.width or self._told or self.error is not None:
+            return []
+        self._told = True
+        wanted = self.prompt.config.logprobs is not None
+        return [
+            Piece(k, f.beam.stream.text, f.beam.ids, f.beam.logprobs if wanted else None, f.reason)
+            for k, f in enumerate(self.hypotheses())
+        ]
+
+    def completions(self) -> list[Completion]:
+        """One for each of the best hypotheses, best first; raises the error that ended the group."""
         if self.error is not None:
             raise self.error
-        return [self._outcome(finished) for finished in self.hypotheses()]
+        return [self._completion(finished) for finished in self.hypotheses()]
 
     def _choose(self, search: Search, rows: Sequence[FloatArray], chosen: Sequence[int]) -> list[int]:
         """Score what could extend a search's beams and let it take the best; see `Search.take`."""
@@ -243,17 +253,11 @@ class BeamGroup:
             self.finish("time")
         return all(search.done for search in self._searches)
 
-    def _outcome(self, finished: Finished) -> Outcome:
-        return Outcome(
-            prompt=self.prompt,
-            text=finished.beam.stream.ready,
-            token_ids=finished.beam.ids,
-            logprobs=finished.beam.logprobs,
-            finish_reason=finished.reason,
-            started=self._times[0],
-            first_token=self._times[1],
-            last_token=self._times[len(finished.beam.ids)],
-        )
+    def _completion(self, finished: Finished) -> Completion:
+        beam = finished.beam
+        first = self._times[min(1, len(beam.ids))]
+        times = Times(self._times[0], first, self._times[len(beam.ids)])
+        return Completion.of(self.prompt, beam.stream.text, beam.ids, beam.logprobs, finished.reason, times)
 
 
 def _constrained(

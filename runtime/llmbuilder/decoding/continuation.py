@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.sampling import Sampler, TokenLogprobs, token_logprobs
@@ -15,32 +15,19 @@ from llmbuilder.decoding.stopping import StopMatcher
 from llmbuilder.errors import ConstraintError
 from llmbuilder.tokenizer import Detokenizer, TextState
 
-FinishReason = Literal["eos", "stop", "length", "time", "cancelled"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """A continuation that has ended. Times are those of the group's clock, in seconds."""
-
-    prompt: Prompt
-    text: str
-    token_ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprobs, ...]
-    finish_reason: FinishReason
-    started: float
-    first_token: float
-    last_token: float
+_NEVER = Times(0.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
 class TextStream:
-    """The text of a continuation as its tokens arrive; ``ready`` has not been taken yet."""
+    """The text of a continuation as its tokens arrive; ``text`` is what is certain of it."""
 
     detokenizer: Detokenizer
     matcher: StopMatcher
     state: TextState
     held: str = ""
-    ready: str = ""
+    text: str = ""
+    _taken: int = 0
 
     def push(self, token: int) -> bool:
         """Add a token; return whether a stop string is complete."""
@@ -50,17 +37,18 @@ class TextStream:
     def finish(self) -> bool:
         """Release what was held back: nothing more can come. Return whether that completes a stop string."""
         stopped = self._append(self.detokenizer.finish(self.state))
-        self.ready, self.held = self.ready + self.held, ""
+        self.text, self.held = self.text + self.held, ""
         return stopped
 
     def take(self) -> str:
-        """The text that became ready since the last call."""
-        text, self.ready = self.ready, ""
-        return text
+        """The text that became certain since the last call."""
+        piece = self.text[self._taken :]
+        self._taken = len(self.text)
+        return piece
 
     def _append(self, piece: str) -> bool:
         matched = self.matcher.advance(self.held, piece)
-        self.ready += matched.text
+        self.text += matched.text
         self.held = matched.held
         return matched.stopped
 
@@ -76,14 +64,19 @@ class Continuation:
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    started: float = 0.0
-    first_token: float = 0.0
-    last_token: float = 0.0
+    times: Times = _NEVER
+    _told: int = 0
+    _last_told: bool = False
     constraint: Constraint | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin where the prompt's constraint begins."""
         self.constraint = self.prompt.constraint
+
+    def start(self) -> None:
+        """Start the clock."""
+        now = self.clock()
+        self.times = Times(now, now, now)
 
     def tail(self, count: int) -> Sequence[int]:
         """The last ``count`` ids of prompt and continuation."""
@@ -100,9 +93,9 @@ class Continuation:
         if self.prompt.config.logprobs is not None:
             self.logprobs.append(token_logprobs(logits, token, self.prompt.config.logprobs))
         self.new_ids.append(token)
-        self.last_token = self.clock()
-        if len(self.new_ids) == 1:
-            self.first_token = self.last_token
+        now = self.clock()
+        first = now if len(self.new_ids) == 1 else self.times.first_token
+        self.times = Times(self.times.started, first, now)
         self._check_end(token)
         if self.constraint is not None and self.finish_reason is not None:
             check_met(self.constraint, self.finish_reason)
@@ -113,18 +106,22 @@ class Continuation:
         if reason != "stop" and self.stream.finish():
             self.finish_reason = "stop"
 
-    def outcome(self) -> Outcome:
-        """What came of it, once it has ended; takes the text."""
+    def piece(self, sequence: int) -> Piece | None:
+        """What came since the last call, as a piece of the ``sequence``-th continuation; None if nothing did."""
+        ids, logprobs = self.new_ids[self._told :], self.logprobs[self._told :]
+        text = self.stream.take()
+        if self._last_told or not (ids or text or self.finish_reason):
+            return None
+        self._told += len(ids)
+        self._last_told = self.finish_reason is not None
+        wanted = self.prompt.config.logprobs is not None
+        return Piece(sequence, text, tuple(ids), tuple(logprobs) if wanted else None, self.finish_reason)
+
+    def completion(self) -> Completion:
+        """What came of it, once it has ended."""
         assert self.finish_reason is not None  # noqa: S101 (the loop runs every continuation to its end)
-        return Outcome(
-            prompt=self.prompt,
-            text=self.stream.take(),
-            token_ids=tuple(self.new_ids),
-            logprobs=tuple(self.logprobs),
-            finish_reason=self.finish_reason,
-            started=self.started,
-            first_token=self.first_token,
-            last_token=self.last_token,
+        return Completion.of(
+            self.prompt, self.stream.text, self.new_ids, self.logprobs, self.finish_reason, self.times
         )
 
     def _choose(self, constraint: Constraint, logits: FloatArray) -> tuple[int, Constraint]:
@@ -142,7 +139,7 @@ class Continuation:
             self.finish("stop")
         elif len(self.new_ids) >= self.prompt.max_new_tokens:
             self.finish("length")
-        elif config.max_time is not None and self.last_token - self.started > config.max_time:
+        elif config.max_time is not None and self.times.last_token - self.times.started > config.max_time:
             self.finish("time")
 
 

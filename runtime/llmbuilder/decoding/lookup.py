@@ -6,7 +6,6 @@ chunk's kernels round differently from a one-token step, so the text may differ 
 tokens are nearly equal: the option is never a default.
 """
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +17,12 @@ LONGEST_MATCH, SHORTEST_MATCH = 3, 2
 
 
 class LookupGroup(SampleGroup):
-    """One continuation that guesses ahead. It decodes alone: its chunks are not computed beside other rows."""
+    """One continuation that guesses ahead."""
 
     @property
-    def width(self) -> int:
-        """More rows than any batch has, so that the loop never places another group beside it."""
-        return sys.maxsize if self._live else 0
+    def speculates(self) -> bool:
+        """Yes: its chunks are not computed beside other rows."""
+        return True
 
     def draft(self, most: int) -> Sequence[int]:
         """At most ``most`` tokens that may follow."""

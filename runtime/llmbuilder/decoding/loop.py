@@ -1,168 +1,180 @@
-"""The loop: prompts in, tokens out, for any number of rows. It speaks token ids only.
+"""The loop: prompts in, tokens out, for any number of rows, fed while it runs. It speaks token ids only.
 
-A `Group` is one prompt with the rows its strategy needs: independent samples here, hypotheses for a beam search.
-Groups wait in an iterator, take rows as they come free, and decide; the loop computes and moves:
+A `Group` is one prompt with the rows its strategy needs. Groups wait in the order in which they come, join a `Batch` as
+rows and memory come free, and decide; the batch computes. A turn of the loop is
 
-1. admit: while there is room, prefill the next group's prompt, by itself, in a row of its own;
-2. step: one token for every live row, in one run of the graph;
-3. advance: every group says which of its rows go on, and with which token;
-4. move: rows are placed anew, copying only the cache rows that must move.
+1. admit: let those who wait join, while there is room;
+2. fill: compute a chunk of the prompts that have joined;
+3. step: one token for every row that is ready.
 
-Prompts are computed one by one and steps together because that makes a row's numbers independent of its neighbours:
-the kernels of a one-token step treat every row of a batch alike, bit for bit.
+Two kinds of groups compute in runs of their own, one of them a turn, between those of the others: groups that guess
+tokens, whose chunks belong to one row, and groups of more rows than ``max_rows``, one such group at a time. So they
+neither wait for the others nor hold them up, and their text is that of the group alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Protocol
 
-from llmbuilder.arrays import FloatArray
-from llmbuilder.decoding.group import Group, Move
+from llmbuilder.decoding.batch import Batch
+from llmbuilder.decoding.group import Group, most_tokens
 from llmbuilder.decoding.rows import RowDecoder
-from llmbuilder.decoding.slots import plan_slots
-from llmbuilder.errors import ContextOverflowError, LLMBuilderError
+from llmbuilder.errors import ConfigError
+
+CHUNK = 512
+"""Tokens of prompts computed between two steps: bounds how long prompts can hold up everything else."""
 
 
-@dataclass(slots=True)
-class _Live:
-    """A group with its place in the batch: the slot and the next token of each of its rows."""
+class OpenDecoder(Protocol):
+    """What makes decoders, such as a model's ``decoder``."""
 
-    group: Group
-    slots: list[int]
-    tokens: list[int]
-
-
-def decode(decoder: RowDecoder, groups: Iterable[Group], *, max_rows: int) -> Iterator[Group]:
-    """Run groups to their ends; yield a group whenever it has advanced.
-
-    At most ``max_rows`` rows are live at once, unless one group alone needs more. Closing the iterator stops the work.
-    """
-    waiting = iter(groups)
-    upcoming = next(waiting, None)
-    live: list[_Live] = []
-    while upcoming is not None or live:
-        while upcoming is not None and (not live or _reserved(live) + upcoming.width <= max_rows):
-            admitted = _admit(decoder, upcoming, _rows(live))
-            live.append(admitted)
-            yield admitted.group
-            live = _rearrange(decoder, live)
-            upcoming = next(waiting, None)
-        if ended := _refill(decoder, live):
-            yield from ended
-            live = _rearrange(decoder, live)
-        if live:
-            if not _speculate(decoder, live):
-                _step(decoder, live)
-            for entry in live:
-                yield entry.group
-            live = _rearrange(decoder, live)
+    def __call__(self, *, rows: int, capacity: int) -> RowDecoder:
+        """Start a computation with room for ``rows`` of ``capacity`` tokens; both grow by themselves."""
+        ...
 
 
-def _rows(live: list[_Live]) -> int:
-    return sum(len(entry.slots) for entry in live)
+Waiting = deque[tuple[int, Group]]
+"""Groups that wait, each with its number in the order of arrival."""
+_Work = Callable[[], list[Group]]
 
 
-def _reserved(live: list[_Live]) -> int:
-    return sum(entry.group.width for entry in live)
+class Loop:
+    """Decodes groups that come and go, a turn at a time. All calls come from one thread."""
+
+    def __init__(
+        self,
+        open_decoder: OpenDecoder,
+        *,
+        max_rows: int,
+        rows: int = 1,
+        capacity: int = 256,
+        chunk: int = CHUNK,
+    ) -> None:
+        """Begin with nothing to do.
+
+        Args:
+            open_decoder: makes the decoders.
+            max_rows: most rows that share a run.
+            rows: rows to make room for at first.
+            capacity: tokens of each to make room for at first.
+            chunk: tokens of prompts computed between two steps, at least 2.
+        """
+        self._open = open_decoder
+        self._max_rows = max_rows
+        self._chunk = chunk
+        self._common = Batch(open_decoder(rows=rows, capacity=capacity))
+        self._speculating: list[Batch] = []
+        self._wide: list[Batch] = []
+        self._waiting: tuple[Waiting, Waiting] = (deque(), deque())
+        """Those that share rows, and those that are wider than all rows."""
+        self._numbers = count()
+        self._turn: deque[_Work] = deque()
+        self._ended: list[Group] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do and nothing to tell."""
+        return not (any(self._waiting) or self._ended or self._groups)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another group could join at once."""
+        return not any(self._waiting) and self._rows < self._max_rows
+
+    def add(self, group: Group) -> None:
+        """Let a group join as soon as there is room."""
+        self._waiting[group.width > self._max_rows].append((next(self._numbers), group))
+
+    def cancel(self, group: Group) -> None:
+        """End a group as it is, wherever it stands; one that is done already stays as it is."""
+        if group.width == 0:
+            return
+        group.finish("cancelled")
+        shared, wide = (deque(w for w in queue if w[1] is not group) for queue in self._waiting)
+        self._waiting = shared, wide
+        for batch in self._batches:
+            batch.drop(group)
+        self._ended.append(group)
+
+    def advance(self) -> list[Group]:
+        """Do the next bit of work, a run of the graph or so; return the groups that it gave tokens or an end."""
+        if not self._turn:
+            self._begin_turn()
+        changed = self._take_ended()
+        while self._turn and not changed:
+            changed = self._turn.popleft()()
+        return changed
+
+    @property
+    def _batches(self) -> list[Batch]:
+        return [self._common, *self._speculating, *self._wide]
+
+    @property
+    def _groups(self) -> list[Group]:
+        return [group for batch in self._batches for group in batch.groups]
+
+    @property
+    def _rows(self) -> int:
+        """Rows that are reserved, without those of a group that is wider than all."""
+        batches = [self._common, *self._speculating]
+        return sum(group.width for batch in batches for group in batch.groups)
+
+    def _begin_turn(self) -> None:
+        self._speculating = [batch for batch in self._speculating if batch.groups]
+        self._wide = [batch for batch in self._wide if batch.groups]
+        self._admit()
+        for batch in self._batches:
+            self._turn += [partial(batch.fill, self._chunk), batch.step]
+
+    def _take_ended(self) -> list[Group]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _admit(self) -> None:
+        """Let groups join in the order in which they came.
+
+        One that waits for rows lets the other kind pass, because they wait for different ones. One that waits for
+        memory lets nobody pass, or it might wait for ever.
+        """
+        queues = list(self._waiting)
+        while queues := [queue for queue in queues if queue]:
+            queue = min(queues, key=lambda queue: queue[0])
+            _, group = queue[0]
+            if not self._has_rows(group):
+                queues = [other for other in queues if other is not queue]
+            elif self._has_memory(group):
+                queue.popleft()
+                self._join(group)
+            elif self._groups:
+                return
+            else:
+                queue.popleft()
+                group.finish("cancelled", _too_large(group, self._common.decoder.budget))
+                self._ended.append(group)
+
+    def _has_rows(self, group: Group) -> bool:
+        if group.width > self._max_rows:
+            return not self._wide
+        return self._rows + group.width <= self._max_rows
+
+    def _has_memory(self, group: Group) -> bool:
+        taken = sum(most_tokens(other) for other in self._groups)
+        return taken + most_tokens(group) <= self._common.decoder.budget
+
+    def _join(self, group: Group) -> None:
+        kind = self._wide if group.width > self._max_rows else self._speculating if group.speculates else None
+        if kind is None:
+            self._common.add(group)
+            return
+        batch = Batch(self._open(rows=group.width, capacity=len(group.prompt.ids) + 1))
+        batch.add(group)
+        kind.append(batch)
 
 
-def _admit(decoder: RowDecoder, group: Group, slot: int) -> _Live:
-    """Compute a group's prompt in a free slot and let the group choose its first tokens."""
-    group.start()
-    decoder.truncate(slot, 0)
-    logits = decoder.prefill(slot, group.prompt.ids)
-    moves = _advance(group, [logits[-1]])
-    return _Live(group, [slot] * len(moves), [move.token for move in moves])
-
-
-def _advance(group: Group, logits: Sequence[FloatArray]) -> list[Move]:
-    """Let a group choose; one that cannot ends with its error and leaves its neighbours alone."""
-    try:
-        return group.advance(logits)
-    except LLMBuilderError as error:
-        group.finish("cancelled", error)
-        return []
-
-
-def _step(decoder: RowDecoder, live: list[_Live]) -> None:
-    """Compute one token for every live row and let every group decide."""
-    tokens = [0] * _rows(live)
-    for entry in live:
-        for slot, token in zip(entry.slots, entry.tokens, strict=True):
-            tokens[slot] = token
-    logits = decoder.step(tokens)
-    for entry in live:
-        moves = _advance(entry.group, [logits[slot] for slot in entry.slots])
-        entry.slots = [entry.slots[move.source] for move in moves]
-        entry.tokens = [move.token for move in moves]
-
-
-def _speculate(decoder: RowDecoder, live: list[_Live]) -> bool:
-    """Compute a lone row's next token and a guess of those after it in one run; keep what the sampler confirms."""
-    entry = live[0]
-    room = entry.group.prompt.context_length - decoder.lengths[0] - 1
-    if len(live) > 1 or room < 1 or not (draft := entry.group.draft(room)):
-        return False
-    before = decoder.lengths[0]
-    logits = decoder.prefill(0, [*entry.tokens, *draft], keep=1 + len(draft))
-    for confirmed, guess in enumerate((*draft, None)):
-        moves = _advance(entry.group, [logits[confirmed]])
-        entry.slots, entry.tokens = [0] * len(moves), [move.token for move in moves]
-        if entry.tokens != [guess]:
-            decoder.truncate(0, before + 1 + confirmed)
-            break
-    return True
-
-
-def _rearrange(decoder: RowDecoder, live: list[_Live]) -> list[_Live]:
-    """Give the rows that go on the first slots, copying as few as possible; forget groups that are done."""
-    live = [entry for entry in live if entry.slots]
-    taken = [slot for entry in live for slot in entry.slots]
-    if taken == list(range(len(taken))):
-        return live
-    slots, copies = plan_slots(taken)
-    for source, target in copies:
-        decoder.copy(source, target)
-    placed = iter(slots)
-    for entry in live:
-        entry.slots = [next(placed) for _ in entry.slots]
-    return live
-
-
-def _refill(decoder: RowDecoder, live: list[_Live]) -> list[Group]:
-    """Make room in rows whose window is full, and recompute those that are to use no cache.
-
-    Learned positions cannot slide: the last part of the text is computed again from position 0, all but its last
-    token, which the coming step adds.
-
-    Returns:
-        The groups that end because their window is full.
-    """
-    ended = []
-    for entry in live:
-        prompt = entry.group.prompt
-        window = prompt.context_length
-        full = decoder.lengths[entry.slots[0]] >= window
-        if full and prompt.config.context_overflow != "slide":
-            _end_at_window(entry, window)
-            ended.append(entry.group)
-            continue
-        if prompt.config.use_cache and not full:
-            continue
-        for row, slot in enumerate(entry.slots):
-            known = decoder.lengths[slot] + 1
-            keep = min(known, window) if not prompt.config.use_cache else window - max(1, window // 4)
-            decoder.truncate(slot, 0)
-            if keep > 1:
-                decoder.prefill(slot, entry.group.tail(row, keep)[:-1])
-    return ended
-
-
-def _end_at_window(entry: _Live, window: int) -> None:
-    error = None
-    if entry.group.prompt.config.context_overflow == "error":
-        error = ContextOverflowError(
-            f"The text has reached the model's window of {window} tokens. Ask for fewer tokens, or set "
-            "context_overflow='slide' (go on with the last part) or 'stop' (end there)."
-        )
-    entry.group.finish("length", error)
-    entry.slots, entry.tokens = [], []
+def _too_large(group: Group, budget: int) -> ConfigError:
+    return ConfigError(
+        f"This prompt may need {most_tokens(group)} tokens of KV cache ({group.width} rows), but there is memory for "
+        f"{budget}. Lower max_new_tokens, num_beams or num_return_sequences, or shorten the prompt."
+    )

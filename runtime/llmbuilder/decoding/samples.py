@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.decoding.continuation import Continuation, FinishReason, Outcome
-from llmbuilder.decoding.group import Move
+from llmbuilder.decoding.completion import Completion, FinishReason, Piece
+from llmbuilder.decoding.continuation import Continuation
+from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.errors import LLMBuilderError
 
 
-@dataclass(slots=True)
-class SampleGroup:
+@dataclass(slots=True, eq=False)
+class SampleGroup(Group):
     """Independent continuations of one prompt: greedy or sampled. They share the prompt's computation."""
 
     prompt: Prompt
     continuations: list[Continuation]
     _live: list[Continuation] = field(init=False)
+    tag: object = None
     error: LLMBuilderError | None = None
 
     def __post_init__(self) -> None:
@@ -31,7 +33,7 @@ class SampleGroup:
     def start(self) -> None:
         """Start the clocks."""
         for continuation in self.continuations:
-            continuation.started = continuation.clock()
+            continuation.start()
 
     def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
         """Each live continuation draws from its row (all from the first row after the prompt) or drops out."""
@@ -49,10 +51,6 @@ class SampleGroup:
         """Last ``count`` ids of the row's continuation."""
         return self._live[row].tail(count)
 
-    def draft(self, most: int) -> Sequence[int]:  # noqa: ARG002 (of the protocol)
-        """No guess."""
-        return ()
-
     def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
         """End all live continuations."""
         self.error = error
@@ -60,8 +58,13 @@ class SampleGroup:
             continuation.finish(reason)
         self._live = []
 
-    def outcomes(self) -> list[Outcome]:
-        """One result for each continuation, in order; raises the error that ended the group."""
+    def pieces(self) -> list[Piece]:
+        """What came of each continuation since the last call."""
+        told = (continuation.piece(number) for number, continuation in enumerate(self.continuations))
+        return [piece for piece in told if piece is not None]
+
+    def completions(self) -> list[Completion]:
+        """One for each continuation, in order; raises the error that ended the group."""
         if self.error is not None:
             raise self.error
-        return [continuation.outcome() for continuation in self.continuations]
+        return [continuation.completion() for continuation in self.continuations]

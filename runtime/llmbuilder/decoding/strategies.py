@@ -72,17 +72,14 @@ class GroupMaker:
         text = prompt if isinstance(prompt, str) else self._tokenizer.decode(ids)
         return prepare(self._limits, ids, text, config)
 
-    def group(self, prompt: Prompt) -> Group:
+    def group(self, prompt: Prompt, tag: object = None) -> Group:
         """The strategy that the prompt's options ask for."""
         if prompt.config.num_beams > 1:
-            return BeamGroup(prompt, self._stream(prompt), make_scorer(prompt, self._limits.usable_vocab))
-        return self.samples(prompt)
-
-    def samples(self, prompt: Prompt) -> SampleGroup:
-        """Independent continuations, or one that speculates."""
+            scorer = make_scorer(prompt, self._limits.usable_vocab)
+            return BeamGroup(prompt, self._stream(prompt), scorer, tag=tag)
         continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
         strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
-        return strategy(prompt, continuations)
+        return strategy(prompt, continuations, tag=tag)
 
     def _continuation(self, prompt: Prompt, index: int) -> Continuation:
         sampler = make_sampler(

@@ -6,6 +6,7 @@ nothing in Python beyond the call itself.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -25,6 +26,7 @@ from llmbuilder.bundle.manifest import (
     Manifest,
     ModelFacts,
 )
+from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import CacheLayout, KVCache, SavedRow
 from llmbuilder.engine.session import Device, open_session
 from llmbuilder.errors import BundleError
@@ -83,6 +85,16 @@ class Decoder:
     def lengths(self) -> list[int]:
         """Number of tokens in each row."""
         return self.cache.lengths
+
+    @property
+    def budget(self) -> int:
+        """Most tokens that all rows together may hold."""
+        return sys.maxsize
+
+    def begin(self, row: int, ids: Sequence[int]) -> Filling:
+        """Empty a row, to compute ``ids`` in it a chunk at a time."""
+        self.truncate(row, 0)
+        return Filling(self, row, ids)
 
     def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
         """Append ``ids`` to a row, computed by itself in chunks.
@@ -228,20 +240,6 @@ class _Buffers:
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[:rows]))
         binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[:rows]))
-
-
-def chunk_sizes(count: int, largest: int) -> list[int]:
-    """Split ``count`` tokens into chunks of at most ``largest``, none of them a single token unless it is all.
-
-    A token alone runs through other kernels, which round differently from the same token inside a chunk: a tail of
-    one would make logits depend on where a prompt is split.
-    """
-    sizes = [largest] * (count // largest)
-    if rest := count % largest:
-        sizes.append(rest)
-    if len(sizes) > 1 and sizes[-1] == 1:
-        sizes[-2:] = [sizes[-2] - 1, 2]
-    return sizes
 
 
 def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) -> CacheLayout:

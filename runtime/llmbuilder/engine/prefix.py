@@ -2,25 +2,24 @@
 
 For chats, whose prompt grows by a turn at a time, and for many samples of one prompt. What is reused was computed as
 part of a prompt, never token by token, and at least two tokens are computed anew: so the numbers are, bit for bit,
-those of computing the whole prompt (see `llmbuilder.engine.model.chunk_sizes`).
+those of computing the whole prompt (see `llmbuilder.decoding.rows.chunk_size`).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ModelFacts
-from llmbuilder.decoding.rows import RestorableDecoder
+from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RestorableDecoder
 from llmbuilder.engine.loading import Engine, LanguageModel
-
-_LEAST_NEW = 2
 
 
 class _Prompt(NamedTuple):
-    """A prompt that was computed: its ids, the cache row, and the logits [1, V] of what follows."""
+    """A prompt that was computed: its ids, the cache row, and the logits [V] of what follows."""
 
-    ids: list[int]
+    ids: tuple[int, ...]
     row: Any
     logits: FloatArray
 
@@ -47,23 +46,31 @@ class PrefixDecoder:
         """Number of tokens in each row."""
         return self.decoder.lengths
 
+    @property
+    def budget(self) -> int:
+        """Most tokens that all rows together may hold."""
+        return self.decoder.budget
+
+    def begin(self, row: int, ids: Sequence[int]) -> Filling:
+        """Empty a row and let it begin with what the last prompt shares with ``ids``; remember it when it is whole."""
+        filling, last = self.decoder.begin(row, ids), self._memory.last
+        if last is not None:
+            filling.done = shared = _reusable(last.ids, ids)
+            if shared:
+                self.decoder.load(row, last.row, shared)
+            if filling.finished:
+                filling.logits = last.logits
+        filling.at_end = partial(self._remember, filling.done)
+        return filling
+
     def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
-        """Append ids to a row; see `Decoder.prefill`. An empty row begins with what the last prompt shares with it."""
-        if keep > 1 or (row < len(self.lengths) and self.lengths[row] > 0):
-            return self.decoder.prefill(row, ids, keep)
-        ids, last = list(ids), self._memory.last
-        if last is not None and ids == last.ids:
-            self.decoder.load(row, last.row, len(ids))
-            return last.logits
-        common = 0 if last is None else min(_shared(last.ids, ids), len(ids) - _LEAST_NEW)
-        if last is None or common < _LEAST_NEW:  # a token alone was computed by other kernels
-            common = 0
-        else:
-            self.decoder.load(row, last.row, common)
-        logits = self.decoder.prefill(row, ids[common:])
-        self._memory.prefilled += len(ids) - common
-        self._memory.last = _Prompt(ids, self.decoder.save(row), logits)
-        return logits
+        """Append ids to a row; see `Decoder.prefill`."""
+        return self.decoder.prefill(row, ids, keep)
+
+    def _remember(self, reused: int, filling: Filling) -> None:
+        assert filling.logits is not None  # noqa: S101 (it is whole)
+        self._memory.prefilled += len(filling.ids) - reused
+        self._memory.last = _Prompt(tuple(filling.ids), self.decoder.save(filling.row), filling.logits)
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Append one token to each of the first rows; see `Decoder.step`."""
@@ -104,7 +111,10 @@ def remembering(engine: Engine) -> tuple[Engine, Memory]:
     return replace(engine, model=model), model.memory
 
 
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the beginning that two sequences share."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))
+def _reusable(known: Sequence[int], ids: Sequence[int]) -> int:
+    """How many tokens of ``ids`` are known: all, or so many that no chunk of a single token is used or computed."""
+    if tuple(ids) == known:
+        return len(ids)
+    common = next((n for n, (x, y) in enumerate(zip(known, ids, strict=False)) if x != y), len(known))
+    common = min(common, len(ids) - LEAST_CHUNK)
+    return common if common >= LEAST_CHUNK else 0
