@@ -79,7 +79,7 @@ class GenerationConfig:
     use_cache: bool = True
     """False recomputes the last window for every token, exactly as upstream LLMBuilder does."""
     batch_size: int | None = None
-    """Most sequences decoded at once; never changes what they say."""
+    """Most sequences decoded in one run; never changes what they say. A prompt that needs more has runs of its own."""
     seed: int | None = None
     """Same seed, same text; None: another text every time."""
     num_return_sequences: int = 1
