@@ -12,7 +12,7 @@ from llmbuilder.bundle.manifest import (
     ATTENTION_MASK,
     INPUT_IDS,
     LOGITS,
-    LOGITS_TO_KEEP,
+    LOGITS_START,
     PAST,
     POSITION_IDS,
     PRESENT,
@@ -25,7 +25,7 @@ from llmbuilder_export.networks.network import Network
 OPSET = 20
 _IR_VERSION = 10
 # Sizes to trace with: all different and none below 2, so that no dimension is taken for a constant or for another.
-_BATCH, _SEQUENCE, _PAST, _KEEP = 2, 3, 5, 2
+_BATCH, _SEQUENCE, _PAST, _WANTED = 2, 3, 5, 2
 
 
 class _CachedNetwork(torch.nn.Module):
@@ -41,10 +41,10 @@ class _CachedNetwork(torch.nn.Module):
         attention_mask: torch.Tensor,
         position_ids: torch.Tensor,
         past: Sequence[Cache],
-        keep: torch.Tensor,
+        start: torch.Tensor,
     ) -> tuple[torch.Tensor, list[Cache]]:
         attention = CachedAttention(attention_mask, past)
-        logits = self.network(input_ids, position_ids, attention, keep)
+        logits = self.network(input_ids, position_ids, attention, start)
         return logits, attention.present
 
 
@@ -91,11 +91,11 @@ def _example(facts: ModelFacts) -> tuple[object, ...]:
         tuple(torch.zeros(_BATCH, layer.heads, _PAST, size) for size in (layer.key_size, layer.value_size))
         for layer in facts.layers
     ]
-    return ids, mask, positions, past, torch.tensor(_KEEP)
+    return ids, mask, positions, past, torch.tensor([-_WANTED])
 
 
 def _name(graph: ir.Graph, facts: ModelFacts) -> None:
-    """Give inputs and outputs their names and dimensions, and ``num_logits_to_keep`` its default."""
+    """Give inputs and outputs their names and dimensions, and ``logits_start`` its default."""
     rows = ("batch_size", "sequence_length")
     cached = [
         (index, kind, layer.heads, size)
@@ -111,8 +111,8 @@ def _name(graph: ir.Graph, facts: ModelFacts) -> None:
         PAST.format(layer=index, kind=kind): ("batch_size", heads, "past_sequence_length", size)
         for index, kind, heads, size in cached
     }
-    inputs[LOGITS_TO_KEEP] = ()
-    outputs: dict[str, tuple[int | str, ...]] = {LOGITS: ("batch_size", LOGITS_TO_KEEP, facts.vocab_size)}
+    inputs[LOGITS_START] = (1,)
+    outputs: dict[str, tuple[int | str, ...]] = {LOGITS: ("batch_size", "logits_length", facts.vocab_size)}
     outputs |= {
         PRESENT.format(layer=index, kind=kind): ("batch_size", heads, "present_sequence_length", size)
         for index, kind, heads, size in cached
@@ -121,9 +121,9 @@ def _name(graph: ir.Graph, facts: ModelFacts) -> None:
         for value, (name, shape) in zip(values, names.items(), strict=True):
             value.name = name
             value.shape = ir.Shape(shape)
-    keep = graph.inputs[-1]
-    keep.const_value = ir.tensor(1, dtype=ir.DataType.INT64, name=LOGITS_TO_KEEP)
-    graph.register_initializer(keep)
+    start = graph.inputs[-1]
+    start.const_value = ir.tensor([-1], dtype=ir.DataType.INT64, name=LOGITS_START)
+    graph.register_initializer(start)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ _TENSOR_TYPES = {"float32": FLOAT, "int64": INT64}
 
 VOCAB, WINDOW, HEADS, KV_HEADS, HEAD_DIM, LAYERS = 40, 96, 2, 1, 8, 2
 HIDDEN = HEADS * HEAD_DIM
+HEADS_OF_LOGITS = {1: ("num_logits_to_keep", np.array(1)), 2: ("logits_start", np.array([-1]))}
+"""Name and default of the input that says which logits are wanted, by the format's version."""
 
 
 def varint(number: int) -> bytes:
@@ -77,16 +79,19 @@ def tiny_weights() -> dict[str, npt.NDArray[np.generic]]:
     return {name: random.standard_normal(shape).astype(np.float32) / 2 for name, shape in shapes.items()}
 
 
-def tiny_model(weights: Mapping[str, npt.NDArray[np.generic]], leave_out: str = "") -> bytes:
-    """The graph of a tiny transformer, without the input or output named ``leave_out``."""
+def tiny_model(
+    weights: Mapping[str, npt.NDArray[np.generic]], leave_out: str = "", *, version: int = 2
+) -> bytes:
+    """The graph of a tiny transformer as a format has it, without the input or output named ``leave_out``."""
     integers = {"one": np.array(1), "ones": np.array([1]), "end": np.array([2**31]), "last": np.array([-1])}
     fields = [
         *(initializer(name, value) for name, value in (weights | integers).items()),
-        *_nodes(),
-        *(field for name, field in _interface().items() if name != leave_out),
+        *_nodes(version),
+        *(field for name, field in _interface(version).items() if name != leave_out),
     ]
-    if leave_out != "num_logits_to_keep":
-        fields.append(initializer("num_logits_to_keep", np.array(1)))
+    head, default = HEADS_OF_LOGITS[version]
+    if leave_out != head:
+        fields.append(initializer(head, default))
     return model(*fields)
 
 
@@ -106,7 +111,7 @@ def tiny_logits(weights: Mapping[str, npt.NDArray[np.generic]], ids: list[int]) 
     return x @ w["head"]
 
 
-def _nodes() -> Iterator[bytes]:
+def _nodes(version: int) -> Iterator[bytes]:
     yield node("Gather", "embedding input_ids", "words")
     yield node("Gather", "positions position_ids", "places")
     yield node("Add", "words places", "x0")
@@ -130,19 +135,22 @@ def _nodes() -> Iterator[bytes]:
         )
         yield node("MatMul", f"a{layer} o{layer}", f"update{layer}")
         yield node("Add", f"x{layer} update{layer}", f"x{layer + 1}")
-    yield node("Neg", "num_logits_to_keep", "minus")
-    yield node("Reshape", "minus last", "start")
-    yield node("Slice", f"x{LAYERS} start end ones", "kept")
+    if version == 1:
+        yield node("Neg", "num_logits_to_keep", "minus")
+        yield node("Reshape", "minus last", "logits_start")
+    yield node("Slice", f"x{LAYERS} logits_start end ones", "kept")
     yield node("MatMul", "kept head", "logits")
 
 
-def _interface() -> dict[str, bytes]:
+def _interface(version: int) -> dict[str, bytes]:
     cache = ("batch", KV_HEADS, "past", HEAD_DIM)
     fields = {
         "input_ids": value_info(11, "input_ids", INT64, "batch", "new"),
         "attention_mask": value_info(11, "attention_mask", INT64, "batch", "total"),
         "position_ids": value_info(11, "position_ids", INT64, "batch", "new"),
-        "num_logits_to_keep": value_info(11, "num_logits_to_keep", INT64),
+        HEADS_OF_LOGITS[version][0]: value_info(
+            11, HEADS_OF_LOGITS[version][0], INT64, *HEADS_OF_LOGITS[version][1].shape
+        ),
         "logits": value_info(12, "logits", FLOAT, "batch", "kept", VOCAB),
     }
     for layer in range(LAYERS):

@@ -33,9 +33,9 @@ def weights():
 def load(weights, tmp_path_factory):
     """Load the tiny model, or one that lacks an input or output, as if it had these facts."""
 
-    def load(leave_out="", facts=FACTS):
+    def load(leave_out="", facts=FACTS, version=2):
         path = tmp_path_factory.mktemp("tiny") / "model.onnx"
-        path.write_bytes(tiny_model(weights, leave_out))
+        path.write_bytes(tiny_model(weights, leave_out, version=version))
         return Model(open_session(path, built_for="cpu", device="cpu", threads=1), facts)
 
     return load
@@ -176,7 +176,7 @@ class TestRows:
 
 class TestGraph:
     @pytest.mark.parametrize(
-        "name", ["position_ids", "num_logits_to_keep", "logits", "present.1.value", "past_key_values.0.key"]
+        "name", ["position_ids", "logits_start", "logits", "present.1.value", "past_key_values.0.key"]
     )
     def test_that_lacks_a_name_is_refused(self, monkeypatch, name):
         class Session(Described):
@@ -202,6 +202,24 @@ class TestGraph:
         with pytest.raises(BundleError, match=message):
             load(facts=dataclasses.replace(FACTS, **facts))
 
+    @pytest.mark.parametrize("keep", [1, 2, 40])
+    def test_of_the_first_format_gives_the_same_logits(self, load, model, keep):
+        old = load(version=1)
+        assert (old.head, model.head) == ("num_logits_to_keep", "logits_start")
+        found, wanted = (m.decoder().prefill(0, IDS[:40], keep=keep) for m in (old, model))
+        assert found.shape == (keep, onnx_writer.VOCAB)
+        np.testing.assert_array_equal(found, wanted)
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_gives_the_last_logits_to_programs_that_do_not_ask(self, load, expected, version):
+        session = load(version=version).session
+        cache = np.zeros((1, onnx_writer.KV_HEADS, 0, onnx_writer.HEAD_DIM), np.float32)
+        feeds = {node.name: cache for node in session.get_inputs() if "past" in node.name}
+        feeds |= {"input_ids": np.array([IDS[:5]]), "position_ids": np.arange(5)[None]}
+        (logits,) = session.run(["logits"], feeds | {"attention_mask": np.ones((1, 5), np.int64)})
+        assert logits.shape[1] == 1
+        close(logits[0], expected(IDS[:5])[-1:])
+
     def test_with_a_cache_of_unknown_type_is_refused(self):
         with pytest.raises(BundleError, match=r"cache of type tensor\(double\)"):
             Model(Described(cache_type="tensor(double)"), FACTS)
@@ -221,7 +239,7 @@ class Described:
     cache_type: str = "tensor(float)"
 
     def get_inputs(self):
-        names = ("input_ids", "attention_mask", "position_ids", "num_logits_to_keep")
+        names = ("input_ids", "attention_mask", "position_ids", "logits_start")
         return [Node(name, []) for name in names] + self._cache("past_key_values")
 
     def get_outputs(self):

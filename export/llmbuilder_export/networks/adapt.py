@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.errors import ExportError
-from llmbuilder_export.networks.attention import cached, causal_attention, last_positions
+from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
 from llmbuilder_export.networks.network import Attention, Heads, Network
 
 _IMPLEMENTATION = "llmbuilder_export"
@@ -61,11 +61,11 @@ class AdaptedNetwork(Network):
         self._rotary = find_rotary(model, context_length)
 
     def forward(
-        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, keep: torch.Tensor
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, start: torch.Tensor
     ) -> torch.Tensor:
         """Compute logits [B, K, V]; see `Network.forward`."""
         self.model.set_attn_implementation(_IMPLEMENTATION)
-        with _attending(attention), _rotating(self._rotary, position_ids), _last_positions(self.model, keep):
+        with _attending(attention), _rotating(self._rotary, position_ids), _positions_from(self.model, start):
             logits: torch.Tensor = self.model(
                 input_ids=input_ids, position_ids=position_ids, use_cache=False
             ).logits
@@ -96,7 +96,7 @@ class AdaptedNetwork(Network):
         ids = torch.zeros(1, 2, dtype=torch.int64)
         try:
             with torch.inference_mode():
-                logits = self(ids, torch.arange(2)[None], attend, torch.tensor(2))
+                logits = self(ids, torch.arange(2)[None], attend, torch.tensor([-2]))
         except ExportError:
             raise
         except Exception as error:  # model code of many authors, which may raise anything
@@ -229,10 +229,10 @@ def _rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[Non
 
 
 @contextmanager
-def _last_positions(model: PreTrainedModel, keep: torch.Tensor) -> Iterator[None]:
-    """Project only the last ``keep`` positions to the vocabulary."""
+def _positions_from(model: PreTrainedModel, start: torch.Tensor) -> Iterator[None]:
+    """Project only the positions from ``start`` on to the vocabulary."""
     hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, inputs: (last_positions(inputs[0], keep),)
+        lambda _, inputs: (positions_from(inputs[0], start),)
     )
     try:
         yield

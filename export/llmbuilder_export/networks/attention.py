@@ -109,12 +109,12 @@ def _narrowed(x: torch.Tensor, count: int, size: int) -> torch.Tensor:
     return _by_head(x, count)[..., :size].flatten(2)
 
 
-def last_positions(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-    """The last ``keep`` (int64 scalar) positions of [B, S, width], where x[:, -keep:] traces to more nodes."""
-    count = cast("int", keep.item())
+def positions_from(x: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Positions of [B, S, width] from ``start`` (int64 [1]) on: a Slice, and no arithmetic that a device would lack."""
+    count = cast("int", (-start).item())
     return symbolic(
         "Slice",
-        [x, torch.zeros(1, dtype=torch.int64) - keep, torch.tensor([_END]), torch.tensor([1])],
+        [x, start, torch.tensor([_END]), torch.tensor([1])],
         dtype=x.dtype,
         shape=(x.shape[0], count, x.shape[2]),
     )

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import gelu, linear
 
 from llmbuilder.bundle.manifest import ModelFacts
-from llmbuilder_export.networks.attention import causal_attention, last_positions
+from llmbuilder_export.networks.attention import causal_attention, positions_from
 from llmbuilder_export.networks.network import Attention, Heads, Network
 
 _EPSILON = 1e-5
@@ -73,10 +73,10 @@ class GPT(Network):
         self.lm_head = None if tied else nn.Linear(width, facts.vocab_size, bias=False)
 
     def forward(
-        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, keep: torch.Tensor
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, start: torch.Tensor
     ) -> torch.Tensor:
         """Compute logits [B, K, V]; see `Network.forward`."""
-        return self._project(last_positions(self._hidden(input_ids, position_ids, attention), keep))
+        return self._project(positions_from(self._hidden(input_ids, position_ids, attention), start))
 
     def reference(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Compute logits [B, S, V] as upstream does."""

@@ -50,7 +50,7 @@ class Network(torch.nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, keep: torch.Tensor
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, start: torch.Tensor
     ) -> torch.Tensor:
         """Compute with the attention given.
 
@@ -58,7 +58,7 @@ class Network(torch.nn.Module, ABC):
             input_ids: [B, S] int64.
             position_ids: [B, S] int64.
             attention: called once for each layer, in order.
-            keep: int64 scalar K, the number of last positions whose logits are wanted.
+            start: int64 [1], the negative of K: the logits of the last K positions are wanted.
 
         Returns:
             Logits [B, K, V] float32.

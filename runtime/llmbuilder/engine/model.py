@@ -19,7 +19,6 @@ from llmbuilder.bundle.manifest import (
     GRAPH_NAME,
     INPUT_IDS,
     LOGITS,
-    LOGITS_TO_KEEP,
     PAST,
     POSITION_IDS,
     PRESENT,
@@ -28,6 +27,7 @@ from llmbuilder.bundle.manifest import (
 )
 from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import CacheLayout, KVCache, SavedRow
+from llmbuilder.engine.head import find_head, last_logits
 from llmbuilder.engine.session import Device, open_session
 from llmbuilder.errors import BundleError
 
@@ -49,6 +49,7 @@ class Model:
         self.session = session
         self.facts = facts
         self.layout = _cache_layout(session, facts)
+        self.head = find_head(session)
 
     @classmethod
     def open(
@@ -192,7 +193,7 @@ class Decoder:
             INPUT_IDS: np.array([ids], np.int64),
             ATTENTION_MASK: np.ones((1, total), np.int64),
             POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
-            LOGITS_TO_KEEP: np.array(keep, np.int64),
+            self.model.head: last_logits(self.model.head, keep),
         }
         # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
         binding = self.model.session.io_binding()
@@ -258,8 +259,8 @@ def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) ->
         for layer in range(layers)
         for kind in ("key", "value")
     }
-    known = {node.name for node in session.get_overridable_initializers()}.union(inputs, outputs)
-    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS_TO_KEEP, LOGITS, *pairs, *pairs.values()}
+    known = set(inputs).union(outputs)
+    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS, *pairs, *pairs.values()}
     if missing := sorted(expected - known):
         raise BundleError(
             f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes."
