@@ -77,6 +77,22 @@ def test_special_ids_of_sentencepiece_come_from_the_model(model, sentencepiece_f
     assert (facts.bos_token_id, facts.eos_token_ids, facts.pad_token_id) == (1, (2,), None)
 
 
+def test_what_a_tokenizer_puts_around_every_text_is_told(model, sentencepiece_file, byte_bpe_file, tmp_path):
+    from tokenizers import Tokenizer, processors
+
+    facts = load_tokenizer_source(sentencepiece_file, model, VOCABULARY).facts
+    assert (facts.prefix_ids, facts.suffix_ids) == ((), ())
+    tokenizer = Tokenizer.from_file(str(byte_bpe_file))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    ids = [tokenizer.token_to_id(name) for name in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> <s> $A </s>", special_tokens=[("<s>", ids[0]), ("</s>", ids[1])]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    facts = load_tokenizer_source(tmp_path / "tokenizer.json", model, VOCABULARY).facts
+    assert (facts.prefix_ids, facts.suffix_ids) == ((ids[0], ids[0]), (ids[1],))
+
+
 @pytest.fixture
 def json_model(tmp_path, byte_bpe_file):
     """A directory as transformers writes it, its tokenizer extended by some special tokens."""

@@ -223,7 +223,7 @@ class TestVersion1:
     def raw(self, manifest):
         raw = json.loads(manifest.to_json())
         del raw["digest"], raw["chat"], raw["source"]["adapter"], raw["model"]["layers"]
-        for name in ("unk_token_id", "prefix_ids", "suffix_ids"):
+        for name in ("prefix_ids", "suffix_ids"):
             del raw["tokenizer"][name]
         for entry in raw["files"].values():
             del entry["optional"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbuilder.bundle.manifest import TokenizerFacts
 from llmbuilder.errors import TokenizerError
-from llmbuilder.tokenizer import load_tokenizer
+from llmbuilder.tokenizer import Tokenizer, load_tokenizer
 
 SENTENCEPIECE_NAME = "tokenizer.model"
 JSON_NAME = "tokenizer.json"
@@ -57,6 +57,7 @@ def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> T
         )
     is_json = path.suffix == ".json"
     bos, eos, pad = _json_specials(path, vocab_size) if is_json else _sentencepiece_specials(path)
+    prefix, suffix = _added(tokenizer)
     facts = TokenizerFacts(
         kind="tokenizers" if is_json else "sentencepiece",
         file=JSON_NAME if is_json else SENTENCEPIECE_NAME,
@@ -64,9 +65,21 @@ def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> T
         bos_token_id=bos,
         eos_token_ids=eos,
         pad_token_id=pad,
+        prefix_ids=prefix,
+        suffix_ids=suffix,
         golden=tuple((text, tuple(tokenizer.encode(text))) for text in GOLDEN_TEXTS),
     )
     return TokenizerSource(path, facts)
+
+
+def _added(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[None, None]:
+    """What the tokenizer puts before and behind a text, if that is all it does."""
+    text = GOLDEN_TEXTS[0]
+    whole, inner = tokenizer.encode(text), tokenizer.encode(text, add_special=False)
+    for at in range(len(whole) - len(inner) + 1):
+        if whole[at : at + len(inner)] == inner:
+            return tuple(whole[:at]), tuple(whole[at + len(inner) :])
+    return None, None
 
 
 def _find(given: Path | None, model: Path) -> Path:

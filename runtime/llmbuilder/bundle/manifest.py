@@ -90,7 +90,6 @@ class TokenizerFacts:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
-    unk_token_id: int | None = None
     prefix_ids: tuple[int, ...] | None = None
     suffix_ids: tuple[int, ...] | None = None
     golden: tuple[tuple[str, tuple[int, ...]], ...] = ()

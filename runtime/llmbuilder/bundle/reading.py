@@ -123,7 +123,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
     for name in (GRAPH_NAME, tokenizer.file):
         if name not in manifest.files or manifest.files[name].optional:
             raise ValueError(f"{shown(name)} is not among the files that must be there")
-    special = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    special = (tokenizer.bos_token_id, tokenizer.pad_token_id)
     for token in (*special, *tokenizer.eos_token_ids, *(chat.end_token_ids if chat else ())):
         if token is not None and token >= manifest.model.vocab_size:
             raise ValueError(
@@ -187,7 +187,6 @@ _TOKENIZER: Mapping[str, Read] = {
     "bos_token_id": optional(_ID),
     "eos_token_ids": _IDS,
     "pad_token_id": optional(_ID),
-    "unk_token_id": optional(_ID),
     "prefix_ids": optional(_IDS),
     "suffix_ids": optional(_IDS),
     "golden": sequence(_golden),
