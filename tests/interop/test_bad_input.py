@@ -12,6 +12,7 @@ import pytest
 from upstream_cases import SAMPLE
 
 import llmbuilder as lb
+from llmbuilder.bundle.manifest import digest
 from llmbuilder.errors import BundleError, ConfigError, ContextOverflowError, DeviceError, ModelNotFoundError
 
 CASE = SAMPLE[0]
@@ -33,6 +34,7 @@ def edit_manifest(bundle, edit):
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     edit(manifest)
+    manifest["digest"] = digest(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -90,7 +92,7 @@ def weights_outside_of_the_bundle(bundle):
 
 
 def manifest_of_a_newer_release(bundle):
-    edit_manifest(bundle, lambda manifest: manifest.update(version=2))
+    edit_manifest(bundle, lambda manifest: manifest.update(version=3))
     return "Upgrade llmbuilder-runtime"
 
 
@@ -161,7 +163,7 @@ def test_a_bundle_for_the_cpu_is_never_run_elsewhere(bundle):
 
 def test_a_bundle_for_cuda_never_falls_back_to_the_cpu(bundle, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    edit_manifest(bundle, lambda manifest: manifest.update(device="cuda"))
+    edit_manifest(bundle, lambda manifest: manifest.update(device="cuda", kv_cache="float16"))
     with pytest.raises(DeviceError, match="no CUDA support"):
         lb.generate_text(bundle, prompt="bado")
 
