@@ -1,14 +1,41 @@
 """Checks of arguments that several functions take."""
 
-import reprlib
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from os import PathLike
+from typing import SupportsInt, TypeGuard
 
 from llmbuilder.errors import ConfigError
 
 StrPath = str | PathLike[str]
 """What every argument that names a file may be."""
+_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a message: its `repr`, of which 80 characters at most."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or lists in lists, than Python writes
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
+
+
+def is_whole(value: object, least: int) -> TypeGuard[SupportsInt]:
+    """Whether a value is a whole number of at least ``least``, and no bool."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Which of the known names may be meant, as a question; empty if none is near."""
+    begun = [each for each in known if len(name) > 2 and each.startswith(name)]
+    close = _close(name, known, 0.8) or begun or _close(name, known, 0.6)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def _close(name: str, known: Collection[str], cutoff: float) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
 
 
 def check_text(name: str, value: object) -> str:
@@ -18,7 +45,7 @@ def check_text(name: str, value: object) -> str:
         ConfigError: not a string, or one with half a character, which no encoding has.
     """
     if not isinstance(value, str):
-        raise ConfigError(f"{name} must be a text, got {reprlib.repr(value)}.")
+        raise ConfigError(f"{name} must be a text, got {shown(value)}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -36,7 +63,7 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
         ConfigError: anything else.
     """
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigError(f"{name} must be a list of texts, got {reprlib.repr(value)}.")
+        raise ConfigError(f"{name} must be a list of texts, got {shown(value)}.")
     return tuple(check_text(f"An entry of {name}", text) for text in value)
 
 
@@ -46,6 +73,6 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     Raises:
         ConfigError: not one, or less than ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {reprlib.repr(value)}.")
+    if not is_whole(value, least):
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {shown(value)}.")
     return int(value)

@@ -4,14 +4,60 @@ Values are immutable. A config remembers which options were given (``given``), s
 bundle's own defaults without its untouched fields hiding them.
 """
 
-import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
 
+from llmbuilder.checks import is_whole
 from llmbuilder.errors import ConfigError
+from llmbuilder.options import (
+    Option,
+    Range,
+    check_options,
+    is_real,
+    number,
+    one_or_many,
+    options_of,
+    refuse_unknown,
+    whole,
+)
+
+_WHAT = "generation option"
+
+
+def _are_ids(value: object) -> bool:
+    many = value if isinstance(value, tuple) else (value,)
+    return len(many) > 0 and all(is_whole(token, 0) for token in many)
+
+
+def _is_decay(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and is_whole(value[0], 0)
+        and is_real(value[1], lambda factor: factor > 0)
+    )
+
+
+def _are_strings(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) and text for text in value)
+
+
+_COUNT = whole(1)
+_FROM_0 = whole(0)
+_POSITIVE = number(lambda v: v > 0, "above 0")
+_FACTOR = number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
+_TEMPERATURE = _FACTOR._replace(
+    text="a number above 0 (1e-30 to 1e30); for greedy decoding set do_sample=False"
+)
+_SHARE = number(lambda v: 0 < v <= 1, "above 0 and at most 1")
+_CUTOFF = number(lambda v: 0 <= v < 1, "from 0 up to, but not including, 1")
+_PENALTY = number(lambda v: v >= 0, "of at least 0")
+_POWER = number(lambda v: abs(v) <= 30, "from -30 to 30")
+_TOKEN = whole(0)._replace(text="a token id, at least 0")
+_IDS = Range(_are_ids, "a token id, at least 0, or a non-empty list of them")
+_DECAY = Range(_is_decay, "a pair (start, factor) of a whole number of at least 0 and a number above 0")
+_STRINGS = Range(_are_strings, "a non-empty string or a list of them", read=one_or_many)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,69 +68,69 @@ class GenerationConfig:
     of a config use `merge`: ``dataclasses.replace`` gives them all, and so hides a bundle's own defaults.
     """
 
-    max_new_tokens: int = 100
+    max_new_tokens: Annotated[int, _COUNT] = 100
     """Most tokens to generate, at least 1."""
-    min_new_tokens: int = 0
+    min_new_tokens: Annotated[int, _FROM_0] = 0
     """EOS is forbidden before this many new tokens."""
-    max_length: int | None = None
+    max_length: Annotated[int, _COUNT] | None = None
     """Most tokens of prompt and continuation together; with ``max_new_tokens`` the first reached ends."""
 
-    temperature: float = 0.8
+    temperature: Annotated[float, _TEMPERATURE] = 0.8
     """Logits are divided by this, above 0; below 1 sharpens. Only used when sampling."""
-    top_k: int | None = 50
+    top_k: Annotated[int, _FROM_0] | None = 50
     """Keep the k most likely tokens, and all that tie with the last of them; 0 or None: off."""
-    top_p: float | None = 0.9
+    top_p: Annotated[float, _SHARE] | None = 0.9
     """Keep the smallest set of likeliest tokens with this probability mass, in (0, 1] (Holtzman et al. 2020)."""
-    min_p: float | None = None
+    min_p: Annotated[float, _SHARE] | None = None
     """Drop tokens less likely than this share of the likeliest, in (0, 1] (Nguyen et al. 2024)."""
-    typical_p: float | None = None
+    typical_p: Annotated[float, _SHARE] | None = None
     """Keep the mass of tokens nearest the expected information content, in (0, 1] (Meister et al. 2023)."""
-    epsilon_cutoff: float = 0.0
+    epsilon_cutoff: Annotated[float, _CUTOFF] = 0.0
     """Drop tokens below this probability, in [0, 1) (Hewitt et al. 2022)."""
-    eta_cutoff: float = 0.0
+    eta_cutoff: Annotated[float, _CUTOFF] = 0.0
     """Entropy-dependent cutoff, in [0, 1) (Hewitt et al. 2022)."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: Annotated[float, _FACTOR] = 1.0
     """Above 1 makes tokens of prompt and continuation less likely (Keskar et al. 2019)."""
-    encoder_repetition_penalty: float = 1.0
+    encoder_repetition_penalty: Annotated[float, _FACTOR] = 1.0
     """Above 1 makes tokens of the prompt more likely. With beams on all of them; in transformers on the first alone."""
-    no_repeat_ngram_size: int = 0
+    no_repeat_ngram_size: Annotated[int, _FROM_0] = 0
     """No n-gram of this size occurs twice in prompt and continuation; 0: off."""
-    exponential_decay_length_penalty: tuple[int, float] | None = None
+    exponential_decay_length_penalty: Annotated[tuple[int, float], _DECAY] | None = None
     """(start, factor): EOS becomes exponentially likelier after ``start`` new tokens."""
 
     do_sample: bool = True
     """Draw from the distribution; False takes the likeliest token."""
-    num_beams: int = 1
+    num_beams: Annotated[int, _COUNT] = 1
     """Beams of beam search; 1: none."""
-    num_beam_groups: int = 1
+    num_beam_groups: Annotated[int, _COUNT] = 1
     """Groups of diverse beam search (Vijayakumar et al. 2018)."""
-    diversity_penalty: float = 0.0
+    diversity_penalty: Annotated[float, _PENALTY] = 0.0
     """Subtracted from a token's score for each earlier group that chose it in the same step."""
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, _POWER] = 1.0
     """Beam scores are divided by length to this power, -30 to 30."""
     early_stopping: bool | Literal["never"] = True
     """With beams as in transformers (whose default is False); with one beam True stops at EOS, False goes past it."""
 
-    eos_token_id: int | tuple[int, ...] | None = None
+    eos_token_id: Annotated[int | tuple[int, ...], _IDS] | None = None
     """End-of-sequence id or ids; None: those of the bundle."""
-    bos_token_id: int | None = None
+    bos_token_id: Annotated[int, _TOKEN] | None = None
     """Starts an empty prompt; None: that of the bundle."""
-    pad_token_id: int | None = None
+    pad_token_id: Annotated[int, _TOKEN] | None = None
     """Fills rectangular id outputs; no row is padded. Groups of beams that are done count as choosing it."""
 
-    max_time: float | None = None
+    max_time: Annotated[float, _POSITIVE] | None = None
     """Seconds for one prompt from the start of its prefill; at least one token is generated."""
-    stop_strings: tuple[str, ...] | None = None
+    stop_strings: Annotated[tuple[str, ...], _STRINGS] | None = None
     """End when one occurs in the new text, across token borders; it is not part of the text returned."""
     use_cache: bool = True
     """False recomputes the last window for every token, exactly as upstream LLMBuilder does."""
-    batch_size: int | None = None
+    batch_size: Annotated[int, _COUNT] | None = None
     """Most sequences decoded in one run; never changes what they say. A prompt that needs more has runs of its own."""
-    seed: int | None = None
+    seed: Annotated[int, _FROM_0] | None = None
     """Same seed, same text; None: another text every time."""
-    num_return_sequences: int = 1
+    num_return_sequences: Annotated[int, _COUNT] = 1
     """Continuations for each prompt; above 1 only with `TextGenerator.complete` and `complete_batch`."""
-    logprobs: int | None = None
+    logprobs: Annotated[int, _FROM_0] | None = None
     """Report the log-probability of each token and of the n likeliest, before any rule; 0: of the token alone."""
     return_full_text: bool = False
     """Put the prompt, as given, before the text."""
@@ -92,7 +138,7 @@ class GenerationConfig:
     """Window full: keep its last three quarters and go on, end with reason ``length``, or raise."""
     truncate_prompt: bool = False
     """Cut a prompt longer than the window at its start; False raises `ContextOverflowError`."""
-    prompt_lookup_num_tokens: int | None = None
+    prompt_lookup_num_tokens: Annotated[int, _COUNT] | None = None
     """Prompt-lookup speculation with this many draft tokens (Saxena 2023)."""
 
     given: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -104,25 +150,14 @@ class GenerationConfig:
             raise ConfigError(
                 "GenerationConfig takes keyword arguments only, e.g. GenerationConfig(max_new_tokens=50)."
             )
-        _refuse_unknown(options)
+        refuse_unknown(cls, options, _WHAT)
         self = object.__new__(cls)
         object.__setattr__(self, "given", frozenset(options))
         return self
 
     def __post_init__(self) -> None:
-        """Take lists as tuples and NumPy's numbers as Python's, then check ranges and contradictions."""
-        if isinstance(self.stop_strings, str):
-            object.__setattr__(self, "stop_strings", (self.stop_strings,))
-        for name, (holds, expected) in _RULES.items():
-            value = _plain(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if not holds(value):
-                hint = (
-                    " For greedy decoding set do_sample=False."
-                    if name == "temperature" and value == 0
-                    else ""
-                )
-                raise ConfigError(f"{name} must be {expected}, got {value!r}.{hint}")
+        """Check ranges and contradictions; lists are kept as tuples and NumPy's numbers as Python's."""
+        check_options(self)
         for broken, message in _contradictions(self):
             if broken:
                 raise ConfigError(message)
@@ -135,7 +170,7 @@ class GenerationConfig:
 
     def options(self) -> dict[str, Any]:
         """The options that were given, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in self.given}
+        return {name: getattr(self, name) for name in options_of(type(self)) if name in self.given}
 
     @classmethod
     def merge(cls, *layers: "GenerationConfig | Mapping[str, Any] | None") -> "GenerationConfig":
@@ -148,110 +183,13 @@ class GenerationConfig:
                 merged |= layer
             elif layer is not None:
                 raise ConfigError(f"config must be a GenerationConfig, got {type(layer).__name__}.")
-        _refuse_unknown(merged)  # before Python refuses names that are no strings
+        refuse_unknown(cls, merged, _WHAT)  # before Python refuses names that are no strings
         return cls(**merged)
 
 
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _is_int(value: object, low: int) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
-
-
-def _is_real(value: object, holds: Callable[[float], bool]) -> bool:
-    """Whether a finite number, as a float, satisfies ``holds``."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
-    return math.isfinite(number) and holds(number)
-
-
-def _integer(low: int) -> Rule:
-    return lambda v: _is_int(v, low), f"a whole number of at least {low}"
-
-
-def _number(holds: Callable[[float], bool], expected: str) -> Rule:
-    return lambda v: _is_real(v, holds), f"a number {expected}"
-
-
-def _optional(rule: Rule) -> Rule:
-    return lambda v: v is None or rule[0](v), f"{rule[1]}, or None"
-
-
-def _one_of(*choices: object) -> Rule:
-    def holds(value: object) -> bool:
-        return any(value is c or (isinstance(value, str) and value == c) for c in choices)
-
-    return holds, "one of " + ", ".join(map(repr, choices))
-
-
-def _is_eos(value: object) -> bool:
-    return _is_int(value, 0) or (
-        isinstance(value, tuple) and len(value) > 0 and all(_is_int(i, 0) for i in value)
-    )
-
-
-def _is_decay(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and _is_int(value[0], 0)
-        and _is_real(value[1], lambda factor: factor > 0)
-    )
-
-
-def _are_stop_strings(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(s, str) and s for s in value)
-
-
-_BOOL = _one_of(True, False)
-_POSITIVE = _number(lambda v: v > 0, "above 0")
-_FACTOR = _number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
-_SHARE = _optional(_number(lambda v: 0 < v <= 1, "above 0 and at most 1"))
-_CUTOFF = _number(lambda v: 0 <= v < 1, "from 0 up to, but not including, 1")
-
-_RULES: dict[str, Rule] = {
-    "max_new_tokens": _integer(1),
-    "min_new_tokens": _integer(0),
-    "max_length": _optional(_integer(1)),
-    "temperature": _FACTOR,
-    "top_k": _optional(_integer(0)),
-    "top_p": _SHARE,
-    "min_p": _SHARE,
-    "typical_p": _SHARE,
-    "epsilon_cutoff": _CUTOFF,
-    "eta_cutoff": _CUTOFF,
-    "repetition_penalty": _FACTOR,
-    "encoder_repetition_penalty": _FACTOR,
-    "no_repeat_ngram_size": _integer(0),
-    "exponential_decay_length_penalty": _optional(
-        (_is_decay, "a pair (start, factor) of a whole number of at least 0 and a number above 0")
-    ),
-    "do_sample": _BOOL,
-    "num_beams": _integer(1),
-    "num_beam_groups": _integer(1),
-    "diversity_penalty": _number(lambda v: v >= 0, "of at least 0"),
-    "length_penalty": _number(lambda v: abs(v) <= 30, "from -30 to 30"),
-    "early_stopping": _one_of(True, False, "never"),
-    "eos_token_id": _optional((_is_eos, "a token id or a non-empty list of token ids")),
-    "bos_token_id": _optional(_integer(0)),
-    "pad_token_id": _optional(_integer(0)),
-    "max_time": _optional(_POSITIVE),
-    "stop_strings": _optional((_are_stop_strings, "a non-empty string or a list of them")),
-    "use_cache": _BOOL,
-    "batch_size": _optional(_integer(1)),
-    "seed": _optional(_integer(0)),
-    "num_return_sequences": _integer(1),
-    "logprobs": _optional(_integer(0)),
-    "return_full_text": _BOOL,
-    "context_overflow": _one_of("slide", "stop", "error"),
-    "truncate_prompt": _BOOL,
-    "prompt_lookup_num_tokens": _optional(_integer(1)),
-}
+def generation_options() -> Mapping[str, Option]:
+    """Every option of `GenerationConfig` by name: its type, range, default and doc."""
+    return options_of(GenerationConfig)
 
 
 def one_answer(config: GenerationConfig) -> GenerationConfig:
@@ -302,22 +240,3 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
             "it needs num_beams=1, num_return_sequences=1 and use_cache=True."
         ),
     )
-
-
-def _plain(value: Any) -> Any:
-    """Lists as tuples, numbers of NumPy as Python's, which cannot overflow."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
-    return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def _refuse_unknown(options: Mapping[Any, object]) -> None:
-    for name in options:
-        if name not in _RULES:
-            raise ConfigError(f"Unknown generation option {name!r}.{_suggestion(str(name))}")
-
-
-def _suggestion(name: str) -> str:
-    begun = [known for known in _RULES if len(name) > 2 and known.startswith(name)]
-    close = begun or difflib.get_close_matches(name, _RULES, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

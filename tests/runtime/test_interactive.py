@@ -118,7 +118,7 @@ def test_settings_act_on_the_next_answer(chat):
         ("/set temprature 1", "Did you mean 'temperature'"),
         ("/set temperature hot", "temperature must be a number"),
         ("/set temperature", "Say which setting"),
-        ("/sett temperature 1", "Did you mean /set"),
+        ("/sett temperature 1", "Did you mean '/set'"),
         ("/load", "Say which file"),
         ("/load gone.json", "cannot be read"),
         ("/save /nowhere/c.json", "No such file"),

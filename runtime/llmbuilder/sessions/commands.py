@@ -1,13 +1,12 @@
 """What can be done in a session besides talking: lines that begin with ``/``."""
 
-import difflib
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.checks import nearest
+from llmbuilder.config import GenerationConfig, generation_options, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.sessions.conversation import Saved, check_text, save_conversation
 from llmbuilder.sessions.state import State
@@ -33,8 +32,7 @@ def obey(state: State, line: str) -> None:
     """Do what a line says; what cannot be done is explained."""
     name, _, rest = line.partition(" ")
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        state.terminal.note(f"There is no {name}. {f'Did you mean {close[0]}?' if close else 'Try /help.'}")
+        state.terminal.note(f"There is no {name}. {nearest(name, COMMANDS) or 'Try /help.'}")
         return
     try:
         COMMANDS[name].act(state, rest.strip())
@@ -44,11 +42,7 @@ def obey(state: State, line: str) -> None:
 
 def completions() -> Completions:
     """The commands, and the options that ``/set`` changes."""
-    return {name: dict.fromkeys(_options()) if name == "/set" else None for name in COMMANDS}
-
-
-def _options() -> list[str]:
-    return [field.name for field in fields(GenerationConfig) if field.init]
+    return {name: dict.fromkeys(generation_options()) if name == "/set" else None for name in COMMANDS}
 
 
 def _help(state: State, _: str) -> None:
@@ -58,7 +52,7 @@ def _help(state: State, _: str) -> None:
 
 def _settings(state: State, _: str) -> None:
     config = state.partner.config
-    for name in _options():
+    for name in generation_options():
         if name in _ALWAYS_SHOWN or name in config.given:
             state.terminal.note(f"{name} = {getattr(config, name)!r}")
     if state.partner.system_prompt is not None:

@@ -1,9 +1,8 @@
 """Styles of writing: how a model is asked, and with which options it answers."""
 
-import difflib
 from dataclasses import dataclass, field
 
-from llmbuilder.checks import check_text
+from llmbuilder.checks import check_text, nearest, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 
@@ -53,9 +52,8 @@ def find_style(name: str) -> Style:
     """
     if name in _STYLES:
         return _STYLES[name]
-    close = difflib.get_close_matches(str(name), _STYLES, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known ones: {', '.join(_STYLES)}."
-    raise ConfigError(f"Unknown style {name!r}. {hint} register_style() adds your own.")
+    advice = nearest(str(name), _STYLES) or f"Known ones: {', '.join(_STYLES)}."
+    raise ConfigError(f"Unknown style {shown(name)}. {advice} register_style() adds your own.")
 
 
 register_style(

@@ -1,0 +1,208 @@
+"""Options that are checked when made. Each stands once, at its field of a dataclass: type, range, default and doc.
+
+A field's annotation says its range, as in ``top_p: Annotated[float, SHARE] | None = 0.9``; ``bool`` and ``Literal`` are
+ranges by themselves. The docstring below the field is read from the source.
+"""
+
+import ast
+import functools
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from llmbuilder.checks import is_whole, nearest, shown
+from llmbuilder.errors import ConfigError
+
+_FEW = 10
+
+
+def plain(value: Any) -> Any:
+    """Lists as tuples, numbers of NumPy as Python's, which cannot overflow."""
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def one_or_many(value: Any) -> Any:
+    """As `plain`; a text by itself is a list of one."""
+    return (value,) if isinstance(value, str) else plain(value)
+
+
+class Range(NamedTuple):
+    """The values that an option may have. ``text`` goes on after "must be"."""
+
+    holds: Callable[[Any], bool]
+    text: str
+    read: Callable[[Any], Any] = plain
+    """What is made of a value before it is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """All there is to know of an option."""
+
+    name: str
+    type: str
+    """As it is written in Python."""
+    range: str
+    default: Any
+    doc: str
+    _range: Range
+
+    def read(self, value: object, what: str = "") -> Any:
+        """The value as it is kept.
+
+        Raises:
+            ConfigError: it is out of range; the message begins with ``what`` and the name.
+        """
+        kept = self._range.read(value)
+        if not self._range.holds(kept):
+            raise ConfigError(f"{what}{self.name} must be {self.range}, got {shown(kept)}.")
+        return kept
+
+
+def is_real(value: object, holds: Callable[[float], bool]) -> bool:
+    """Whether a value is a finite number, no bool, that as a float satisfies ``holds``."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+    return math.isfinite(number) and holds(number)
+
+
+def whole(least: int) -> Range:
+    """Whole numbers from ``least`` on."""
+    return Range(lambda value: is_whole(value, least), f"a whole number of at least {least}")
+
+
+def number(holds: Callable[[float], bool], text: str) -> Range:
+    """Numbers that satisfy ``holds``, which ``text`` puts in words."""
+    return Range(lambda value: is_real(value, holds), f"a number {text}")
+
+
+def options_of(kind: type) -> Mapping[str, Option]:
+    """The options of a dataclass, by name, in the order of its fields."""
+    return _options_of(kind)
+
+
+@functools.cache
+def _options_of(kind: type) -> Mapping[str, Option]:
+    annotations, types, docs = get_type_hints(kind, include_extras=True), get_type_hints(kind), _docs(kind)
+    options = {}
+    for field in fields(kind):
+        if field.init:
+            values = _range_of(annotations[field.name])
+            options[field.name] = Option(
+                name=field.name,
+                type=_written(types[field.name]),
+                range=values.text,
+                default=field.default,
+                doc=docs.get(field.name, ""),
+                _range=values,
+            )
+    return options
+
+
+def check_options(self: Any, what: str = "") -> None:
+    """Check every option of a new dataclass, and keep what `Option.read` makes of it.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    for name, option in options_of(type(self)).items():
+        object.__setattr__(self, name, option.read(getattr(self, name), what))
+
+
+def refuse_unknown(kind: type, names: Iterable[object], what: str) -> None:
+    """Raise if a dataclass has no option of such a name.
+
+    Raises:
+        ConfigError: the message names the nearest there is.
+    """
+    known = options_of(kind)
+    for name in names:
+        if name not in known:
+            every = (
+                f"Known ones: {', '.join(known)}."
+                if len(known) <= _FEW
+                else f"help({kind.__name__}) lists all."
+            )
+            advice = nearest(str(name), known) or every
+            raise ConfigError(f"Unknown {what} {shown(name)}. {advice}")
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the one type."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _range_of(annotation: Any) -> Range:
+    """The range that an annotation states: one that stands in it, or that of its choices."""
+    parts = _parts(annotation)
+    ranges: list[Range] = [part.__metadata__[0] for part in parts if get_origin(part) is Annotated]
+    choices = [choice for part in parts for choice in _choices(part)]
+    if choices:
+        ranges.append(_one_of(choices))
+    (values,) = ranges
+    if NoneType not in parts:
+        return values
+    return values._replace(
+        holds=lambda value: value is None or values.holds(value), text=f"{values.text}, or None"
+    )
+
+
+def _choices(part: Any) -> tuple[Any, ...]:
+    if part is bool:
+        return (True, False)
+    return get_args(part) if get_origin(part) is Literal else ()
+
+
+def _one_of(choices: Iterable[Any]) -> Range:
+    choices = tuple(choices)
+
+    def holds(value: object) -> bool:
+        return any(value is choice or (isinstance(value, str) and value == choice) for choice in choices)
+
+    *others, last = map(repr, choices)
+    return Range(holds, f"{', '.join(others)} or {last}")
+
+
+def _written(annotation: Any) -> str:
+    """A type as it is written in a program."""
+    names: list[str] = []
+    for part in _parts(annotation):
+        if get_origin(part) is Literal:
+            names += map(repr, get_args(part))
+        else:
+            is_class = isinstance(part, type) and get_origin(part) is None
+            names.append("None" if part is NoneType else part.__name__ if is_class else repr(part))
+    return " | ".join(names)
+
+
+def _docs(kind: type) -> dict[str, str]:
+    """The docstrings below the fields; none where Python cannot read its source."""
+    try:
+        (definition,) = ast.parse(inspect.getsource(kind)).body
+    except OSError:
+        return {}
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    docs = {}
+    for field, doc in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(doc):
+            docs[field.target.id] = inspect.cleandoc(ast.literal_eval(doc.value))  # type: ignore[attr-defined]
+    return docs
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
