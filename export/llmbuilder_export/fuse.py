@@ -21,8 +21,20 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import (
 )
 
 from llmbuilder.bundle.manifest import POSITION_IDS
+from llmbuilder_export.graph import (
+    MICROSOFT,
+    add_initializer,
+    addition_of,
+    describe,
+    is_weight,
+    nodes_of,
+    producer,
+    replace,
+    required,
+    shape_of,
+    tensor_of,
+)
 
-MICROSOFT = "com.microsoft"
 _SWAP_MIDDLE = (0, 2, 1, 3)
 _COS_INPUT = 7
 
@@ -49,18 +61,19 @@ def fuse(model: ir.Model) -> None:
 
 def fuse_tied_head(graph: ir.Graph) -> None:
     """Multiply by a transposed weight as it lies, where ONNX Runtime would make a transposed copy of it."""
-    for node in _nodes(graph, "MatMul"):
-        transpose = _producer(node.inputs[1], "Transpose")
-        if transpose is not None and _is_weight(transpose.inputs[0]):
+    for node in nodes_of(graph, "MatMul"):
+        transpose = producer(node.inputs[1], "Transpose")
+        if transpose is not None and is_weight(transpose.inputs[0]):
             _replace(graph, node, "FusedMatMul", [node.inputs[0], transpose.inputs[0]], {"transB": 1})
 
 
 def merge_parallel_linears(graph: ir.Graph) -> None:
     """Compute all linear layers of one input in one MatMul, split afterwards (query, key, value; gate and up)."""
     groups: dict[tuple[ir.Value | None, int], list[list[ir.Node]]] = defaultdict(list)
-    for node in _nodes(graph, "MatMul"):
-        if _is_weight(node.inputs[1], rank=2):
-            linear = [node, *_bias(node)]
+    for node in nodes_of(graph, "MatMul"):
+        if is_weight(node.inputs[1], rank=2):
+            addition = addition_of(node, shape_of(required(node.inputs[1]))[1])
+            linear = [node] if addition is None else [node, addition[0]]
             groups[node.inputs[0], len(linear)].append(linear)
     for linears in groups.values():
         if len(linears) > 1:
@@ -69,15 +82,15 @@ def merge_parallel_linears(graph: ir.Graph) -> None:
 
 def rotate_in_attention(graph: ir.Graph) -> None:
     """Let attention rotate queries and keys itself; it counts positions from the length of its cache."""
-    for node in _nodes(graph, "GroupQueryAttention"):
+    for node in nodes_of(graph, "GroupQueryAttention"):
         query, key = (_rotation(value) for value in node.inputs[:2])
         if query is None or key is None or query.inputs[1:] != key.inputs[1:]:
             continue
         _, positions, cos, sin = query.inputs
-        if positions is None or positions.name != POSITION_IDS or not _fits_attention(_present(cos)):
+        if positions is None or positions.name != POSITION_IDS or not _fits_attention(required(cos)):
             continue
         for rotation in (query, key):
-            rotation.outputs[0].replace_all_uses_with(_present(rotation.inputs[0]))
+            rotation.outputs[0].replace_all_uses_with(required(rotation.inputs[0]))
         node.resize_inputs(_COS_INPUT + 2)
         node.replace_input_with(_COS_INPUT, cos)
         node.replace_input_with(_COS_INPUT + 1, sin)
@@ -94,8 +107,8 @@ def drop_round_trips(graph: ir.Graph) -> None:
 
 def pack_attention(graph: ir.Graph) -> None:
     """Hand attention the tensor that its query, key and value are split from."""
-    for node in _nodes(graph, "GroupQueryAttention"):
-        split = _producer(node.inputs[0], "Split")
+    for node in nodes_of(graph, "GroupQueryAttention"):
+        split = producer(node.inputs[0], "Split")
         if split is not None and list(split.outputs) == list(node.inputs[:3]):
             for index, value in enumerate((split.inputs[0], None, None)):
                 node.replace_input_with(index, value)
@@ -103,9 +116,9 @@ def pack_attention(graph: ir.Graph) -> None:
 
 def fuse_silu(graph: ir.Graph) -> None:
     """Compute x * sigmoid(x) as QuickGelu with alpha 1."""
-    for node in _nodes(graph, "Mul"):
+    for node in nodes_of(graph, "Mul"):
         for x, gate in (node.inputs, reversed(node.inputs)):
-            sigmoid = _producer(gate, "Sigmoid")
+            sigmoid = producer(gate, "Sigmoid")
             if sigmoid is not None and sigmoid.inputs[0] is x:
                 _replace(graph, node, "QuickGelu", [x], {"alpha": 1.0})
                 break
@@ -127,21 +140,6 @@ def _forget_shapes(graph: ir.Graph) -> None:
                 value.shape = value.type = None
 
 
-def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:
-    return [node for node in graph if node.op_type == op_type]
-
-
-def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == op_type else None
-
-
-def _is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
-    if value is None or value.const_value is None or value.is_graph_input():
-        return False
-    return rank is None or len(value.const_value.shape) == rank
-
-
 def _replace(
     graph: ir.Graph,
     old: ir.Node,
@@ -150,48 +148,31 @@ def _replace(
     attributes: dict[str, int | float],
 ) -> None:
     """Put one operator of ONNX Runtime's own in the place of ``old``."""
-    new = ir.node(op_type, inputs, attributes, domain=MICROSOFT, name=old.name)
-    _describe(new.outputs[0], old.outputs[0])
-    graph.insert_before(old, new)
-    old.outputs[0].replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
-    graph.remove(old, safe=True)
-
-
-def _describe(value: ir.Value, like: ir.Value) -> None:
-    value.name, value.shape, value.type = like.name, like.shape, like.type
-
-
-def _bias(matmul: ir.Node) -> list[ir.Node]:
-    """The Add of a constant vector that is the only use of a MatMul, if that is how it is used."""
-    users = list(matmul.outputs[0].uses())
-    if len(users) != 1 or users[0].node.op_type != "Add":
-        return []
-    add = users[0].node
-    return [add] if _is_weight(add.inputs[1 - users[0].idx], rank=1) else []
+    replace(graph, [old], [ir.node(op_type, inputs, attributes, domain=MICROSOFT, name=old.name)])
 
 
 def _merge(graph: ir.Graph, linears: Sequence[Sequence[ir.Node]]) -> None:
     """Replace linear layers [MatMul] or [MatMul, Add] of the same input."""
     first = linears[0][0]
-    weights = [_present(matmul.inputs[1]) for matmul, *_ in linears]
+    weights = [required(matmul.inputs[1]) for matmul, *_ in linears]
     weight = _joined(graph, f"{first.name}_weights", weights)
     new = [ir.node("MatMul", [first.inputs[0], weight], name=f"{first.name}_merged")]
     if len(linears[0]) > 1:
-        biases = [next(_present(value) for value in add.inputs if _is_weight(value)) for _, add in linears]
+        biases = [next(required(value) for value in add.inputs if is_weight(value)) for _, add in linears]
         bias = _joined(graph, f"{first.name}_biases", biases)
         new.append(ir.node("Add", [new[0].outputs[0], bias], name=f"{first.name}_bias"))
-    widths = [_tensor(weight).shape.numpy()[1] for weight in weights]
+    widths = [shape_of(weight)[1] for weight in weights]
     for node in new:
-        _describe(node.outputs[0], first.outputs[0])
+        describe(node.outputs[0], first.outputs[0])
         node.outputs[0].name = f"{node.name}_out"
         if node.outputs[0].shape is not None:
             node.outputs[0].shape = ir.Shape([*node.outputs[0].shape[:-1], sum(widths)])
-    sizes = _initializer(graph, f"{first.name}_widths", ir.tensor(np.array(widths, np.int64)))
+    sizes = add_initializer(graph, f"{first.name}_widths", np.array(widths, np.int64))
     inputs = [new[-1].outputs[0], sizes]
     split = ir.node("Split", inputs, {"axis": -1}, num_outputs=len(linears), name=f"{first.name}_split")
     graph.insert_before(first, [*new, split])
     for part, linear in zip(split.outputs, linears, strict=True):
-        _describe(part, linear[-1].outputs[0])
+        describe(part, linear[-1].outputs[0])
         linear[-1].outputs[0].replace_all_uses_with(part)
         for node in reversed(linear):
             graph.remove(node, safe=True)
@@ -202,36 +183,15 @@ def _joined(graph: ir.Graph, name: str, values: Sequence[ir.Value]) -> ir.Value:
 
     Layers can share a weight (the tracer merges equal ones), so its name must come from the node.
     """
-    parts = [_tensor(value) for value in values]
-    shapes = [part.shape.numpy() for part in parts]
+    parts = [tensor_of(value) for value in values]
+    shapes = [shape_of(value) for value in values]
     tensor = ir.LazyTensor(
         lambda: ir.tensor(np.concatenate([part.numpy() for part in parts], axis=-1)),
         dtype=parts[0].dtype,
         shape=ir.Shape([*shapes[0][:-1], sum(shape[-1] for shape in shapes)]),
         name=name,
     )
-    return _initializer(graph, name, tensor)
-
-
-def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    shape = ir.Shape(tensor.shape.numpy())
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
-def _present(value: ir.Value | None) -> ir.Value:
-    """A value that the operator's definition requires."""
-    if value is None:
-        raise ValueError("an operator lacks a required input")
-    return value
-
-
-def _tensor(value: ir.Value) -> ir.TensorProtocol:
-    """The content of a weight."""
-    if value.const_value is None:
-        raise ValueError(f"{value.name} is not a constant")
-    return value.const_value
+    return add_initializer(graph, name, tensor)
 
 
 def _layout_steps(value: ir.Value) -> Iterator[ir.Node]:
@@ -245,21 +205,21 @@ def _layout_steps(value: ir.Value) -> Iterator[ir.Node]:
 def _rotation(value: ir.Value | None) -> ir.Node | None:
     """The RotaryEmbedding whose result ``value`` is, in whatever layout."""
     for node in _layout_steps(value) if value is not None else ():
-        if rotation := _producer(node.inputs[0], "RotaryEmbedding"):
+        if rotation := producer(node.inputs[0], "RotaryEmbedding"):
             return rotation
     return None
 
 
 def _fits_attention(table: ir.Value) -> bool:
     """Whether attention takes a table [window, rotated / 2] (ONNX Runtime: columns in multiples of 8)."""
-    return bool(_tensor(table).shape.numpy()[1] % 8 == 0)
+    return shape_of(table)[1] % 8 == 0
 
 
 def _before_layout(value: ir.Value) -> ir.Value:
     """The earliest value that ``value`` equals: same shape, every transposition undone."""
     origin, swapped = value, False
     for node in _layout_steps(value):
-        source = _present(node.inputs[0])
+        source = required(node.inputs[0])
         if node.op_type == "Transpose":
             if tuple(node.attributes.get_ints("perm", ())) != _SWAP_MIDDLE:
                 break

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from llmbuilder.bundle.graphcheck import check_graph
 from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
+from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
 from llmbuilder_export.fuse import fuse
@@ -125,13 +126,6 @@ def export_model(  # noqa: PLR0913 (the public signature)
         seconds=stage.seconds,
         manifest=manifest,
     )
-
-
-def default_output(source: Path) -> Path:
-    """Where a bundle goes if nobody says: beside its source, named after it."""
-    absolute = source.absolute()
-    name = absolute.name if absolute.is_dir() else absolute.stem
-    return absolute.with_name(f"{name}-onnx")
 
 
 @dataclass(frozen=True)

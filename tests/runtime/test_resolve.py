@@ -71,7 +71,8 @@ def test_a_hugging_face_directory_says_how_to_export_it(tmp_path):
 
 
 def test_the_bundle_of_a_checkpoint_belongs_beside_it():
-    assert default_output(Path("model/model.pt")) == Path("model/model-onnx")
+    assert default_output(Path("model/model.pt")) == Path("model/model-onnx").absolute()
+    assert default_output(Path()) == Path.cwd().with_name(f"{Path.cwd().name}-onnx")
 
 
 def test_the_bundle_beside_a_checkpoint_is_used(checkpoint, make_bundle, no_exporter):

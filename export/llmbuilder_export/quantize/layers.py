@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from llmbuilder.bundle.manifest import INPUT_IDS
-
-MICROSOFT = "com.microsoft"
+from llmbuilder_export.graph import addition_of, is_vector, is_weight, shape_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,7 +46,7 @@ def find_embedding(graph: ir.Graph) -> ir.Node | None:
     for node in graph:
         table, ids = (*node.inputs, None, None)[:2]
         looks_up = node.op_type == "Gather" and node.attributes.get_int("axis", 0) == 0
-        if looks_up and _are_ids(ids) and _is_weight(table, rank=2):
+        if looks_up and _are_ids(ids) and is_weight(table, rank=2):
             return node
     return None
 
@@ -67,25 +66,6 @@ def feeding(values: Iterable[ir.Value | None], linears: Iterable[Linear]) -> set
     return found
 
 
-def tensor_of(weight: ir.Value) -> ir.TensorProtocol:
-    """The values of an initializer."""
-    if weight.const_value is None:
-        raise ValueError(f"{weight.name} is not a constant")
-    return weight.const_value
-
-
-def shape_of(weight: ir.Value) -> tuple[int, ...]:
-    """The shape of an initializer."""
-    return tuple(tensor_of(weight).shape.numpy())
-
-
-def name_of(value: ir.Value) -> str:
-    """The name of a value that must have one."""
-    if value.name is None:
-        raise ValueError(f"{value} has no name")
-    return value.name
-
-
 def _linear(node: ir.Node) -> Linear | None:
     transposed = False
     match node.domain, node.op_type:
@@ -96,14 +76,16 @@ def _linear(node: ir.Node) -> Linear | None:
         case _:
             return None
     source, weight, *rest = node.inputs
-    if source is None or weight is None or not _is_weight(weight, rank=2) or _is_weight(source):
+    if source is None or weight is None or not is_weight(weight, rank=2) or is_weight(source):
         return None
     outputs = shape_of(weight)[0 if transposed else 1]
     if rest and rest[0] is not None:  # Gemm's own bias
-        vector = _is_vector(rest[0], outputs)
+        vector = is_vector(rest[0], outputs)
         return Linear((node,), source, weight, transposed, rest[0]) if vector else None
-    add, bias = _addition(node, outputs)
-    return Linear((node,) if add is None else (node, add), source, weight, transposed, bias)
+    addition = addition_of(node, outputs)
+    if addition is None:
+        return Linear((node,), source, weight, transposed, None)
+    return Linear((node, addition[0]), source, weight, transposed, addition[1])
 
 
 def _are_ids(value: ir.Value | None) -> bool:
@@ -119,25 +101,3 @@ def _is_plain(node: ir.Node) -> bool:
     scales = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
     flips = (node.attributes.get_int(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
     return scales == (1.0, 1.0) and not any(flips)
-
-
-def _addition(matmul: ir.Node, size: int) -> tuple[ir.Node | None, ir.Value | None]:
-    """The Add of a constant vector that is the only use of a MatMul, and that vector."""
-    users = list(matmul.outputs[0].uses())
-    if len(users) == 1 and users[0].node.op_type == "Add" and not matmul.outputs[0].is_graph_output():
-        bias = users[0].node.inputs[1 - users[0].idx]
-        if _is_vector(bias, size):
-            return users[0].node, bias
-    return None, None
-
-
-def _is_vector(value: ir.Value | None, size: int) -> bool:
-    return value is not None and _is_weight(value, rank=1) and shape_of(value) == (size,)
-
-
-def _is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
-    """Whether ``value`` is a float32 initializer of that rank which nobody can override."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return False
-    tensor = value.const_value
-    return tensor.dtype == ir.DataType.FLOAT and rank in (None, len(tensor.shape))

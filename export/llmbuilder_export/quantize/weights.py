@@ -8,26 +8,24 @@ make queries, keys and values: they are small and suffer most. Blocks of 32 with
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from llmbuilder.bundle.manifest import LOGITS, Quantization
 from llmbuilder.errors import ExportError
-from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, FloatArray, round_symmetric, search
-from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
-from llmbuilder_export.quantize.layers import (
+from llmbuilder_export.graph import (
     MICROSOFT,
-    Linear,
-    feeding,
-    find_embedding,
-    find_linears,
+    add_initializer,
     name_of,
+    nodes_of,
+    replace,
     shape_of,
     tensor_of,
 )
+from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, FloatArray, round_symmetric, search
+from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
+from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
 
 _COMPUTE_IN_INT8 = 4
 """``accuracy_level`` of MatMulNBits; with any other one, 8-bit weights are 100 times slower."""
@@ -120,9 +118,7 @@ def _jobs(linears: Sequence[Linear], lookup: ir.Node | None) -> list[_Job]:
 
 def _sensitive(graph: ir.Graph, linears: Sequence[Linear]) -> set[Linear]:
     """The output head and the layers that make queries, keys and values."""
-    attention = [
-        value for node in graph if node.op_type == "GroupQueryAttention" for value in node.inputs[:3]
-    ]
+    attention = [value for node in nodes_of(graph, "GroupQueryAttention") for value in node.inputs[:3]]
     logits = [value for value in graph.outputs if value.name == LOGITS]
     return feeding([*attention, *logits], linears)
 
@@ -160,7 +156,7 @@ def _multiply(graph: ir.Graph, linear: Linear, stored: _Stored) -> None:
     if linear.bias is not None:
         operands += [None, linear.bias]
     node = ir.node("MatMulNBits", operands, attributes, domain=MICROSOFT, name=linear.nodes[0].name)
-    _swap(graph, linear.nodes, [node])
+    replace(graph, linear.nodes, [node])
 
 
 def _look_up(graph: ir.Graph, gather: ir.Node, stored: _Stored) -> None:
@@ -180,24 +176,15 @@ def _look_up(graph: ir.Graph, gather: ir.Node, stored: _Stored) -> None:
     if stored.inputs % BLOCK:
         start, end = _constant(graph, f"{name}_start", [0]), _constant(graph, f"{name}_end", [stored.inputs])
         nodes.append(ir.node("Slice", [nodes[-1].outputs[0], start, end, last]))
-    _swap(graph, [gather], nodes)
+    replace(graph, [gather], nodes)
 
 
 def _store(graph: ir.Graph, name: str, blocks: Blocks, inputs: int) -> _Stored:
-    codes = _initializer(graph, f"{name}_codes", blocks.codes)
-    scales = _initializer(graph, f"{name}_scales", blocks.scales)
+    codes = add_initializer(graph, f"{name}_codes", blocks.codes)
+    scales = add_initializer(graph, f"{name}_scales", blocks.scales)
     zeros = blocks.zero_points
-    zero_points = None if zeros is None else _initializer(graph, f"{name}_zero_points", zeros)
+    zero_points = None if zeros is None else add_initializer(graph, f"{name}_zero_points", zeros)
     return _Stored(codes, scales, zero_points, blocks.bits, inputs)
-
-
-def _swap(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
-    """Replace nodes that end in one value by others that compute it."""
-    before, after = old[-1].outputs[0], new[-1].outputs[0]
-    after.name, after.shape, after.type = before.name, before.shape, before.type
-    graph.insert_before(old[-1], new)
-    before.replace_all_uses_with(after, replace_graph_outputs=True)
-    graph.remove(old, safe=True)
 
 
 def _release(graph: ir.Graph, weight: ir.Value) -> None:
@@ -208,16 +195,7 @@ def _release(graph: ir.Graph, weight: ir.Value) -> None:
 
 
 def _constant(graph: ir.Graph, name: str, numbers: Sequence[int]) -> ir.Value:
-    return _initializer(graph, name, np.array(numbers, np.int64))
-
-
-def _initializer(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value
+    return add_initializer(graph, name, np.array(numbers, np.int64))
 
 
 def _weight_bytes(graph: ir.Graph) -> int:

@@ -63,9 +63,11 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
     return _export(model_path, tokenizer_path, target, digest)
 
 
-def default_output(checkpoint: Path) -> Path:
-    """Where the bundle of a checkpoint belongs: ``model/model.pt`` -> ``model/model-onnx``."""
-    return checkpoint.with_name(f"{checkpoint.stem}-onnx")
+def default_output(source: Path) -> Path:
+    """Where the bundle of a checkpoint or a model's directory belongs: ``model/model.pt`` -> ``model/model-onnx``."""
+    absolute = source.absolute()
+    name = absolute.name if absolute.is_dir() else absolute.stem
+    return absolute.with_name(f"{name}-onnx")
 
 
 def can_export() -> bool:

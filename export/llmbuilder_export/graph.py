@@ -1,0 +1,94 @@
+"""What all passes over a traced graph need: its weights, and one node in the place of another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+
+
+def nodes_of(graph: ir.Graph, op_type: str) -> list[ir.Node]:
+    """The nodes of an operator, in order."""
+    return [node for node in graph if node.op_type == op_type]
+
+
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that computes ``value``, if it is of that operator."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type else None
+
+
+def is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
+    """Whether ``value`` is a float32 initializer of that rank which nobody can override."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return False
+    tensor = value.const_value
+    return tensor.dtype == ir.DataType.FLOAT and rank in (None, len(tensor.shape))
+
+
+def tensor_of(weight: ir.Value) -> ir.TensorProtocol:
+    """The content of an initializer."""
+    if weight.const_value is None:
+        raise ValueError(f"{weight.name} is not a constant")
+    return weight.const_value
+
+
+def shape_of(weight: ir.Value) -> tuple[int, ...]:
+    """The shape of an initializer."""
+    return tuple(tensor_of(weight).shape.numpy())
+
+
+def name_of(value: ir.Value) -> str:
+    """The name of a value that must have one."""
+    if value.name is None:
+        raise ValueError(f"{value} has no name")
+    return value.name
+
+
+def required(value: ir.Value | None) -> ir.Value:
+    """An input that the operator's definition requires."""
+    if value is None:
+        raise ValueError("an operator lacks a required input")
+    return value
+
+
+def addition_of(matmul: ir.Node, size: int) -> tuple[ir.Node, ir.Value] | None:
+    """The Add of a constant vector [size] that is the only use of a MatMul, and that vector."""
+    users = list(matmul.outputs[0].uses())
+    if len(users) != 1 or users[0].node.op_type != "Add" or matmul.outputs[0].is_graph_output():
+        return None
+    add, bias = users[0].node, users[0].node.inputs[1 - users[0].idx]
+    return (add, bias) if bias is not None and is_vector(bias, size) else None
+
+
+def is_vector(value: ir.Value, size: int) -> bool:
+    """Whether ``value`` is a weight [size]."""
+    return is_weight(value, rank=1) and shape_of(value) == (size,)
+
+
+def add_initializer(
+    graph: ir.Graph, name: str, content: npt.NDArray[np.generic] | ir.TensorProtocol
+) -> ir.Value:
+    """Register a constant."""
+    tensor = ir.tensor(content, name=name) if isinstance(content, np.ndarray) else content
+    shape = ir.Shape(tensor.shape.numpy())
+    value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
+    """Put nodes in the place of others that end in the same value."""
+    before, after = old[-1].outputs[0], new[-1].outputs[0]
+    describe(after, before)
+    graph.insert_before(old[-1], new)
+    before.replace_all_uses_with(after, replace_graph_outputs=True)
+    graph.remove(old, safe=True)
+
+
+def describe(value: ir.Value, like: ir.Value) -> None:
+    """Give a value the name, shape and type of another."""
+    value.name, value.shape, value.type = like.name, like.shape, like.type
