@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, cast
 
 from llmbuilder.checks import StrPath
-from llmbuilder.cleanup import Closing
+from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.completion import Completion
 from llmbuilder.decoding.constraint import Constraint
@@ -15,7 +16,7 @@ from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.scoring import Score, score
 from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike
-from llmbuilder.engine.loading import Engine, Lease, acquire
+from llmbuilder.engine.loading import Engine, acquire
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
@@ -33,6 +34,7 @@ __all__ = [
     "Score",
     "TextGenerator",
     "log_softmax",
+    "opened",
     "remembering",
 ]
 """What lies above takes from here what it needs of decoding and engine."""
@@ -54,7 +56,7 @@ class TextGenerator(Closing):
 
     def __init__(
         self,
-        model_path: StrPath,
+        model_path: StrPath | Engine,
         tokenizer_path: StrPath | None = None,
         *,
         device: Device = "auto",
@@ -64,7 +66,8 @@ class TextGenerator(Closing):
         """Open a bundle, or the bundle made from a checkpoint.
 
         Args:
-            model_path: a bundle directory or an LLMBuilder checkpoint.
+            model_path: a bundle directory or an LLMBuilder checkpoint; or an engine, such as that of
+                `llmbuilder.testing.fake_engine`, which stays its owner's.
             tokenizer_path: the tokenizer that the bundle must have been exported with; None: do not compare.
             device: ``cpu``, ``cuda``, or ``auto``: what the bundle was exported for.
             threads: CPU threads; None: as many as this process may use.
@@ -74,22 +77,19 @@ class TextGenerator(Closing):
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
         """
         GenerationConfig.merge(config)  # a model is not loaded in vain
-        lease = acquire(model_path, tokenizer_path, device=device, threads=threads)
-        self._start(lease.engine, config, lease)
+        if isinstance(model_path, Engine):
+            self._lease, self._engine = None, model_path
+        else:
+            self._lease = acquire(model_path, tokenizer_path, device=device, threads=threads)
+            self._engine = self._lease.engine
+        self._config = config
+        self._maker = GroupMaker(self._engine, self._engine.tokenizer)
+        self._closed = False
 
     @classmethod
     def from_engine(cls, engine: Engine, config: GenerationConfig | None = None) -> Self:
         """Generate with parts made elsewhere, such as those of `llmbuilder.testing`."""
-        self = cls.__new__(cls)
-        self._start(engine, config)
-        return self
-
-    def _start(self, engine: Engine, config: GenerationConfig | None, lease: Lease | None = None) -> None:
-        self._engine = engine
-        self._lease = lease
-        self._config = config
-        self._maker = GroupMaker(engine, engine.tokenizer)
-        self._closed = False
+        return cls(engine, config=config)
 
     @property
     def engine(self) -> Engine:
@@ -328,6 +328,26 @@ class TextGenerator(Closing):
                     yield piece.text
         if group.error is not None:
             raise group.error
+
+
+@contextmanager
+def opened(
+    model: "StrPath | TextGenerator",
+    tokenizer_path: StrPath | None = None,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Iterator[TextGenerator]:
+    """The generator that a class over one works with: opened from a path, or the one that is given.
+
+    If the block fails what was opened here is closed; what was given is left as it is.
+    """
+    if isinstance(model, TextGenerator):
+        yield model
+        return
+    generator = TextGenerator(model, tokenizer_path, device=device, threads=threads)
+    with undone_on_error(generator.close):
+        yield generator
 
 
 def one_text(config: GenerationConfig) -> GenerationConfig:

@@ -14,7 +14,7 @@ SEEDED = {"seed": 5, "max_new_tokens": 12, "temperature": 1.5}
 
 def open_chat(rule, *, template=TEMPLATE, window=512, system_prompt=None, **options):
     engine = fake_engine(rule, context_length=window, chat_template=template)
-    return ChatInterface.from_generator(TextGenerator.from_engine(engine), system_prompt, **options)
+    return ChatInterface(TextGenerator.from_engine(engine), system_prompt=system_prompt, **options)
 
 
 def talk(chat, turns, **options):
@@ -170,7 +170,7 @@ def test_the_tokens_that_end_a_turn_end_a_reply():
     engine = dataclasses.replace(
         fake_engine(scripted("Yes."), context_length=512, chat_template=TEMPLATE), eos_token_ids=()
     )
-    with ChatInterface.from_generator(TextGenerator.from_engine(engine)) as chat:
+    with ChatInterface(TextGenerator.from_engine(engine)) as chat:
         assert chat.respond("Sure?") == "Yes."
 
 

@@ -9,6 +9,7 @@ from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import fake_engine, random_rule
 
 needs_llguidance = pytest.mark.usefixtures("llguidance")
@@ -31,7 +32,9 @@ def llguidance():
 
 
 def constrained(**constraint):
-    return ConstrainedGenerator.from_engine(fake_engine(random_rule(), context_length=512), **constraint)
+    return ConstrainedGenerator(
+        TextGenerator.from_engine(fake_engine(random_rule(), context_length=512)), **constraint
+    )
 
 
 @needs_llguidance

@@ -6,6 +6,7 @@ import pytest
 
 from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import EOS, fake_engine, random_rule, scripted
 
 STRATEGIES = (
@@ -19,7 +20,9 @@ STRATEGIES = (
 
 
 def constrained(rule, **constraint):
-    return ConstrainedGenerator.from_engine(fake_engine(rule, context_length=512), **constraint)
+    return ConstrainedGenerator(
+        TextGenerator.from_engine(fake_engine(rule, context_length=512)), **constraint
+    )
 
 
 def says(text, **constraint):
@@ -161,7 +164,7 @@ class TestImpossible:
 
     def test_a_window_that_ends_the_text_bounds_the_budget(self):
         engine = fake_engine(letters(), context_length=16)
-        generator = ConstrainedGenerator.from_engine(engine, required_words=["elephant"])
+        generator = ConstrainedGenerator(TextGenerator.from_engine(engine), required_words=["elephant"])
         with pytest.raises(ConstraintError, match="only 7"):
             generator.generate("0123456789", context_overflow="stop")
 

@@ -51,7 +51,7 @@ def generator(text=ANSWER, *, template=TEMPLATE, window=512):
 
 @pytest.fixture
 def chat():
-    with ChatInterface.from_generator(generator(), "Be kind.") as chat:
+    with ChatInterface(generator(), system_prompt="Be kind.") as chat:
         yield chat
 
 
@@ -184,7 +184,7 @@ def test_what_a_session_began_with_is_what_a_reset_goes_back_to(chat, tmp_path):
 def test_what_cannot_be_loaded_leaves_the_conversation(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"system_prompt": "Be wise.", "conversation": []}))
-    with InteractiveGenerator.from_generator(generator(template=None)) as interactive:
+    with InteractiveGenerator(generator(template=None)) as interactive:
         state, typist = session(interactive._partner, "Once", f"/load {path}")
     assert "no chat template" in typist.notes[-1]
     assert len(state.conversation) == 1
@@ -232,14 +232,14 @@ def test_an_error_is_shown_and_the_session_goes_on(chat):
 
 
 def test_turns_that_are_left_out_are_mentioned():
-    with ChatInterface.from_generator(generator(window=160), max_new_tokens=20) as chat:
+    with ChatInterface(generator(window=160), max_new_tokens=20) as chat:
         _, typist = session(chat, *[f"What is {n}?" for n in range(8)])
     assert any("window is full" in note for note in typist.notes)
 
 
 def test_from_a_pipe_answers_are_all_that_is_on_stdout(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n/settings\n\nAnd now?"))
-    with ChatInterface.from_generator(generator()) as chat:
+    with ChatInterface(generator()) as chat:
         chat.start()
     captured = capsys.readouterr()
     assert captured.out == f"{ANSWER}\n{ANSWER}\n"
@@ -250,7 +250,7 @@ def test_from_a_pipe_answers_are_all_that_is_on_stdout(monkeypatch, capsys):
 def test_a_line_from_a_pipe_that_is_no_utf_8_is_an_error_of_its_own(monkeypatch, capsys, template):
     lines = io.BytesIO(b"Who?\nCaf\xe9\nAnd now?\n")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, encoding="utf-8"))
-    with InteractiveGenerator.from_generator(generator(template=template)) as interactive:
+    with InteractiveGenerator(generator(template=template)) as interactive:
         interactive.start_session()
     captured = capsys.readouterr()
     assert captured.out == f"{ANSWER}\n\n{ANSWER}\n"
@@ -259,25 +259,25 @@ def test_a_line_from_a_pipe_that_is_no_utf_8_is_an_error_of_its_own(monkeypatch,
 
 def test_several_answers_to_one_prompt_are_refused_at_the_start():
     with pytest.raises(ConfigError, match=r"num_return_sequences=3.*one answer"):
-        InteractiveGenerator.from_generator(generator(template=None), num_return_sequences=3)
+        InteractiveGenerator(generator(template=None), num_return_sequences=3)
 
 
 def test_a_model_without_template_continues_prompts(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("Once\nquit\n"))
-    with InteractiveGenerator.from_generator(generator(" upon a time", template=None)) as interactive:
+    with InteractiveGenerator(generator(" upon a time", template=None)) as interactive:
         assert interactive.generate("Once") == " upon a time"
         interactive.start_session()
     assert capsys.readouterr().out == " upon a time\n"
 
 
 def test_a_model_with_template_is_asked_in_its_form():
-    with InteractiveGenerator.from_generator(generator(" Yes. ")) as interactive:
+    with InteractiveGenerator(generator(" Yes. ")) as interactive:
         assert interactive.generate("Sure?") == "Yes."
 
 
 def test_a_system_prompt_is_refused_where_prompts_are_continued(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("/system Be kind.\n"))
-    with InteractiveGenerator.from_generator(generator(template=None)) as interactive:
+    with InteractiveGenerator(generator(template=None)) as interactive:
         interactive.start_session()
     assert "no chat template" in capsys.readouterr().err
 

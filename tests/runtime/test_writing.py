@@ -24,7 +24,7 @@ START = "It was a dark night when Sarah found the letter..."
 
 def writer(text, *, end=True, window=512, **options):
     engine = fake_engine(scripted(text, end=end), context_length=window)
-    return CreativeWriter.from_generator(TextGenerator.from_engine(engine), **{"config": GREEDY, **options})
+    return CreativeWriter(TextGenerator.from_engine(engine), **{"config": GREEDY, **options})
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,13 @@ def test_a_story_goes_on_to_the_end_of_a_sentence_near_its_length():
 @pytest.mark.parametrize("length", [60, 120])
 @pytest.mark.parametrize("style", style_names())
 def test_stories_of_a_real_model_have_their_length(demo, style, length):
-    story = CreativeWriter.from_generator(demo, style, seed=1).continue_story(START, length=length)
+    story = CreativeWriter(demo, style=style, seed=1).continue_story(START, length=length)
     assert 0.75 * length <= count_words(story) <= 1.25 * length
     assert story.rstrip("\"'”")[-1] in ".!?…"
 
 
 def test_a_story_longer_than_the_window_keeps_its_length(demo):
-    story = CreativeWriter.from_generator(demo, "story", seed=2).continue_story(START * 40, length=250)
+    story = CreativeWriter(demo, style="story", seed=2).continue_story(START * 40, length=250)
     assert 212 <= count_words(story) <= 288
 
 
@@ -66,7 +66,7 @@ def test_a_story_of_silence_ends():
 
 
 def test_the_same_seed_writes_the_same(demo):
-    texts = [CreativeWriter.from_generator(demo, seed=7).develop_character("a shy bear") for _ in range(2)]
+    texts = [CreativeWriter(demo, seed=7).develop_character("a shy bear") for _ in range(2)]
     assert texts[0] == texts[1]
 
 
@@ -81,9 +81,7 @@ def test_a_character_is_described_in_whole_sentences_within_the_budget():
 @pytest.mark.parametrize("seed", [20, 21, 22])  # each ended at its first token, with the guide's own options
 def test_a_character_is_never_nobody(demo, seed):
     config = GenerationConfig(temperature=1.0, top_p=0.95, seed=seed)
-    assert CreativeWriter.from_generator(demo, "creative", config).develop_character(
-        "a brilliant but eccentric scientist"
-    )
+    assert CreativeWriter(demo, config=config).develop_character("a brilliant but eccentric scientist")
 
 
 def test_a_character_that_comes_out_empty_is_tried_again():
@@ -95,26 +93,21 @@ def test_a_character_that_comes_out_empty_is_tried_again():
             return iter(["..." if len(asked) < 3 else " He was tall."])
 
     shy = Shy.from_engine(fake_engine(scripted("text")))
-    assert (
-        CreativeWriter.from_generator(shy, config=GenerationConfig(seed=5)).develop_character("a king")
-        == "He was tall."
-    )
+    assert CreativeWriter(shy, config=GenerationConfig(seed=5)).develop_character("a king") == "He was tall."
     assert asked == [5, 6, 7]
 
 
 @pytest.mark.parametrize("style", style_names())
 @pytest.mark.parametrize("turns", [1, 2, 7])
 def test_dialogues_have_exactly_their_turns_and_speakers_take_turns(demo, style, turns):
-    text = CreativeWriter.from_generator(demo, style, seed=3).generate_dialogue(
-        "two friends and a ball", turns=turns
-    )
+    text = CreativeWriter(demo, style=style, seed=3).generate_dialogue("two friends and a ball", turns=turns)
     lines = text.splitlines()
     assert [line.partition(":")[0] for line in lines] == (["Anna", "Ben"] * 4)[:turns]
     assert [line for line in lines if not re.search(r": \S.*[.!?…][\"')]*$", line)] == []
 
 
 def test_speakers_are_those_of_the_scene_or_those_given(demo):
-    writer = CreativeWriter.from_generator(demo, seed=3)
+    writer = CreativeWriter(demo, seed=3)
     named = writer.generate_dialogue("Tom, Lily and Max play in Paris", turns=4)
     assert [line.partition(":")[0] for line in named.splitlines()] == ["Tom", "Lily", "Max", "Tom"]
     given = writer.generate_dialogue("a quarrel", turns=2, speakers=["The King", "Fool"])
@@ -135,9 +128,9 @@ def test_a_style_gives_the_options_unless_a_config_does():
         (None, find_style("formal").config.temperature),
         (GenerationConfig(top_k=3), 0.8),
     ):
-        made = CreativeWriter.from_generator(TextGenerator.from_engine(engine), "formal", config)
+        made = CreativeWriter(TextGenerator.from_engine(engine), style="formal", config=config)
         assert made.config.temperature == expected
-    made = CreativeWriter.from_generator(TextGenerator.from_engine(engine), "formal", temperature=0.1)
+    made = CreativeWriter(TextGenerator.from_engine(engine), style="formal", temperature=0.1)
     assert made.config.temperature == 0.1
 
 
@@ -159,7 +152,7 @@ def test_other_braces_of_a_style_are_text():
 
 def test_beams_write_too(demo):
     beams = GenerationConfig(do_sample=False, num_beams=2)
-    story = CreativeWriter.from_generator(demo, config=beams).continue_story(START, length=15)
+    story = CreativeWriter(demo, config=beams).continue_story(START, length=15)
     assert 10 <= count_words(story) <= 20
 
 
@@ -243,9 +236,7 @@ def test_a_chat_model_is_asked_in_its_own_form_and_begins_with_the_text(chat):
 
 
 def test_dialogues_of_a_chat_model_are_scripts(chat):
-    text = CreativeWriter.from_generator(TextGenerator.from_engine(chat), config=GREEDY).generate_dialogue(
-        "x", turns=1
-    )
+    text = CreativeWriter(TextGenerator.from_engine(chat), config=GREEDY).generate_dialogue("x", turns=1)
     assert text == "Anna: Hello."
 
 

@@ -27,5 +27,5 @@ def chat(
     from llmbuilder.inference import ChatInterface, TextGenerator
 
     generator = TextGenerator(model, tokenizer, device=device, threads=threads)
-    with generator, ChatInterface.from_generator(generator, system, **options) as interface:
+    with generator, ChatInterface(generator, system_prompt=system, **options) as interface:
         interface.start(load)

@@ -77,7 +77,7 @@ def _run(job: Job) -> None:
     assert job.model is not None  # noqa: S101 (given, or asked for)
     with TextGenerator(job.model, job.tokenizer, device=job.device, threads=job.threads) as generator:
         if job.interactive:
-            InteractiveGenerator.from_generator(generator, **job.options).start_session()
+            InteractiveGenerator(generator, **job.options).start_session()
         elif job.as_json:
             for completion in generator.complete(job.prompt or "", **job.options):
                 typer.echo(_to_json(completion))

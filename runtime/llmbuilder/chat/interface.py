@@ -3,15 +3,15 @@
 import bisect
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
 from llmbuilder.checks import StrPath
-from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
-from llmbuilder.generator import Device, TextGenerator, remembering
+from llmbuilder.generator import Device, TextGenerator, opened, remembering
 from llmbuilder.sessions.conversation import Conversation, Turn, check_text, read_turns
 
 _KNOWN_COSTS = 4096
@@ -28,7 +28,7 @@ class ChatInterface(Closing):
 
     def __init__(
         self,
-        model_path: StrPath,
+        model_path: StrPath | TextGenerator,
         tokenizer_path: StrPath | None = None,
         *,
         system_prompt: str | None = None,
@@ -40,7 +40,8 @@ class ChatInterface(Closing):
         """Open a model.
 
         Args:
-            model_path: as of `TextGenerator`, like tokenizer_path, device and threads.
+            model_path: as of `TextGenerator`, like tokenizer_path, device and threads; or a generator that is open
+                already, which closing the chat closes.
             tokenizer_path: the tokenizer that the model must have.
             system_prompt: what the model is told before the conversation.
             config: options of all replies. ``max_length`` bounds conversation and reply together.
@@ -52,39 +53,16 @@ class ChatInterface(Closing):
             ConfigError: options that cannot be used, or several sequences for one reply.
             BundleError: the model's chat template cannot be rendered.
         """
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        with undone_on_error(generator.close):
-            self._start(generator, system_prompt, config, overrides)
-
-    @classmethod
-    def from_generator(
-        cls,
-        generator: TextGenerator,
-        system_prompt: str | None = None,
-        config: GenerationConfig | None = None,
-        **overrides: Any,
-    ) -> Self:
-        """Chat with a model that is open already; closing the chat closes it."""
-        self = cls.__new__(cls)
-        self._start(generator, system_prompt, config, overrides)
-        return self
-
-    def _start(
-        self,
-        generator: TextGenerator,
-        system_prompt: str | None,
-        config: GenerationConfig | None,
-        overrides: dict[str, Any],
-    ) -> None:
-        self.system_prompt = None if system_prompt is None else check_text("system_prompt", system_prompt)
-        self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
-        self.dropped_turns = 0
-        """How many of the oldest turns the last reply did without."""
-        engine, self._memory = remembering(generator.engine)
-        self._owner = generator
-        self._generator = TextGenerator.from_engine(engine)
-        self._form = make_form(engine)
-        self._cost = functools.lru_cache(_KNOWN_COSTS)(self._measure)
+        with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
+            self.system_prompt = None if system_prompt is None else check_text("system_prompt", system_prompt)
+            self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
+            self.dropped_turns = 0
+            """How many of the oldest turns the last reply did without."""
+            engine, self._memory = remembering(generator.engine)
+            self._owner = generator
+            self._generator = TextGenerator(engine)
+            self._form = make_form(engine)
+            self._cost = functools.lru_cache(_KNOWN_COSTS)(self._measure)
 
     @property
     def prefilled_tokens(self) -> int:

@@ -1,10 +1,10 @@
 """`ConstrainedGenerator`: texts that say some words, do not say others, or match a grammar."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 from llmbuilder.checks import StrPath, check_texts
-from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
 from llmbuilder.constraints.vocabulary import Vocabulary
@@ -15,9 +15,9 @@ from llmbuilder.generator import (
     ConstrainedPrompt,
     Constraint,
     Device,
-    Engine,
     Prompt,
     TextGenerator,
+    opened,
 )
 
 DEFAULT_MAX_LENGTH = 200
@@ -45,7 +45,7 @@ class ConstrainedGenerator(Closing):
 
     def __init__(  # noqa: PLR0913 (the documented arguments)
         self,
-        model_path: StrPath,
+        model_path: StrPath | TextGenerator,
         tokenizer_path: StrPath | None = None,
         *,
         required_words: Sequence[str] = (),
@@ -65,7 +65,8 @@ class ConstrainedGenerator(Closing):
         """Open a model and compile a constraint for it.
 
         Args:
-            model_path: as of `TextGenerator`, like tokenizer_path, device and threads.
+            model_path: as of `TextGenerator`, like tokenizer_path, device and threads; or a generator that is open
+                already, which closing this closes.
             tokenizer_path: the tokenizer that the model must have.
             required_words: words and phrases that the text must say.
             forbidden_words: words and phrases that it must not say.
@@ -85,47 +86,12 @@ class ConstrainedGenerator(Closing):
             ConstraintError: no text can meet the constraint; the message says why.
             ConfigError: contradicting arguments, or llguidance is missing.
         """
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
-        with undone_on_error(generator.close):
-            self._start(
-                generator,
-                _merged(config, max_length, overrides),
-                words={"required": required_words, "forbidden": forbidden_words},
-                ordered=ordered,
-                match=match,
-                grammars={"json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar},
-            )
-
-    @classmethod
-    def from_engine(cls, engine: Engine, *, max_length: int | None = None, **constraint: Any) -> Self:
-        """Generate with parts made elsewhere, such as those of `llmbuilder.testing`; arguments as of the class."""
-        self = cls.__new__(cls)
-        self._start(
-            TextGenerator.from_engine(engine),
-            _merged(None, max_length, {}),
-            words={
-                "required": constraint.pop("required_words", ()),
-                "forbidden": constraint.pop("forbidden_words", ()),
-            },
-            ordered=constraint.pop("ordered", False),
-            match=constraint.pop("match", "word"),
-            grammars=constraint,
-        )
-        return self
-
-    def _start(
-        self,
-        generator: TextGenerator,
-        options: dict[str, Any],
-        *,
-        words: dict[str, Sequence[str]],
-        ordered: bool,
-        match: str,
-        grammars: dict[str, Any],
-    ) -> None:
-        self._generator = generator
-        self._options = options
-        self._rules = _make_rules(generator, words, grammars, ordered=ordered, match=match)
+        words = {"required": required_words, "forbidden": forbidden_words}
+        grammars = {"json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar}
+        self._options = _merged(config, max_length, overrides)
+        with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
+            self._generator = generator
+            self._rules = _make_rules(generator, words, grammars, ordered=ordered, match=match)
 
     def generate(self, prompt: str, **overrides: Any) -> str:
         """Continue ``prompt`` and return the text."""
@@ -196,10 +162,8 @@ class ConstrainedGenerator(Closing):
 def _merged(
     config: GenerationConfig | None, max_length: int | None, overrides: dict[str, Any]
 ) -> dict[str, Any]:
-    given = {} if config is None else config.options()
-    if max_length is not None:
-        return {"max_new_tokens": max_length, **overrides}
-    return {**({} if "max_new_tokens" in given else {"max_new_tokens": DEFAULT_MAX_LENGTH}), **overrides}
+    length = {} if max_length is None else {"max_new_tokens": max_length}
+    return GenerationConfig.merge({"max_new_tokens": DEFAULT_MAX_LENGTH}, config, length, overrides).options()
 
 
 def _make_rules(
@@ -211,9 +175,6 @@ def _make_rules(
     match: str,
 ) -> Rules:
     """Compile what was asked for, which must be of one kind."""
-    unknown = sorted(set(grammars) - set(KINDS))
-    if unknown:
-        raise ConfigError(f"Unknown constraint {unknown[0]!r}. There are {', '.join(KINDS)}, and words.")
     if match not in ("word", "substring"):
         raise ConfigError(f"match must be 'word' or 'substring', got {match!r}.")
     words = {name: check_texts(f"{name}_words", given) for name, given in words.items()}

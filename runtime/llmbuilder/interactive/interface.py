@@ -1,14 +1,14 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.checks import StrPath
-from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, TextGenerator
+from llmbuilder.generator import Device, TextGenerator, opened
 from llmbuilder.sessions.dialog import run_session
 from llmbuilder.sessions.state import Turns
 
@@ -22,7 +22,7 @@ class InteractiveGenerator(Closing):
 
     def __init__(
         self,
-        model_path: StrPath,
+        model_path: StrPath | TextGenerator,
         tokenizer_path: StrPath | None = None,
         *,
         config: GenerationConfig | None = None,
@@ -30,26 +30,10 @@ class InteractiveGenerator(Closing):
         threads: int | None = None,
         **overrides: Any,
     ) -> None:
-        """Open a model; see `TextGenerator` for the arguments and errors."""
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        with undone_on_error(generator.close):
-            self._start(generator, config, overrides)
-
-    @classmethod
-    def from_generator(
-        cls, generator: TextGenerator, config: GenerationConfig | None = None, **overrides: Any
-    ) -> Self:
-        """Use a model that is open already; closing this closes it."""
-        self = cls.__new__(cls)
-        self._start(generator, config, overrides)
-        return self
-
-    def _start(
-        self, generator: TextGenerator, config: GenerationConfig | None, overrides: dict[str, Any]
-    ) -> None:
-        is_chat = generator.engine.chat_template is not None
-        partner = ChatInterface.from_generator if is_chat else _Continuing
-        self._partner: ChatInterface | _Continuing = partner(generator, config=config, **overrides)
+        """Open a model; see `ChatInterface` for the arguments and errors."""
+        with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
+            partner = _Continuing if generator.engine.chat_template is None else ChatInterface
+            self._partner: ChatInterface | _Continuing = partner(generator, config=config, **overrides)
 
     def generate(self, prompt: str, **overrides: Any) -> str:
         """Answer one prompt, whatever was asked before."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Any, Self
+from typing import Any
 
 from llmbuilder.checks import StrPath, check_count, check_text, check_texts
-from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, PromptLike, TextGenerator
+from llmbuilder.generator import Device, PromptLike, TextGenerator, opened
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
 from llmbuilder.writing.prompts import Asker
@@ -32,7 +32,7 @@ class CreativeWriter(Closing):
 
     def __init__(
         self,
-        model_path: StrPath,
+        model_path: StrPath | TextGenerator,
         tokenizer_path: StrPath | None = None,
         *,
         style: str | Style = "creative",
@@ -44,7 +44,8 @@ class CreativeWriter(Closing):
         """Open a model.
 
         Args:
-            model_path: a bundle directory or checkpoint.
+            model_path: a bundle directory or checkpoint; or a generator that is open already, which closing the writer
+                closes.
             tokenizer_path: see `TextGenerator`, as ``device`` and ``threads``.
             style: its name (see `llmbuilder.writing.styles`), or a style of your own.
             config: options; if given the style's own are not used, and it shapes the prompts only.
@@ -55,31 +56,11 @@ class CreativeWriter(Closing):
         Raises:
             ConfigError: an unknown style or option; several sequences at once.
         """
-        found = style if isinstance(style, Style) else find_style(style)
-        options = _options(found, config, overrides)
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads)
-        with undone_on_error(generator.close):
-            self._start(generator, found, options)
-
-    @classmethod
-    def from_generator(
-        cls,
-        generator: TextGenerator,
-        style: str | Style = "creative",
-        config: GenerationConfig | None = None,
-        **overrides: Any,
-    ) -> Self:
-        """Write with a model that is open already; closing the writer closes it."""
-        self = cls.__new__(cls)
-        found = style if isinstance(style, Style) else find_style(style)
-        self._start(generator, found, _options(found, config, overrides))
-        return self
-
-    def _start(self, generator: TextGenerator, style: Style, options: GenerationConfig) -> None:
-        self.style = style
-        self.config = options
-        self._generator = generator
-        self._asker = Asker(generator, style)
+        self.style = style if isinstance(style, Style) else find_style(style)
+        self.config = _options(self.style, config, overrides)
+        with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
+            self._generator = generator
+            self._asker = Asker(generator, self.style)
 
     def continue_story(self, text: str, length: int = 300) -> str:
         """Continue a story by about ``length`` words, to the end of a sentence.
