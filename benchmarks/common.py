@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.loading import Engine
 from llmbuilder.engine.model import Model
-from llmbuilder.engine.session import available_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

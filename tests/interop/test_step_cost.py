@@ -13,9 +13,8 @@ def model(exported, engine_of):
     return engine_of(exported(CASE)).model
 
 
-def live_bytes(decoder, tokens):
-    layout = decoder.cache.layout
-    return len(layout.outputs) * layout.heads * layout.head_dim * layout.dtype.itemsize * tokens
+def live_bytes(model, tokens):
+    return model.bytes_per_token * tokens
 
 
 def test_a_text_within_the_reserved_room_copies_nothing(model):
@@ -34,7 +33,7 @@ def test_growth_copies_each_token_once_on_average(model):
     for _ in range(CASE.window - 1):
         decoder.step([4])
         copied.append(decoder.cache.bytes_copied)
-    assert 0 < copied[-1] <= live_bytes(decoder, CASE.window)
+    assert 0 < copied[-1] <= live_bytes(model, CASE.window)
     growths = len(set(copied) - {0})
     assert growths <= 2, "room is doubled, not added token by token"
 
@@ -54,4 +53,4 @@ def test_memory_allocated_in_a_step_does_not_grow_with_the_text(model):
     finally:
         tracemalloc.stop()
     assert max(peaks) < 4096
-    assert max(peaks) < live_bytes(decoder, 2)
+    assert max(peaks) < live_bytes(model, 2)

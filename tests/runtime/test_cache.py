@@ -1,108 +1,279 @@
+import errno
+import mmap
+
 import numpy as np
 import pytest
 
 from llmbuilder.decoding.slots import plan_slots
-from llmbuilder.engine.cache import CacheLayout, KVCache
+from llmbuilder.engine import cache as module
+from llmbuilder.engine import pages
+from llmbuilder.engine.cache import HostCache
+from llmbuilder.engine.layout import CacheTensor
+from llmbuilder.errors import DeviceError
 
-HEADS, HEAD_DIM = 2, 3
-BYTES_PER_TOKEN = HEADS * HEAD_DIM * 4 * 2  # float32, one layer's keys and values
+FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.int8)
+LAYOUT = (
+    CacheTensor("past.0.key", "present.0.key", heads=2, size=3, dtype=FLOAT),
+    CacheTensor("past.0.value", "present.0.value", heads=2, size=5, dtype=FLOAT),
+    CacheTensor("past.1.key", "present.1.key", heads=1, size=4, dtype=BYTE),
+)
+BYTES_PER_TOKEN = 2 * 3 * 4 + 2 * 5 * 4 + 4
 
 
 def make_cache(slots=1, capacity=4, limit=16):
-    outputs = {"past.0.key": "present.0.key", "past.0.value": "present.0.value"}
-    return KVCache(
-        CacheLayout(outputs, HEADS, HEAD_DIM, np.dtype(np.float32)),
-        slots=slots,
-        capacity=capacity,
-        limit=limit,
-    )
+    return HostCache(LAYOUT, slots=slots, capacity=capacity, limit=limit)
+
+
+class Binding:
+    """Stands in for ONNX Runtime's: what was bound, by name."""
+
+    def __init__(self):
+        self.inputs, self.outputs = {}, {}
+
+    def bind_ortvalue_input(self, name, value):
+        self.inputs[name] = value.numpy()
+
+    def bind_ortvalue_output(self, name, value):
+        self.outputs[name] = value.numpy()
+
+
+def bound(cache, first, count):
+    binding = Binding()
+    cache.bind(binding, first, count)
+    return binding
 
 
 def write(cache, slot, tokens):
-    """Fill a slot with numbers that say which slot and token they are of."""
-    cache.lengths[slot] = tokens
-    for name, view in cache.views(slot, 1).items():
-        sign = 1 if name.endswith("key") else -1
-        view[0, :, :tokens] = sign * (100 * slot + np.arange(1, tokens + 1))[None, :, None]
+    """Append numbers to a slot that say which tensor, slot and token they are of, as the graph does."""
+    before = cache.lengths[slot]
+    for number, view in enumerate(bound(cache, slot, 1).outputs.values()):
+        content = 10 * number + 20 * slot + np.arange(before, before + tokens)
+        view[0, :, before : before + tokens] = content[None, :, None]
+    cache.extend(slot, 1, tokens)
 
 
-def content(cache, slot):
-    """The valid tokens of a slot, of keys and values."""
-    return [view[0, :, : cache.lengths[slot]].copy() for view in cache.views(slot, 1).values()]
+def assert_holds(cache, slot, expected):
+    assert cache.lengths[slot] == expected[0].shape[1]
+    for found, wanted in zip(cache.save(slot), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
-def test_views_share_memory_with_the_cache_and_are_contiguous():
-    cache = make_cache(slots=3)
-    for view in cache.views(1, 2).values():
-        assert view.shape == (2, HEADS, 4, HEAD_DIM)
-        assert view.flags.c_contiguous
-        view[:] = 7
-    assert all((view == 7).all() for view in cache.views(2, 1).values())
-    assert all((view == 0).all() for view in cache.views(0, 1).values())
+class TestBinding:
+    def test_past_and_present_are_the_same_memory_of_the_cache(self):
+        binding = bound(make_cache(slots=3), 1, 2)
+        assert list(binding.inputs) == [tensor.past for tensor in LAYOUT]
+        assert list(binding.outputs) == [tensor.present for tensor in LAYOUT]
+        for past, present in zip(binding.inputs.values(), binding.outputs.values(), strict=True):
+            assert np.shares_memory(past, present)
+
+    def test_each_tensor_has_its_own_shape_and_type(self):
+        views = bound(make_cache(slots=3), 1, 2).inputs.values()
+        assert [(view.shape, view.dtype) for view in views] == [
+            ((2, 2, 4, 3), FLOAT),
+            ((2, 2, 4, 5), FLOAT),
+            ((2, 1, 4, 4), BYTE),
+        ]
+        assert all(view.flags.c_contiguous for view in views)
+
+    def test_a_range_of_slots_is_those_slots(self):
+        cache = make_cache(slots=3)
+        for view in bound(cache, 1, 2).outputs.values():
+            view[:] = 7
+        assert all((view == 7).all() for view in bound(cache, 2, 1).inputs.values())
+        assert all((view == 0).all() for view in bound(cache, 0, 1).inputs.values())
 
 
-def test_capacity_never_exceeds_the_window():
-    assert make_cache(capacity=1000, limit=16).capacity == 16
+class TestRoom:
+    def test_never_exceeds_the_window(self):
+        assert make_cache(capacity=1000, limit=16).capacity == 16
+
+    @pytest.mark.parametrize("asked", [{}, {"slots": 1}, {"capacity": 4}, {"slots": 1, "capacity": 1}])
+    def test_that_is_there_is_not_made_again(self, asked):
+        cache = make_cache()
+        before = bound(cache, 0, 1).inputs
+        cache.reserve(**asked)
+        after = bound(cache, 0, 1).inputs
+        assert all(np.shares_memory(before[name], after[name]) for name in before)
+
+    @pytest.mark.parametrize(
+        ("asked", "slots", "capacity"),
+        [
+            ({"slots": 3}, 4, 4),
+            ({"slots": 9}, 9, 4),
+            ({"capacity": 5}, 2, 8),
+            ({"capacity": 11}, 2, 11),
+            ({"slots": 3, "capacity": 5}, 4, 8),
+        ],
+    )
+    def test_doubles_or_becomes_what_is_asked(self, asked, slots, capacity):
+        cache = make_cache(slots=2)
+        cache.reserve(**asked)
+        assert (cache.slots, cache.capacity) == (slots, capacity)
+        shapes = {view.shape[::2] for view in bound(cache, 0, slots).inputs.values()}
+        assert shapes == {(slots, capacity)}
+
+    def test_ends_at_the_window(self):
+        cache = make_cache(limit=6)
+        cache.reserve(capacity=5)
+        assert cache.capacity == 6
+
+    def test_that_grows_keeps_every_slots_tokens(self):
+        cache = make_cache(slots=2)
+        write(cache, 0, 4)
+        write(cache, 1, 2)
+        before = [cache.save(slot) for slot in (0, 1)]
+        cache.reserve(slots=5, capacity=9)
+        assert cache.lengths == [4, 2, 0, 0, 0]
+        for slot in (0, 1):
+            assert_holds(cache, slot, before[slot])
+
+    def test_that_grows_copies_each_slots_own_tokens_only(self):
+        cache = make_cache(slots=3)
+        write(cache, 0, 4)
+        write(cache, 1, 1)
+        cache.reserve(capacity=9)
+        assert cache.bytes_copied == 5 * BYTES_PER_TOKEN
+
+    def test_that_grows_to_the_window_copies_less_than_twice_its_bytes(self):
+        cache = make_cache(capacity=1, limit=1024)
+        for tokens in range(1, 1025):
+            cache.reserve(capacity=tokens)
+            cache.extend(0, 1, 1)
+        assert cache.bytes_copied < 2 * 1024 * BYTES_PER_TOKEN
 
 
-@pytest.mark.parametrize("asked", [{}, {"slots": 1}, {"capacity": 4}, {"slots": 1, "capacity": 1}])
-def test_reserving_what_is_there_changes_nothing(asked):
-    cache = make_cache()
-    before = cache.views(0, 1)
-    assert cache.reserve(**asked) is False
-    assert all(np.shares_memory(before[name], view) for name, view in cache.views(0, 1).items())
+class TestSlots:
+    def test_are_copied_with_nothing_but_their_tokens(self):
+        cache = make_cache(slots=2)
+        write(cache, 0, 3)
+        write(cache, 1, 4)
+        kept = cache.save(0)
+        cache.copy(0, 1)
+        assert_holds(cache, 1, kept)
+        assert cache.lengths == [3, 3]
+        assert cache.bytes_copied == 3 * BYTES_PER_TOKEN
+
+    def test_are_kept_apart_from_the_cache(self):
+        cache = make_cache(slots=2)
+        write(cache, 0, 4)
+        kept = cache.save(0)
+        cache.truncate(0, 0)
+        write(cache, 1, 4)
+        cache.load(1, kept, 2)
+        assert_holds(cache, 1, [array[:, :2] for array in kept])
+
+    def test_forget_their_end_and_write_over_it(self):
+        cache = make_cache(slots=1)
+        write(cache, 0, 4)
+        kept = cache.save(0)
+        cache.truncate(0, 1)
+        write(cache, 0, 3)
+        assert_holds(cache, 0, kept)
+
+    def test_truncated_to_more_than_they_hold_stay(self):
+        cache = make_cache(slots=1)
+        write(cache, 0, 2)
+        cache.truncate(0, 3)
+        assert cache.lengths == [2]
 
 
-@pytest.mark.parametrize(
-    ("asked", "slots", "capacity"),
-    [
-        ({"slots": 3}, 4, 4),
-        ({"slots": 9}, 9, 4),
-        ({"capacity": 5}, 2, 8),
-        ({"capacity": 11}, 2, 11),
-        ({"slots": 3, "capacity": 5}, 4, 8),
-    ],
-)
-def test_growth_doubles_or_takes_what_is_asked(asked, slots, capacity):
-    cache = make_cache(slots=2)
-    assert cache.reserve(**asked) is True
-    assert (cache.slots, cache.capacity) == (slots, capacity)
-    assert all(view.shape[0] == slots for view in cache.views(0, slots).values())
+class TestMemory:
+    TOKENS = 4096
+    TENSOR = CacheTensor("past", "present", heads=2, size=64, dtype=FLOAT)
+
+    @pytest.fixture
+    def given_back(self, monkeypatch):
+        """Ranges of bytes that were given back."""
+        ranges = []
+        monkeypatch.setattr(pages.Pages, "give_back", lambda self, *ends: ranges.append(ends))
+        return ranges
+
+    @pytest.fixture
+    def cache(self):
+        return HostCache((self.TENSOR,), slots=3, capacity=self.TOKENS, limit=self.TOKENS)
+
+    def test_of_a_long_text_is_given_back_when_its_slot_is_emptied(self, cache, given_back):
+        cache.extend(1, 1, 1000)
+        cache.truncate(1, 100)
+        head = self.TOKENS * 64 * 4
+        assert given_back == [(start + 100 * 256, start + 1000 * 256) for start in (2 * head, 3 * head)]
+
+    def test_is_given_back_once(self, cache, given_back):
+        cache.extend(0, 1, 1000)
+        cache.truncate(0, 10)
+        cache.truncate(0, 0)
+        assert len(given_back) == 2
+
+    def test_is_given_back_though_a_text_is_forgotten_bit_by_bit(self, cache, given_back):
+        cache.extend(0, 1, 1000)
+        for length in range(1000, 0, -100):
+            cache.truncate(0, length)
+        assert given_back[0] == (400 * 256, 1000 * 256)
+
+    def test_of_a_short_text_is_kept(self, cache, given_back):
+        cache.extend(0, 1, module.LONG - 1)
+        cache.truncate(0, 0)
+        assert given_back == []
+
+    def test_is_given_back_when_a_short_row_takes_the_place_of_a_long_one(self, cache, given_back):
+        cache.extend(0, 1, 20)
+        cache.extend(1, 1, 1000)
+        cache.copy(0, 1)
+        assert given_back[0] == ((2 * self.TOKENS + 20) * 256, (2 * self.TOKENS + 1000) * 256)
+
+    def test_that_the_system_does_not_give_is_an_error_that_leaves_all_as_it_was(self, monkeypatch):
+        cache = make_cache(slots=2)
+        write(cache, 1, 3)
+        kept = cache.save(1)
+        real, calls = mmap.mmap, []
+
+        def refuse_the_third(*args, **kwargs):
+            calls.append(args)
+            if len(calls) == 3:
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(pages.mmap, "mmap", refuse_the_third)
+        with pytest.raises(
+            DeviceError,
+            match=rf"cache for 2 sequences of 9 tokens needs {18 * BYTES_PER_TOKEN} bytes.*Lower batch_size",
+        ):
+            cache.reserve(capacity=9)
+        assert cache.capacity == 4
+        assert_holds(cache, 1, kept)
 
 
-def test_growth_ends_at_the_window():
-    cache = make_cache(limit=6)
-    cache.reserve(capacity=5)
-    assert cache.capacity == 6
+class TestPages:
+    def test_begin_as_zeros(self):
+        array = pages.Pages((3, 5), FLOAT).array
+        assert (array.shape, array.dtype) == ((3, 5), FLOAT)
+        assert (array == 0).all()
 
+    def test_given_back_leave_what_lies_around_them(self):
+        page = mmap.PAGESIZE
+        held = pages.Pages((4 * page,), BYTE)
+        held.array[:] = 1
+        held.give_back(10, 3 * page + 10)
+        assert (held.array[:page] == 1).all()
+        assert (held.array[3 * page :] == 1).all()
 
-def test_growth_keeps_every_slots_tokens():
-    cache = make_cache(slots=2)
-    write(cache, 0, 4)
-    write(cache, 1, 2)
-    before = [content(cache, slot) for slot in (0, 1)]
-    cache.reserve(slots=5, capacity=9)
-    assert cache.lengths == [4, 2, 0, 0, 0]
-    for slot in (0, 1):
-        np.testing.assert_array_equal(content(cache, slot), before[slot])
+    @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 4095), (4096, 4096), (5000, 100)])
+    def test_without_a_whole_page_to_give_back_keep_all(self, first, last):
+        held = pages.Pages((2 * mmap.PAGESIZE,), BYTE)
+        held.array[:] = 1
+        held.give_back(first, last)
+        assert (held.array == 1).all()
 
+    def test_are_an_ordinary_array_where_the_system_has_no_such_mapping(self, monkeypatch):
+        monkeypatch.setattr(pages, "_PRIVATE", 0)
+        held = pages.Pages((2 * mmap.PAGESIZE,), BYTE)
+        held.array[:] = 1
+        held.give_back(0, mmap.PAGESIZE)
+        assert (held.array == 1).all()
 
-def test_copying_moves_only_valid_tokens():
-    cache = make_cache(slots=2)
-    write(cache, 0, 3)
-    write(cache, 1, 4)
-    cache.copy(0, 1)
-    np.testing.assert_array_equal(content(cache, 0), content(cache, 1))
-    assert cache.lengths == [3, 3]
-    assert cache.bytes_copied == 3 * BYTES_PER_TOKEN
-
-
-def test_growing_to_the_window_copies_less_than_twice_its_bytes():
-    cache = make_cache(capacity=1, limit=1024)
-    for tokens in range(1, 1025):
-        cache.reserve(capacity=tokens)
-        cache.lengths[0] = tokens
-    assert cache.bytes_copied < 2 * 1024 * BYTES_PER_TOKEN
+    def test_need_no_kernel_that_knows_huge_pages(self, monkeypatch):
+        monkeypatch.setattr(pages, "_SMALL_PAGES", 99)
+        assert (pages.Pages((3,), FLOAT).array == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -201,8 +201,8 @@ class TestLoading:
         """Replaces ONNX Runtime by a fake model."""
         calls = []
 
-        def open_model(directory, manifest, *, device, threads):
-            calls.append((directory, device, threads))
+        def open_model(directory, manifest, *, device, threads, cache_bytes):
+            calls.append((directory, device, threads, cache_bytes))
             return FakeModel(random_rule(), vocab_size=manifest.model.vocab_size)
 
         monkeypatch.setattr(module.Model, "open", open_model)
@@ -210,8 +210,8 @@ class TestLoading:
 
     def test_takes_facts_and_defaults_from_the_manifest(self, opened, make_bundle, sentencepiece_file):
         directory = make_bundle(tokenizer=sentencepiece_file.read_bytes(), vocab_size=400)
-        engine = load_engine(directory, device="cpu", threads=3)
-        assert opened == [(directory, "cpu", 3)]
+        engine = load_engine(directory, device="cpu", threads=3, cache_bytes=1 << 30)
+        assert opened == [(directory, "cpu", 3, 1 << 30)]
         assert (engine.bos_token_id, engine.eos_token_ids) == (1, (2,))
         assert engine.defaults == {"temperature": 0.7}
         assert engine.bundle.directory == directory

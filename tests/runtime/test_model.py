@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 
 import numpy as np
 import onnx_writer
@@ -33,10 +34,10 @@ def weights():
 def load(weights, tmp_path_factory):
     """Load the tiny model, or one that lacks an input or output, as if it had these facts."""
 
-    def load(leave_out="", facts=FACTS, version=2):
+    def load(leave_out="", facts=FACTS, version=2, **options):
         path = tmp_path_factory.mktemp("tiny") / "model.onnx"
         path.write_bytes(tiny_model(weights, leave_out, version=version))
-        return Model(open_session(path, built_for="cpu", device="cpu", threads=1), facts)
+        return Model(open_session(path, built_for="cpu", device="cpu", threads=1), facts, **options)
 
     return load
 
@@ -150,6 +151,23 @@ class TestStep:
         assert all(np.shares_memory(buffers[0], logits) for logits in buffers)
 
 
+class TestBudget:
+    BYTES_PER_TOKEN = onnx_writer.LAYERS * 2 * onnx_writer.KV_HEADS * onnx_writer.HEAD_DIM * 4
+
+    def test_is_what_the_bytes_given_hold(self, load):
+        assert load(cache_bytes=10 * self.BYTES_PER_TOKEN + 1).decoder().budget == 10
+
+    def test_is_half_of_the_memory_that_is_free_when_first_asked_for(self, model, monkeypatch):
+        free = iter([20 * self.BYTES_PER_TOKEN, 0])
+        monkeypatch.setattr(module, "available_memory", lambda: next(free))
+        decoder = model.decoder()
+        assert [decoder.budget, decoder.budget] == [10, 10]
+
+    def test_has_no_bound_where_nothing_is_known_of_memory(self, model, monkeypatch):
+        monkeypatch.setattr(module, "available_memory", lambda: None)
+        assert model.decoder().budget == sys.maxsize
+
+
 class TestRows:
     def test_a_copied_row_goes_on_by_itself(self, model, expected):
         decoder = model.decoder(rows=1)
@@ -186,20 +204,25 @@ class TestGraph:
             def get_outputs(self):
                 return [node for node in super().get_outputs() if node.name != name]
 
-        with pytest.raises(BundleError, match=f"lacks {name}"):
-            Model(Session(), FACTS)
+        with pytest.raises(BundleError, match=f"graph of /b lacks {name}: .* export the model again"):
+            Model(Session(), FACTS, where="/b")
 
     @pytest.mark.parametrize(
         ("facts", "message"),
         [
-            ({"layers": (LAYER,) * 3}, "layers"),
-            ({"layers": (dataclasses.replace(LAYER, heads=2),) * 2}, "cache has shape"),
-            ({"layers": (dataclasses.replace(LAYER, key_size=16),) * 2}, "cache has shape"),
+            ({"layers": (LAYER,) * 3}, "lacks past_key_values.2.key"),
+            ({"layers": (LAYER,)}, "also has past_key_values.1.key"),
+            ({"layers": (LAYER, dataclasses.replace(LAYER, heads=2))}, "past_key_values.1.key in shape"),
+            ({"layers": (LAYER, dataclasses.replace(LAYER, key_size=16))}, "past_key_values.1.key in shape"),
+            (
+                {"layers": (LAYER, dataclasses.replace(LAYER, value_size=4))},
+                "past_key_values.1.value in shape",
+            ),
             ({"vocab_size": onnx_writer.VOCAB + 1}, "40 logits.* 41"),
         ],
     )
-    def test_that_its_manifest_contradicts_is_refused(self, load, facts, message):
-        with pytest.raises(BundleError, match=message):
+    def test_that_its_manifest_contradicts_is_refused_with_place_and_remedy(self, load, facts, message):
+        with pytest.raises(BundleError, match=f"graph of the model .*{message}.* export the model again"):
             load(facts=dataclasses.replace(FACTS, **facts))
 
     @pytest.mark.parametrize("keep", [1, 2, 40])
@@ -221,8 +244,13 @@ class TestGraph:
         close(logits[0], expected(IDS[:5])[-1:])
 
     def test_with_a_cache_of_unknown_type_is_refused(self):
-        with pytest.raises(BundleError, match=r"cache of type tensor\(double\)"):
+        with pytest.raises(BundleError, match=r"cache of type tensor\(double\).*Upgrade"):
             Model(Described(cache_type="tensor(double)"), FACTS)
+
+    def test_with_a_cache_of_another_type_than_the_manifests_is_refused(self):
+        Model(Described(cache_type="tensor(int8)"), FACTS, cache_type="int8")
+        with pytest.raises(BundleError, match=r"past_key_values\.0\.key in int8, its manifest says float32"):
+            Model(Described(cache_type="tensor(int8)"), FACTS)
 
 
 @dataclasses.dataclass

@@ -1,4 +1,3 @@
-import os
 import re
 import sys
 from importlib import metadata
@@ -7,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.engine.session import available_threads, check_installation, open_session
+from llmbuilder.engine.session import check_installation, open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 
@@ -156,28 +155,11 @@ class TestDevice:
 
 
 class TestThreads:
-    @pytest.fixture
-    def machine(self, monkeypatch):
-        """A machine with this many CPUs for this process and these control group files."""
-
-        def machine(cpus, files=()):
-            files = dict(files)
-
-            def read_text(path, **kwargs):
-                if str(path) not in files:
-                    raise FileNotFoundError(path)
-                return files[str(path)]
-
-            monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
-            monkeypatch.setattr("llmbuilder.engine.session.Path.read_text", read_text)
-
-        return machine
-
     def test_are_set_as_asked(self, runtime, graph):
         assert opened(graph, threads=3).options.intra_op_num_threads == 3
 
-    def test_are_those_of_the_process_by_default(self, runtime, graph, machine):
-        machine(6)
+    def test_are_those_of_the_process_by_default(self, runtime, graph, monkeypatch):
+        monkeypatch.setattr("llmbuilder.engine.session.available_threads", lambda: 6)
         options = opened(graph).options
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (6, 1)
 
@@ -185,40 +167,3 @@ class TestThreads:
     def test_what_is_no_number_of_threads_is_refused(self, runtime, graph, threads):
         with pytest.raises(ConfigError, match=re.escape(f"at least 1, or None, got {threads!r}")):
             opened(graph, threads=threads)
-
-    @pytest.mark.parametrize(
-        ("files", "expected"),
-        [
-            ({}, 8),
-            ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
-            ({"/sys/fs/cgroup/cpu.max": "400000 100000\n"}, 4),
-            ({"/sys/fs/cgroup/cpu.max": "250000 100000\n"}, 2),
-            ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
-            ({"/sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
-            ({"/sys/fs/cgroup/cpu.max": "400000\n"}, 8),
-            (
-                {
-                    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
-                    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-                },
-                3,
-            ),
-            (
-                {
-                    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-                    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-                },
-                8,
-            ),
-        ],
-        ids=["none", "max", "4", "2.5", "0.5", "99", "malformed", "v1", "v1 without limit"],
-    )
-    def test_are_capped_by_the_control_groups_quota(self, machine, files, expected):
-        machine(8, files)
-        assert available_threads() == expected
-
-    def test_are_all_cpus_where_there_is_no_affinity(self, machine, monkeypatch):
-        machine(8)
-        monkeypatch.delattr(os, "sched_getaffinity")
-        monkeypatch.setattr(os, "cpu_count", lambda: 5)
-        assert available_threads() == 5

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
-from llmbuilder.engine.session import available_threads, check_installation
+from llmbuilder.engine.limits import available_threads
+from llmbuilder.engine.session import check_installation
 
 if TYPE_CHECKING:
     import onnxruntime as ort

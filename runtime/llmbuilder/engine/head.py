@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-def find_head(session: "onnxruntime.InferenceSession") -> str:
-    """The name of the input that says which logits are wanted.
+def find_head(session: "onnxruntime.InferenceSession", where: object) -> str:
+    """The name of the input that says which logits are wanted, in the graph of the bundle ``where``.
 
     Raises:
         BundleError: the graph has neither.
@@ -27,7 +27,7 @@ def find_head(session: "onnxruntime.InferenceSession") -> str:
         if name in known:
             return name
     raise BundleError(
-        f"The graph lacks {LOGITS_START}, so it is not the one that its manifest describes. "
+        f"The graph of {where} lacks {LOGITS_START}: it is not the one its manifest describes. "
         "Copy the whole bundle again, or export the model again."
     )
 

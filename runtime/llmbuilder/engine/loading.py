@@ -100,8 +100,22 @@ def acquire(
     return lease
 
 
-def load_engine(directory: Path, *, device: Device = "auto", threads: int | None = None) -> Engine:
-    """Verify and load the bundle in ``directory``, without sharing it."""
+def load_engine(
+    directory: Path, *, device: Device = "auto", threads: int | None = None, cache_bytes: int | None = None
+) -> Engine:
+    """Verify and load the bundle in ``directory``, without sharing it.
+
+    Args:
+        directory: the bundle.
+        device: where to run, see `acquire`.
+        threads: CPU threads; None: as many as this process may use.
+        cache_bytes: most bytes that the KV cache of one computation may take; None: half of what is free when it
+            begins.
+
+    Raises:
+        ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
+        ConfigError: no such device, or no number of threads.
+    """
     bundle = open_bundle(directory)
     facts = bundle.manifest.tokenizer
     _check_defaults(bundle)
@@ -112,7 +126,7 @@ def load_engine(directory: Path, *, device: Device = "auto", threads: int | None
             "Export the model with its own tokenizer."
         )
     return Engine(
-        model=Model.open(directory, bundle.manifest, device=device, threads=threads),
+        model=Model.open(directory, bundle.manifest, device=device, threads=threads, cache_bytes=cache_bytes),
         tokenizer=tokenizer,
         bos_token_id=facts.bos_token_id,
         eos_token_ids=facts.eos_token_ids,

@@ -5,11 +5,10 @@ of a decoding step are bound once for each number of rows and then only written 
 nothing in Python beyond the call itself.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,17 +18,17 @@ from llmbuilder.bundle.manifest import (
     GRAPH_NAME,
     INPUT_IDS,
     LOGITS,
-    PAST,
     POSITION_IDS,
-    PRESENT,
+    CacheType,
     Manifest,
     ModelFacts,
 )
 from llmbuilder.decoding.rows import Filling, chunk_sizes
-from llmbuilder.engine.cache import CacheLayout, KVCache, SavedRow
+from llmbuilder.engine.cache import Cache, HostCache
 from llmbuilder.engine.head import find_head, last_logits
+from llmbuilder.engine.layout import read_layout
+from llmbuilder.engine.limits import available_memory
 from llmbuilder.engine.session import Device, open_session
-from llmbuilder.errors import BundleError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -38,22 +37,50 @@ PREFILL_CHUNK = 512
 """Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
 
 _ROUND = 64
-_CACHE_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
+_SHARE = 2
+"""By default the caches of a computation may take this part of the memory that is free when it begins."""
 
 
 class Model:
     """One ONNX Runtime session and the facts of its network."""
 
-    def __init__(self, session: "onnxruntime.InferenceSession", facts: ModelFacts) -> None:
-        """Check that the session's inputs and outputs are those of a bundle's graph."""
+    def __init__(
+        self,
+        session: "onnxruntime.InferenceSession",
+        facts: ModelFacts,
+        *,
+        where: object = "the model",
+        cache_type: CacheType = "float32",
+        cache_bytes: int | None = None,
+    ) -> None:
+        """Check that the session's inputs and outputs are those of a bundle's graph.
+
+        Args:
+            session: the loaded graph.
+            facts: what the manifest says of it.
+            where: the bundle, for messages.
+            cache_type: type of the cache in the manifest.
+            cache_bytes: most bytes that the cache of one computation may take; None: half of what is free when it
+                begins.
+
+        Raises:
+            BundleError: graph and manifest contradict each other.
+        """
         self.session = session
         self.facts = facts
-        self.layout = _cache_layout(session, facts)
-        self.head = find_head(session)
+        self.cache_bytes = cache_bytes
+        self.layout = read_layout(session, facts, cache_type, where)
+        self.head = find_head(session, where)
 
     @classmethod
     def open(
-        cls, directory: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None
+        cls,
+        directory: Path,
+        manifest: Manifest,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        cache_bytes: int | None = None,
     ) -> Self:
         """Load the graph of a verified bundle.
 
@@ -63,22 +90,34 @@ class Model:
         session = open_session(
             directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads
         )
-        return cls(session, manifest.model)
+        return cls(
+            session, manifest.model, where=directory, cache_type=manifest.kv_cache, cache_bytes=cache_bytes
+        )
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes that a token takes in the cache."""
+        return sum(tensor.bytes_per_token for tensor in self.layout)
 
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
-        """Start a computation with room for ``rows`` sequences of ``capacity`` tokens; both grow by themselves."""
+        """Start a computation with room for ``rows`` sequences of ``capacity`` tokens; both grow by themselves.
+
+        Raises:
+            DeviceError: the system does not give so much memory.
+        """
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
-        cache = KVCache(self.layout, slots=rows, capacity=rounded, limit=self.facts.context_length)
+        cache = HostCache(self.layout, slots=rows, capacity=rounded, limit=self.facts.context_length)
         return Decoder(self, cache)
 
 
 class Decoder:
     """Rows of tokens in a KV cache, and the logits of what follows them."""
 
-    def __init__(self, model: Model, cache: KVCache) -> None:
+    def __init__(self, model: Model, cache: Cache) -> None:
         """Use ``cache`` for a computation over ``model``."""
         self.model = model
         self.cache = cache
+        self._budget: int | None = None
         self._buffers: _Buffers | None = None
         self._bindings: dict[int, onnxruntime.IOBinding] = {}
 
@@ -89,8 +128,13 @@ class Decoder:
 
     @property
     def budget(self) -> int:
-        """Most tokens that all rows together may hold."""
-        return sys.maxsize
+        """Number of tokens that all rows together may hold; `sys.maxsize` where nothing is known of memory."""
+        if self._budget is None:
+            size, free = self.model.cache_bytes, available_memory()
+            if size is None and free is not None:
+                size = free // _SHARE
+            self._budget = sys.maxsize if size is None else size // self.model.bytes_per_token
+        return self._budget
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
         """Empty a row, to compute ``ids`` in it a chunk at a time."""
@@ -132,54 +176,45 @@ class Decoder:
         buffers, binding = self._bound(rows)
         buffers.write(tokens, lengths)
         self.model.session.run_with_iobinding(binding)
-        for row in range(rows):
-            lengths[row] += 1
+        self.cache.extend(0, rows, 1)
         return buffers.logits[:rows, 0]
 
     def truncate(self, row: int, length: int) -> None:
         """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
         if row < self.cache.slots:
-            self.cache.lengths[row] = min(length, self.cache.lengths[row])
+            self.cache.truncate(row, length)
 
     def copy(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""
         self._reserve(target + 1, 0)
         self.cache.copy(source, target)
 
-    def save(self, row: int) -> SavedRow:
+    def save(self, row: int) -> Any:
         """Keep what a row has computed."""
         return self.cache.save(row)
 
-    def load(self, row: int, saved: SavedRow, length: int) -> None:
+    def load(self, row: int, saved: Any, length: int) -> None:
         """Begin a row with the first ``length`` tokens of a kept one."""
         self._reserve(row + 1, length)
         self.cache.load(row, saved, length)
-
-    def bind_cache(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
-        """Bind slots from ``first`` on as past and present: the same memory, so the graph writes in place."""
-        import onnxruntime as ort
-
-        for past, view in self.cache.views(first, count).items():
-            value = ort.OrtValue.ortvalue_from_numpy(view)
-            binding.bind_ortvalue_input(past, value)
-            binding.bind_ortvalue_output(self.cache.layout.outputs[past], value)
 
     def _length(self, row: int) -> int:
         return self.cache.lengths[row] if row < self.cache.slots else 0
 
     def _reserve(self, rows: int, capacity: int) -> None:
-        if self.cache.reserve(slots=rows, capacity=capacity):
+        if rows > self.cache.slots or capacity > self.cache.capacity:
             self._buffers = None
+            self._bindings.clear()
+            self.cache.reserve(slots=rows, capacity=capacity)
 
     def _bound(self, rows: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
         """The buffers, and the binding of their first rows; made anew when the cache has grown."""
         if self._buffers is None:
             self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
-            self._bindings.clear()
         if rows not in self._bindings:
             binding = self._bindings[rows] = self.model.session.io_binding()
             self._buffers.bind(binding, rows)
-            self.bind_cache(binding, 0, rows)
+            self.cache.bind(binding, 0, rows)
         return self._buffers, self._bindings[rows]
 
     def _run_chunk(self, row: int, ids: Sequence[int], keep: int) -> FloatArray:
@@ -200,9 +235,9 @@ class Decoder:
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
         binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
-        self.bind_cache(binding, row, 1)
+        self.cache.bind(binding, row, 1)
         self.model.session.run_with_iobinding(binding)
-        self.cache.lengths[row] = total
+        self.cache.extend(row, 1, len(ids))
         last: FloatArray = logits[0]
         return last
 
@@ -241,37 +276,3 @@ class _Buffers:
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[:rows]))
         binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[:rows]))
-
-
-def _cache_layout(session: "onnxruntime.InferenceSession", facts: ModelFacts) -> CacheLayout:
-    """Read the cache's names, type and shape from the graph.
-
-    Raises:
-        BundleError: inputs or outputs are missing, or differ from the manifest.
-    """
-    inputs = {node.name: node for node in session.get_inputs()}
-    outputs = {node.name: node for node in session.get_outputs()}
-    layers = math.ceil(sum(name.startswith(PAST.partition("{")[0]) for name in inputs) / 2)
-    if layers != facts.num_layers:
-        raise BundleError(f"The graph has {layers} layers, its manifest says {facts.num_layers}.")
-    pairs = {
-        PAST.format(layer=layer, kind=kind): PRESENT.format(layer=layer, kind=kind)
-        for layer in range(layers)
-        for kind in ("key", "value")
-    }
-    known = set(inputs).union(outputs)
-    expected = {INPUT_IDS, ATTENTION_MASK, POSITION_IDS, LOGITS, *pairs, *pairs.values()}
-    if missing := sorted(expected - known):
-        raise BundleError(
-            f"The graph lacks {', '.join(missing[:4])}: it is not the one its manifest describes."
-        )
-    past, cache = inputs[PAST.format(layer=0, kind="key")], facts.layers[0]
-    if past.shape[1::2] != [cache.heads, cache.key_size]:
-        raise BundleError(f"The graph's cache has shape {past.shape}, which its manifest contradicts.")
-    if outputs[LOGITS].shape[-1] != facts.vocab_size:
-        raise BundleError(
-            f"The graph computes {outputs[LOGITS].shape[-1]} logits, its manifest says {facts.vocab_size}."
-        )
-    if past.type not in _CACHE_TYPES:
-        raise BundleError(f"The graph has a cache of type {past.type}, which this release does not know.")
-    return CacheLayout(pairs, cache.heads, cache.key_size, np.dtype(_CACHE_TYPES[past.type]))

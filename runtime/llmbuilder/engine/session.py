@@ -1,11 +1,11 @@
 """One ONNX Runtime session over a graph, with everything about threads and devices decided here."""
 
-import os
 from importlib import metadata
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from llmbuilder.engine.limits import available_threads
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -95,13 +95,6 @@ def check_installation() -> None:
         ) from error
 
 
-def available_threads() -> int:
-    """CPUs this process may use: its affinity, capped by its control group's quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(cpus, int(quota))) if quota else cpus
-
-
 def _options(ort: "onnxruntime", threads: int | None) -> "onnxruntime.SessionOptions":
     options = ort.SessionOptions()
     # Set explicitly, or ONNX Runtime pins threads to cores it may not have (onnxruntime issue 10113).
@@ -128,17 +121,3 @@ def _is_installed(distribution: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs granted by cgroup v2 or v1, or None without a limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        try:
-            root = Path("/sys/fs/cgroup/cpu")
-            quota = (root / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (root / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-    return int(quota) / int(period) if quota.isdigit() else None
