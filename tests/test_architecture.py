@@ -35,7 +35,8 @@ ROOMS = {
 }
 """The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
 GROUND = {
-    "arrays", "checks", "cleanup", "config", "errors", "options", "signals", "tokenizer", "userdata", "_upstream",
+    "arrays", "checks", "cleanup", "config", "errors", "options",
+    "sentences", "signals", "tokenizer", "userdata", "_upstream",
 }  # fmt: skip
 TOP = {"__init__", "api", "inference", "testing", "verify"}
 

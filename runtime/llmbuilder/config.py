@@ -200,8 +200,8 @@ def one_answer(config: GenerationConfig) -> GenerationConfig:
     """
     if config.num_return_sequences > 1:
         raise ConfigError(
-            f"num_return_sequences={config.num_return_sequences}: here each message has one answer. "
-            "TextGenerator.complete() returns several."
+            f"num_return_sequences={config.num_return_sequences} has several results, and here there is one. "
+            "TextGenerator.complete() and complete_batch() return them all."
         )
     return config
 

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing, undone_on_error
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.decoding.completion import Completion
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.group import Group
@@ -126,7 +126,7 @@ class TextGenerator(Closing):
         Raises:
             ConfigError, ContextOverflowError: as `generate`, at once; beam search, which cannot stream.
         """
-        merged = one_text(self._merge(config, overrides))
+        merged = one_answer(self._merge(config, overrides))
         if merged.num_beams > 1:
             raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
         return self._stream(self._group(prompt, merged))
@@ -138,7 +138,7 @@ class TextGenerator(Closing):
         **overrides: Any,
     ) -> Iterator[str]:
         """As `stream`; the text of a beam search, known only at the end, is one piece."""
-        return self._stream(self._group(prompt, one_text(self._merge(config, overrides))))
+        return self._stream(self._group(prompt, one_answer(self._merge(config, overrides))))
 
     def generate_batch(
         self,
@@ -151,7 +151,7 @@ class TextGenerator(Closing):
         Raises:
             ConfigError, ContextOverflowError: as `generate`.
         """
-        common = one_text(self._merge(config, overrides))
+        common = one_answer(self._merge(config, overrides))
         completed = self._complete(prompts, [common] * len(_checked(prompts)), common)
         return [completion.text for (completion,) in completed]
 
@@ -348,20 +348,6 @@ def opened(
     generator = TextGenerator(model, tokenizer_path, device=device, threads=threads)
     with undone_on_error(generator.close):
         yield generator
-
-
-def one_text(config: GenerationConfig) -> GenerationConfig:
-    """Options of a call that returns one text for a prompt.
-
-    Raises:
-        ConfigError: they have several results.
-    """
-    if config.num_return_sequences > 1:
-        raise ConfigError(
-            f"num_return_sequences={config.num_return_sequences} has several results: "
-            "call complete() or complete_batch(), which return them all."
-        )
-    return config
 
 
 def _merge_own(common: GenerationConfig, own: Options) -> GenerationConfig:

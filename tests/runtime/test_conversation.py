@@ -58,7 +58,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, name):
         ("3", "holds no conversation"),
         ('{"conversation": 3}', "holds no conversation"),
         ('[{"user": "a"}]', "Turn 1"),
-        ('{"conversation": [], "system_prompt": 3}', "system_prompt must be text"),
+        ('{"conversation": [], "system_prompt": 3}', "system_prompt must be a text"),
     ],
 )
 def test_anything_else_is_refused_and_named(tmp_path, content, message):

@@ -140,7 +140,7 @@ class TestBatch:
             random.generate_batch("one prompt")
 
     def test_refuses_many_sequences(self, random):
-        with pytest.raises(ConfigError, match=r"complete\(\) or complete_batch\(\)"):
+        with pytest.raises(ConfigError, match=r"complete\(\) and complete_batch\(\)"):
             random.generate_batch(["x"], num_return_sequences=2)
 
     def test_takes_options_for_each_prompt(self, says):

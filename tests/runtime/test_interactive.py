@@ -132,7 +132,7 @@ def test_settings_act_on_the_next_answer(chat):
         ("/set stop_strings " + "[" * 100_000, "No option takes '[[["),
         ("/set stop_strings " + "[" * 500 + "]" * 500, "No option takes '[[["),
         ('/set seed {"a": 1}', "No option takes"),
-        ("/set num_return_sequences 3", "one answer"),
+        ("/set num_return_sequences 3", "here there is one"),
     ],
 )
 def test_what_cannot_be_done_is_explained_and_the_session_goes_on(chat, line, message):
@@ -258,7 +258,7 @@ def test_a_line_from_a_pipe_that_is_no_utf_8_is_an_error_of_its_own(monkeypatch,
 
 
 def test_several_answers_to_one_prompt_are_refused_at_the_start():
-    with pytest.raises(ConfigError, match=r"num_return_sequences=3.*one answer"):
+    with pytest.raises(ConfigError, match=r"num_return_sequences=3.*here there is one"):
         InteractiveGenerator(generator(template=None), num_return_sequences=3)
 
 

@@ -161,7 +161,7 @@ def test_beams_write_too(demo):
     [
         (lambda: writer("x", style="creativ"), "Did you mean 'creative'"),
         (lambda: writer("x", style="zzz"), "Known ones: creative, technical"),
-        (lambda: writer("x", config=GenerationConfig(num_return_sequences=2)), "must be 1"),
+        (lambda: writer("x", config=GenerationConfig(num_return_sequences=2)), "and here there is one"),
         (lambda: writer("x").continue_story("a", length=0), "length must be a whole number"),
         (lambda: writer("x").generate_dialogue("a", turns=True), "turns must be a whole number"),
         (lambda: writer("x").generate_dialogue("a", speakers=["Ann"]), "two or more different names"),
@@ -206,7 +206,9 @@ def test_names_are_found_in_lists_only():
 
 
 def test_sentences_end_at_marks_but_not_at_abbreviations():
-    assert cut_at_last_sentence('He met Dr. Fox. "Really?" she') == 'He met Dr. Fox. "Really?"'
+    assert cut_at_last_sentence('He met Dr. Fox. "Really?" she') == "He met Dr. Fox."
+    assert cut_at_last_sentence('He met Dr. Fox. "Really?" She') == 'He met Dr. Fox. "Really?"'
+    assert cut_at_last_sentence("He met Prof. Smith at") == "He met Prof. Smith at"
     assert cut_at_last_sentence("Dr. Fox met") == "Dr. Fox met"
     assert cut_at_last_sentence("no end ") == "no end"
 

@@ -87,15 +87,17 @@ def _run(job: Job) -> None:
 
 def _read_prompt(prompt: str | None) -> str:
     """The prompt given, or all of stdin without its last line break, as a shell's ``$(...)`` would pass it."""
+    from llmbuilder.checks import check_text
+    from llmbuilder.errors import ConfigError
+
     if prompt is None and sys.stdin.isatty():
         raise typer.BadParameter("Give a prompt with -p TEXT, or pipe one in.", param_hint="--prompt")
     if prompt is None or prompt == "-":
         prompt = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
-    if any(
-        "\ud800" <= character <= "\udfff" for character in prompt
-    ):  # how Python marks bytes it cannot decode
-        raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt")
-    return prompt
+    try:
+        return check_text("The prompt", prompt)
+    except ConfigError as error:  # Python marks bytes that it cannot decode as halves of characters
+        raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt") from error
 
 
 def _print_stream(pieces: Iterator[str]) -> None:

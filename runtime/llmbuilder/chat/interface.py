@@ -7,12 +7,12 @@ from typing import Any
 
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
-from llmbuilder.checks import StrPath
+from llmbuilder.checks import StrPath, check_text
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
 from llmbuilder.generator import Device, TextGenerator, opened, remembering
-from llmbuilder.sessions.conversation import Conversation, Turn, check_text, read_turns
+from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
 _KNOWN_COSTS = 4096
 

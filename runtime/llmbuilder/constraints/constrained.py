@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from llmbuilder.checks import StrPath, check_texts
 from llmbuilder.cleanup import Closing
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.constraints.words import WordRules
@@ -103,10 +103,7 @@ class ConstrainedGenerator(Closing):
             raise ConfigError(
                 "prompts must be a list of prompts, got a single string. Use generate() for one."
             )
-        if self._merge(overrides).get("num_return_sequences", 1) != 1:
-            raise ConfigError(
-                "num_return_sequences has several results: call complete(), which returns them all."
-            )
+        one_answer(GenerationConfig.merge(self._merge(overrides)))
         return [completions[0].text for completions in self._complete(prompts, overrides)]
 
     def complete(self, prompt: str, **overrides: Any) -> list[Completion]:

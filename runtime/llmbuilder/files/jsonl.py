@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.cleanup import writing
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.files import holding, resuming
 from llmbuilder.generator import Completion, TextGenerator
@@ -137,10 +137,7 @@ def _common(
     generator: TextGenerator, config: GenerationConfig | None, overrides: Mapping[str, Any]
 ) -> GenerationConfig:
     """The options of all lines."""
-    common = GenerationConfig.merge(generator.config, config, overrides)
-    if common.num_return_sequences != 1:
-        raise ConfigError("A line has one completion: num_return_sequences must be 1.")
-    return common
+    return one_answer(GenerationConfig.merge(generator.config, config, overrides))
 
 
 def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:

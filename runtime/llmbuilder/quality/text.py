@@ -1,11 +1,11 @@
 """Sentences and words of a text, by rules."""
 
 import functools
+import itertools
 import re
 
-_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？])")  # noqa: RUF001 (typographic marks)
-_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Capt|Gen|Sen|Rev|Jr|Sr|No|vs|etc|Hon|Prof|[A-Z])\. ?$")
-_LONGEST_ABBREVIATION = 8  # with what stands around it
+from llmbuilder.sentences import sentence_ends
+
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힣]|[^\W_぀-ヿ一-鿿가-힣]+(?:['’][^\W_]+)*")  # noqa: RUF001 (typographic marks)
 _TOKEN = re.compile(_WORD.pattern + r"|[^\w\s]")
 _ENDINGS = (("ies", "y"), ("ing", ""), ("ed", ""), ("ly", ""), ("es", ""), ("s", ""))
@@ -13,21 +13,11 @@ _SHORTEST_STEM = 3
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of a text, without the white space between them.
-
-    A sentence ends at ``. ! ?`` before white space and a capital letter or digit, but not after a common abbreviation
-    or an initial. Line breaks count as white space.
-    """
+    """Sentences of a text (see `llmbuilder.sentences`), without the white space between them."""
     text = " ".join(text.split())
-    found: list[str] = []
-    start = 0
-    for match in _SENTENCE_END.finditer(text):
-        end = match.end()
-        if not _ABBREVIATION.search(text, end - _LONGEST_ABBREVIATION, end):
-            found.append(text[start:end].strip())
-            start = end
-    rest = text[start:].strip()
-    return [*found, rest] if rest else found
+    ends = [0, *sentence_ends(text), len(text)]
+    found = (text[start:end].strip() for start, end in itertools.pairwise(ends))
+    return [sentence for sentence in found if sentence]
 
 
 def words(text: str) -> list[str]:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from llmbuilder.checks import nearest
+from llmbuilder.checks import check_text, nearest
 from llmbuilder.config import GenerationConfig, generation_options, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
-from llmbuilder.sessions.conversation import Saved, check_text, save_conversation
+from llmbuilder.sessions.conversation import Saved, save_conversation
 from llmbuilder.sessions.state import State
 from llmbuilder.sessions.terminal import Completions
 from llmbuilder.sessions.values import parse_value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmbuilder.checks import check_text
 from llmbuilder.cleanup import replace_file
 from llmbuilder.errors import ConfigError
 
@@ -31,23 +32,6 @@ def read_turns(conversation: Conversation) -> list[Turn]:
     if isinstance(conversation, str | Mapping) or not isinstance(conversation, Iterable):
         raise ConfigError(f"A conversation is a list of turns, got {type(conversation).__name__}.")
     return [_turn(number, entry) for number, entry in enumerate(conversation, 1)]
-
-
-def check_text(name: str, text: Any) -> str:
-    """Return ``text`` if it can be said.
-
-    Raises:
-        ConfigError: it is no text, or has half a character, as which bytes that are no UTF-8 are read.
-    """
-    if not isinstance(text, str):
-        raise ConfigError(f"{name} must be text, got {type(text).__name__}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"{name} is no valid Unicode: half a character or byte at position {error.start}."
-        ) from error
-    return text
 
 
 @dataclass(frozen=True, slots=True)

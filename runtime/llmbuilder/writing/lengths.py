@@ -3,13 +3,11 @@
 import re
 from bisect import bisect_left
 
+from llmbuilder.sentences import is_whole, sentence_ends
+
 MOST_OVER = 1.5
 """A text that finds no end of a sentence goes on to this multiple of its length."""
 _WORD = re.compile(r"\S+")
-_ABBREVIATION = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])"
-_MARK = rf"(?:{_ABBREVIATION}\.|(?<![.…!?])(?:[.…!?]*[!?…]|\.{{2,}}))[\"'”’)\]*_]*"  # noqa: RUF001 (quotes of texts)
-_END = re.compile(rf"{_MARK}(?=\s|$)")
-_END_INSIDE = re.compile(rf"{_MARK}(?=\s+\S)")
 
 
 def count_words(text: str) -> int:
@@ -22,8 +20,8 @@ def is_long_enough(text: str, length: int) -> bool:
     words = count_words(text)
     if words < length:
         return False
-    last = list(_END_INSIDE.finditer(text))
-    return words >= MOST_OVER * length or (bool(last) and count_words(text[: last[-1].end()]) >= length)
+    ends = sentence_ends(text)
+    return words >= MOST_OVER * length or (bool(ends) and count_words(text[: ends[-1]]) >= length)
 
 
 def cut_near(text: str, length: int) -> str:
@@ -33,8 +31,7 @@ def cut_near(text: str, length: int) -> str:
     """
     words = list(_WORD.finditer(text))
     starts = [word.start() for word in words]
-    ends = [0, *(match.end() for match in _END.finditer(text))]
-    off, nearest = min((abs(bisect_left(starts, end) - length), end) for end in ends)
+    off, nearest = min((abs(bisect_left(starts, end) - length), end) for end in (0, *_ends(text)))
     if off <= length / 2:
         return text[:nearest]
     return text[: words[length - 1].end()] if len(words) > length else text.rstrip()
@@ -42,5 +39,10 @@ def cut_near(text: str, length: int) -> str:
 
 def cut_at_last_sentence(text: str) -> str:
     """The text up to the end of its last whole sentence; all of it if it has none."""
-    ends = [match.end() for match in _END.finditer(text)]
+    ends = _ends(text)
     return text[: ends[-1]] if ends else text.rstrip()
+
+
+def _ends(text: str) -> list[int]:
+    """Where sentences end, the last included."""
+    return [*sentence_ends(text), *([len(text.rstrip())] if is_whole(text) else [])]

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmbuilder.checks import StrPath, check_count, check_text, check_texts
 from llmbuilder.cleanup import Closing
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Device, PromptLike, TextGenerator, opened
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
@@ -57,7 +57,8 @@ class CreativeWriter(Closing):
             ConfigError: an unknown style or option; several sequences at once.
         """
         self.style = style if isinstance(style, Style) else find_style(style)
-        self.config = _options(self.style, config, overrides)
+        chosen = self.style.config if config is None else config
+        self.config = one_answer(GenerationConfig.merge(chosen, overrides))
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self._generator = generator
             self._asker = Asker(generator, self.style)
@@ -182,15 +183,6 @@ class CreativeWriter(Closing):
         if self.config.seed is not None:
             options["seed"] = self.config.seed + number
         yield from self._generator.pieces(prompt, self.config, **options)
-
-
-def _options(style: Style, config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:
-    merged = GenerationConfig.merge(style.config if config is None else config, overrides)
-    if merged.num_return_sequences > 1:
-        raise ConfigError(
-            f"A writer writes one text: num_return_sequences={merged.num_return_sequences} must be 1."
-        )
-    return merged
 
 
 def _check_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
