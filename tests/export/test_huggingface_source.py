@@ -128,7 +128,7 @@ def test_attention_that_bundles_cannot_express_is_refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", "cannot be loaded"),
+        ("{", "cannot be read as JSON"),
         ('{"model_type": "no_such_model"}', "cannot be loaded"),
         ("{}", "cannot be loaded"),
     ],

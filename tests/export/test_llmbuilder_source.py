@@ -139,6 +139,33 @@ def test_half_a_lora_layer_is_refused(saved, up):
         load_source(saved(content))
 
 
+def test_a_lora_layer_without_its_first_half_is_refused(saved):
+    """It would be left out, and the rest of the layers merged."""
+    state = gpt_state()
+    for layer, halves in enumerate((("A", "B"), ("B",))):
+        shapes = {"A": (2, WIDTH), "B": (3 * WIDTH, 2)}
+        name = f"blocks.{layer}.attn.qkv_proj"
+        state |= {f"{name}.lora_{half}.weight": torch.ones(shapes[half]) for half in halves}
+    content = {"model_state_dict": state, "model_config": model_config(), "config": {"lora_alpha": 2.0}}
+    with pytest.raises(ExportError, match=r"LoRA layer, blocks\.1\.attn\.qkv_proj, without"):
+        load_source(saved(content))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_a_weight_under_two_names_is_refused(saved, prefix):
+    state = gpt_state() | {f"{prefix}ln_f.bias": torch.zeros(WIDTH)}
+    with pytest.raises(ExportError, match=r"holds ln_f\.bias twice"):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn, torch.complex64])
+def test_weights_of_other_types_than_floating_point_are_refused(saved, dtype):
+    state = gpt_state()
+    state["ln_f.bias"] = state["ln_f.bias"].to(dtype)
+    with pytest.raises(ExportError, match=r"ln_f\.bias|complex numbers"):
+        load_source(saved({"model_state_dict": state, "model_config": model_config()}))
+
+
 def test_fine_tuning_checkpoints_need_the_number_of_heads(saved, tmp_path):
     path = saved({"model_state_dict": gpt_state(), "config": {"learning_rate": 1e-5, "lora_alpha": 32.0}})
     with pytest.raises(ExportError, match=r"--config FILE.*num_heads"):

@@ -6,6 +6,7 @@ import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.networks.network import Network, Source
+from llmbuilder_export.sources.files import read_json, shown
 
 
 def load_source(path: Path, config: Path | None = None, max_context: int | None = None) -> Source:
@@ -38,7 +39,8 @@ def load_source(path: Path, config: Path | None = None, max_context: int | None 
 
 
 def _check_directory(path: Path, config: Path | None) -> None:
-    if not (path / "config.json").is_file():
+    _refuse_adapter(path)
+    if not (path / "config.json").exists():
         raise ExportError(
             f"{path} is no Hugging Face model directory: it has no config.json. "
             "For an LLMBuilder model pass the checkpoint file itself, such as model/model.pt."
@@ -47,6 +49,22 @@ def _check_directory(path: Path, config: Path | None) -> None:
         raise ExportError(
             f"{path} is a Hugging Face model directory and has its own config.json. Leave --config {config} out."
         )
+    read_json(path / "config.json")
+
+
+def _refuse_adapter(directory: Path) -> None:
+    path = directory / "adapter_config.json"
+    if not path.exists():
+        return
+    adapter = read_json(path)
+    merge = "Merge it with peft (merge_and_unload), save the result with save_pretrained, and export that"
+    if (directory / "config.json").exists():
+        raise ExportError(
+            f"{directory} holds an adapter beside the weights, which would be left out. {merge}, "
+            f"or move {path.name} away to export the model without it."
+        )
+    kind, base = shown(adapter.get("peft_type")), shown(adapter.get("base_model_name_or_path"))
+    raise ExportError(f"{directory} is a {kind} adapter for {base}, not a model. {merge}.")
 
 
 def _refuse_broken_weights(network: Network, path: Path) -> None:

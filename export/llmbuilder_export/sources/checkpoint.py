@@ -11,11 +11,14 @@ from typing import Any
 import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
+from llmbuilder_export.sources.files import shown
 
 State = dict[str, torch.Tensor]
 
 _STATE_KEYS = ("model_state_dict", "state_dict", "model")
 _WRAPPERS = ("_orig_mod.", "module.")
+_MASK = "causal_mask"
+_FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 _FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")
 _PICKLE = b"\x80"
 
@@ -54,11 +57,35 @@ def find_state(checkpoint: Mapping[str, Any], path: Path) -> State:
     for found in candidates:
         if weights := _weights(found):
             _refuse_hollow(weights, path)
-            return {_plain_name(name): weight.float() for name, weight in weights.items()}
+            return _plain(weights, path)
     raise ExportError(
         f"{path} holds no model weights: none of {', '.join(_STATE_KEYS)} is a state dict. "
         f"Its keys are {', '.join(map(repr, list(checkpoint)[:10]))}."
     )
+
+
+def _plain(weights: State, path: Path) -> State:
+    """Weights in float32 under their plain names, without the buffers of a mask that the model makes itself.
+
+    Raises:
+        ExportError: two have the same plain name, or are no floating-point numbers.
+    """
+    state: State = {}
+    for stored, weight in weights.items():
+        name = _plain_name(stored)
+        if name.endswith(_MASK):
+            continue
+        if name in state:
+            raise ExportError(
+                f"{path} holds {shown(name)} twice, under different names. Save the model once."
+            )
+        if weight.dtype not in _FLOATING:
+            raise ExportError(
+                f"{path} stores {shown(name)} as {str(weight.dtype).removeprefix('torch.')}, which cannot be exported. "
+                "Save the model in floating point, before it is quantized."
+            )
+        state[name] = weight.float()
+    return state
 
 
 def _weights(found: object) -> State:
@@ -83,7 +110,7 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
     Raises:
         ExportError: the checkpoint does not say what alpha is, or layers are incomplete.
     """
-    adapted = [name.removesuffix(".lora_A.weight") for name in state if name.endswith(".lora_A.weight")]
+    adapted = {name.partition(".lora_")[0]: None for name in state if ".lora_" in name}  # in order
     if not adapted:
         return state
     alpha = _lora_alpha(checkpoint)
@@ -92,11 +119,11 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
     merged = {name.replace(".original_layer.", "."): w for name, w in state.items() if ".lora_" not in name}
     for name in adapted:
         down, up, weight = (
-            state[f"{name}.lora_A.weight"],
+            state.get(f"{name}.lora_A.weight"),
             state.get(f"{name}.lora_B.weight"),
             merged.get(f"{name}.weight"),
         )
-        if up is None or weight is None or not _fit(weight, up, down):
+        if down is None or up is None or weight is None or not _fit(weight, up, down):
             raise ExportError(
                 f"{path} has a LoRA layer, {name}, without all its weights or of sizes that do not fit."
             )

@@ -1,20 +1,22 @@
 """Hugging Face model directories: weights and configuration, generation defaults, chat template."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from optimum.utils import NormalizedConfigManager
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from llmbuilder.bundle.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
+from llmbuilder_export.sources.files import read_json
+from llmbuilder_export.sources.weights import check_files, refuse_holes
 
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.
@@ -68,7 +70,7 @@ def generation_defaults(directory: Path) -> dict[str, Any]:
     """The options of ``generation_config.json`` that `GenerationConfig` has and accepts together."""
     options = {
         name: value
-        for name, value in _read_json(directory / "generation_config.json").items()
+        for name, value in read_json(directory / "generation_config.json").items()
         if name in GenerationConfig.__dataclass_fields__ and name not in _ELSEWHERE and value is not None
     }
     if options.get("num_beams", 1) == 1:
@@ -102,7 +104,7 @@ def chat_template(directory: Path) -> str | None:
     path = directory / CHAT_TEMPLATE_NAME
     if path.is_file():
         return path.read_text(encoding="utf-8")
-    template = _read_json(directory / "tokenizer_config.json").get("chat_template")
+    template = read_json(directory / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, Mapping)}
         template = named.get("default")
@@ -112,20 +114,29 @@ def chat_template(directory: Path) -> str | None:
 def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    with _in_our_words(directory):
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    check_files(directory)
+    with _in_our_words(directory):
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    except Exception as error:  # transformers and safetensors share no base class
+    refuse_holes(directory, model, loaded)
+    evaluated: PreTrainedModel = model.eval().requires_grad_(False)
+    return evaluated
+
+
+@contextmanager
+def _in_our_words(directory: Path) -> Iterator[None]:
+    """Tell what transformers and safetensors raise, which share no base class, as an `ExportError`."""
+    try:
+        yield
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise ExportError(f"{directory} cannot be loaded as a causal language model: {reason}") from error
-    loaded: PreTrainedModel = model.eval().requires_grad_(False)
-    return loaded
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, Mapping) else {}

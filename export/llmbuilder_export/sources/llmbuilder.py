@@ -53,7 +53,7 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
         ExportError: it cannot be read, or lacks weights or the number of heads.
     """
     checkpoint = read_checkpoint(path)
-    state = _without_buffers(merge_lora(find_state(checkpoint, path), checkpoint, path))
+    state = merge_lora(find_state(checkpoint, path), checkpoint, path)
     options = _read_config(config) if config else _find_config(checkpoint)
     shape = _measure(state, path)
     _check_config(options, shape, config or path)
@@ -68,10 +68,6 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
         network=_build(state, shape, heads, path, tied=tied),
         facts=SourceFacts(kind="llmbuilder", name=path.name, sha256=file_sha256(path)),
     )
-
-
-def _without_buffers(state: State) -> State:
-    return {name: weight for name, weight in state.items() if not name.endswith("causal_mask")}
 
 
 def _measure(state: State, path: Path) -> _Shape:

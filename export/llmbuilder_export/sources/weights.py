@@ -1,0 +1,157 @@
+"""The weights of a Hugging Face directory: that its files hold what weights may be, and a model's all, and no others.
+
+transformers fills weights that it does not find with random numbers, and leaves out those that it does not know.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+
+from llmbuilder.errors import ExportError
+from llmbuilder_export.sources.checkpoint import read_checkpoint
+from llmbuilder_export.sources.files import inside, listed, read_json, refuse_special, shown
+
+_PLACES = ("model.safetensors", "pytorch_model.bin")
+_MADE = re.compile(
+    r"(^|\.)(inv_freq|masked_bias|position_ids|(cos|sin)_cached|causal_mask|att(n|ention)\.bias)$"
+)
+"""Buffers that models of some release stored and make themselves; only those of attention's mask are called bias."""
+_LAYER = re.compile(r"\.(\d+)\.")
+_FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_AGAIN = "Get the whole model again."
+
+
+def check_files(directory: Path) -> None:
+    """Look at the names and types of all stored weights, before a library reads them.
+
+    Raises:
+        ExportError: weights are missing, in no plain file of the directory, stored twice, or no numbers to export.
+    """
+    seen: dict[str, Path] = {}
+    for path in _files(directory):
+        for name, kind in _stored(path):
+            if name in seen:
+                raise ExportError(f"{shown(name)} is stored twice, in {seen[name]} and {path}. {_AGAIN}")
+            if kind not in _FLOATING.values() and not _MADE.search(name):
+                raise ExportError(
+                    f"{path} stores {shown(name)} as {kind}: only floating-point weights can be exported. "
+                    "Get the model from before it was quantized."
+                )
+            seen[name] = path
+
+
+def _files(directory: Path) -> list[Path]:
+    """The files that transformers would read, in its order of preference."""
+    for name in _PLACES:
+        index = directory / f"{name}.index.json"
+        if (directory / name).exists():
+            return _plain([directory / name])
+        if index.exists():
+            shards = read_json(index).get("weight_map")
+            names = set(shards.values()) if isinstance(shards, Mapping) else set()
+            if not names:
+                raise ExportError(f"{index} lists no weights. {_AGAIN}")
+            return _plain(inside(directory, shard, index) for shard in sorted(names, key=str))
+    raise ExportError(f"{directory} holds no weights: there is neither {' nor '.join(_PLACES)}. {_AGAIN}")
+
+
+def _plain(paths: Iterator[Path] | list[Path]) -> list[Path]:
+    files = list(paths)
+    for path in files:
+        refuse_special(path)
+    return files
+
+
+def _stored(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and type of each weight in a file."""
+    if path.suffix == ".safetensors":
+        yield from _stored_safely(path)
+        return
+    for name, weight in read_checkpoint(path).items():
+        if isinstance(weight, torch.Tensor):
+            yield str(name), str(weight.dtype).removeprefix("torch.")
+
+
+def _stored_safely(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                kind = file.get_slice(name).get_dtype()
+                yield name, _FLOATING.get(kind, kind)
+    except (SafetensorError, OSError) as error:
+        raise ExportError(f"{path} is damaged or not a safetensors file ({error}). {_AGAIN}") from error
+
+
+def refuse_holes(directory: Path, model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
+    """Refuse a model of which transformers made something up, or left something out.
+
+    Args:
+        directory: where it was loaded from.
+        model: the model.
+        loaded: what ``from_pretrained(..., output_loading_info=True)`` tells.
+
+    Raises:
+        ExportError: weights are missing, unknown, misshapen, or differ from those they are tied to.
+    """
+    name = type(model).__name__
+    missing = sorted(key for key in loaded["missing_keys"] if not _MADE.search(key))
+    unknown = sorted(key for key in loaded["unexpected_keys"] if not _is_made(key, model))
+    shapes = [entry for entry in loaded["mismatched_keys"] if not _MADE.search(entry[0])]
+    if missing and unknown:
+        theirs, ours = _alike(unknown, missing)
+        raise ExportError(
+            f"{directory} holds weights under other names than {name} has: {shown(theirs)} instead of {ours} "
+            f"(missing: {listed(missing)}; unknown: {listed(unknown)}). "
+            "Save the model itself with save_pretrained, an adapter after merge_and_unload()."
+        )
+    if missing:
+        raise ExportError(f"{directory} lacks weights of {name}: {listed(missing)}. {_AGAIN}")
+    if shapes:
+        told = (f"{key} has shape {list(theirs)} instead of {list(ours)}" for key, theirs, ours in shapes)
+        raise ExportError(
+            f"{directory}/config.json does not belong to the weights of {name}: {listed(told)}. {_AGAIN}"
+        )
+    if unknown:
+        raise ExportError(_surplus(directory, model, unknown))
+    _refuse_untied(directory, model)
+
+
+def _is_made(key: str, model: PreTrainedModel) -> bool:
+    """Whether a stored tensor is a buffer that the model makes itself, whatever stands before its name."""
+    tail = key.split(".")[-2:]
+    return bool(_MADE.search(key)) or any(name.split(".")[-2:] == tail for name, _ in model.named_buffers())
+
+
+def _alike(unknown: list[str], missing: list[str]) -> tuple[str, str]:
+    """An unknown name and the missing one that it ends with, if there are such."""
+    pairs = ((theirs, ours) for ours in missing for theirs in unknown if theirs.endswith(ours))
+    return next(pairs, (unknown[0], missing[0]))
+
+
+def _surplus(directory: Path, model: PreTrainedModel, unknown: list[str]) -> str:
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    numbers = [int(match[1]) if (match := _LAYER.search(key)) else -1 for key in unknown]
+    if isinstance(layers, int) and min(numbers) >= layers:
+        return (
+            f"{directory} holds weights of {max(numbers) + 1} layers, its config.json says {layers}. "
+            "Use the config.json that belongs to the weights."
+        )
+    return (
+        f"{directory} holds weights that {type(model).__name__} does not have: {listed(unknown)}. "
+        "What they compute would be left out: export the model without them, as save_pretrained writes it."
+    )
+
+
+def _refuse_untied(directory: Path, model: PreTrainedModel) -> None:
+    tied: Mapping[str, str] = model.get_expanded_tied_weights_keys(all_submodels=True)
+    for target, source in tied.items():
+        if target not in model.all_tied_weights_keys:
+            raise ExportError(
+                f"{directory} stores {target} and {source} with different values, while its config.json ties them. "
+                "Set tie_word_embeddings to false in it if they are meant to differ."
+            )
