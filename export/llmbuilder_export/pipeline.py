@@ -19,6 +19,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
+from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
 from llmbuilder_export.trace import trace
 from llmbuilder_export.verify import Reference, compare, record
@@ -165,6 +166,7 @@ def _trace(
         source=source.facts,
         files={},
         generation=source.generation,
+        chat=chat_facts(source.chat_template, words, stage.progress),
         created_by=created_by(),
     )
     return _Traced(model, draft, words, source.chat_template, reference)

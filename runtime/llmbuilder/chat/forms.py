@@ -22,6 +22,25 @@ _HARMFUL = re.compile(r"[^\w\s/.,!?:'\"-]")
 """Characters of the names of control tokens, without which a text has words but makes none of them."""
 
 
+class Words(Protocol):
+    """What a template needs of a model."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the texts."""
+        ...
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The token that the template knows as ``bos_token``."""
+        ...
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end a text, the first of which the template knows as ``eos_token``."""
+        ...
+
+
 class Form(Protocol):
     """From a conversation to a prompt."""
 
@@ -102,13 +121,14 @@ class TemplateForm:
 
     stop_strings: tuple[str, ...] = ()
 
-    def __init__(self, engine: Engine, source: str) -> None:
+    def __init__(self, engine: Words, source: str) -> None:
         """Try out what the template makes of system prompts, and which token ends a turn."""
         self._tokenizer = engine.tokenizer
         specials = {"bos_token": engine.bos_token_id, "eos_token": next(iter(engine.eos_token_ids), None)}
         names = {kind: "" if i is None else self._tokenizer.name(i) for kind, i in specials.items()}
         self._template = ChatTemplate(source, names)
-        self._system_apart = True
+        self.system_apart = True
+        """Whether the template takes a system message of its own."""
         self._structure: frozenset[int] = frozenset()
         self.end_ids: tuple[int, ...] = ()
         self._find_control = functools.lru_cache(_KNOWN_TEXTS)(self._tokenizer.find_control)
@@ -121,7 +141,7 @@ class TemplateForm:
         Raises:
             ConfigError: the template would make a control token of something that is said.
         """
-        messages = _messages(system, turns, user, apart=self._system_apart)
+        messages = _messages(system, turns, user, apart=self.system_apart)
         parts = self._render_hiding(messages)
         harmless = [{"role": m["role"], "content": _HARMFUL.sub("x", m["content"])} for m in messages]
         if harmless != messages and self._special(parts) != self._special(self._render_hiding(harmless)):
@@ -141,8 +161,8 @@ class TemplateForm:
         self._template.close()
 
     def _try_out(self) -> None:
-        self._system_apart = self._knows_system_prompts()
-        asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self._system_apart))
+        self.system_apart = self._knows_system_prompts()
+        asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self.system_apart))
         if FIRST not in asked:
             raise BundleError("The model's chat template leaves out what the user says.")
         find = self._tokenizer.find_control
