@@ -1,5 +1,6 @@
 import dataclasses
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx_writer
@@ -8,10 +9,12 @@ from onnx_writer import tiny_logits, tiny_model, tiny_weights
 
 from llmbuilder.bundle.manifest import LayerCache, ModelFacts
 from llmbuilder.engine import model as module
+from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.model import Model, chunk_sizes
 from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError
 
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 LAYER = LayerCache(heads=onnx_writer.KV_HEADS, key_size=onnx_writer.HEAD_DIM, value_size=onnx_writer.HEAD_DIM)
 FACTS = ModelFacts(
     architecture="tiny",
@@ -291,3 +294,46 @@ class Described:
 )
 def test_no_chunk_is_a_token_alone_unless_it_is_all(count, sizes):
     assert chunk_sizes(count, 8) == sizes
+
+
+class TestAnIdleRow:
+    """Where a row alone rounds differently from rows together no step has a row alone."""
+
+    @pytest.fixture(params=[0, 1])
+    def decoder(self, request):
+        model = load_engine(DEMO).model
+        model.idle_rows = request.param
+        return model.decoder(rows=2)
+
+    @pytest.fixture
+    def plain(self):
+        return load_engine(DEMO).model.decoder(rows=2)
+
+    def test_changes_nothing_but_the_run(self, decoder, plain):
+        for each in (decoder, plain):
+            each.prefill(0, [5, 6, 7])
+            each.prefill(1, [8, 9])
+        saved, saved_plain = decoder.save(0), plain.save(0)
+        for tokens in ([3], [4], [1, 2], [3], [6, 7]):
+            assert np.array_equal(decoder.step(tokens), plain.step(tokens))
+        for each, row in ((decoder, saved), (plain, saved_plain)):
+            each.copy(1, 0)
+            each.truncate(1, 2)
+            each.load(2, row, 2)
+        assert decoder.lengths[:3] == plain.lengths[:3] == [4, 2, 2]
+        for tokens in ([3], [4, 5, 6], [1]):
+            assert np.array_equal(decoder.step(tokens), plain.step(tokens))
+
+    def test_takes_part_in_steps_of_one_row_only(self, decoder):
+        decoder.prefill(0, [5, 6])
+        decoder.prefill(1, [5, 6])
+        decoder.step([3])
+        decoder.step([3, 4])
+        idle = decoder.model.idle_rows
+        assert set(decoder._bindings) == ({(0, 2), (1, 2)} if idle else {(0, 1), (0, 2)})
+
+    def test_never_gets_longer(self, decoder):
+        decoder.prefill(0, [5])
+        for _ in range(5):
+            decoder.step([3])
+        assert decoder.cache.lengths[: decoder.model.idle_rows] == [0] * decoder.model.idle_rows

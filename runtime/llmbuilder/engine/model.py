@@ -69,6 +69,8 @@ class Model:
         self.session = session
         self.facts = facts
         self.cache_bytes = cache_bytes
+        self.idle_rows = 0
+        """Rows that stand idle before all others, so that no step has a row alone."""
         self.layout = read_layout(session, facts, cache_type, where)
         self.head = find_head(session, where)
 
@@ -90,9 +92,11 @@ class Model:
         session = open_session(
             directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads
         )
-        return cls(
+        model = cls(
             session, manifest.model, where=directory, cache_type=manifest.kv_cache, cache_bytes=cache_bytes
         )
+        model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
+        return model
 
     @property
     def bytes_per_token(self) -> int:
@@ -106,25 +110,46 @@ class Model:
             DeviceError: the system does not give so much memory.
         """
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
-        cache = HostCache(self.layout, slots=rows, capacity=rounded, limit=self.facts.context_length)
+        slots = rows + self.idle_rows
+        cache = HostCache(self.layout, slots=slots, capacity=rounded, limit=self.facts.context_length)
         return Decoder(self, cache)
 
 
+def alone_differs(model: Model) -> bool:
+    """Whether a step of one row rounds differently from the same row beside another, as this is tried out.
+
+    Products with 4-bit weights do on processors without AVX-512: a row alone has a kernel of its own there, two rows
+    and any number above have the same.
+    """
+    if model.facts.context_length < 2:
+        return False
+    decoder = model.decoder(rows=2)
+    decoder.prefill(0, [0])
+    decoder.copy(0, 1)
+    alone = decoder.step([0]).copy()
+    decoder.truncate(0, 1)
+    return not np.array_equal(alone[0], decoder.step([0, 0])[0])
+
+
 class Decoder:
-    """Rows of tokens in a KV cache, and the logits of what follows them."""
+    """Rows of tokens in a KV cache, and the logits of what follows them.
+
+    Where a model needs it the first slot of the cache stays idle, and takes part in the steps of a row alone.
+    """
 
     def __init__(self, model: Model, cache: Cache) -> None:
         """Use ``cache`` for a computation over ``model``."""
         self.model = model
         self.cache = cache
+        self._idle = model.idle_rows
         self._budget: int | None = None
         self._buffers: _Buffers | None = None
-        self._bindings: dict[int, onnxruntime.IOBinding] = {}
+        self._bindings: dict[tuple[int, int], onnxruntime.IOBinding] = {}
 
     @property
     def lengths(self) -> list[int]:
         """Number of tokens in each row."""
-        return self.cache.lengths
+        return self.cache.lengths[self._idle :]
 
     @property
     def budget(self) -> int:
@@ -152,14 +177,15 @@ class Decoder:
         Returns:
             Logits of shape [keep, vocab_size], newly allocated.
         """
-        self._reserve(row + 1, self._length(row) + len(ids))
+        slot = row + self._idle
+        self._reserve(slot + 1, self._length(slot) + len(ids))
         kept: list[FloatArray] = []
         done = 0
         for size in chunk_sizes(len(ids), PREFILL_CHUNK):
             chunk = ids[done : done + size]
             done += size
             wanted = min(size, max(0, keep - (len(ids) - done)))
-            logits = self._run_chunk(row, chunk, max(wanted, 1))
+            logits = self._run_chunk(slot, chunk, max(wanted, 1))
             if wanted:
                 kept.append(logits)
         return kept[0] if len(kept) == 1 else np.concatenate(kept)
@@ -171,57 +197,60 @@ class Decoder:
             Logits of shape [len(tokens), vocab_size], overwritten by the next step.
         """
         rows = len(tokens)
-        lengths = self.cache.lengths
-        self._reserve(rows, max(lengths[:rows]) + 1)
-        buffers, binding = self._bound(rows)
-        buffers.write(tokens, lengths)
+        first = self._idle if rows > 1 else 0
+        count = self._idle + rows - first
+        last = self._idle + rows
+        self._reserve(last, max(self.cache.lengths[first:last]) + 1)
+        buffers, binding = self._bound(first, count)
+        buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
         self.model.session.run_with_iobinding(binding)
-        self.cache.extend(0, rows, 1)
-        return buffers.logits[:rows, 0]
+        self.cache.extend(self._idle, rows, 1)
+        return buffers.logits[self._idle : last, 0]
 
     def truncate(self, row: int, length: int) -> None:
         """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
-        if row < self.cache.slots:
-            self.cache.truncate(row, length)
+        if (slot := row + self._idle) < self.cache.slots:
+            self.cache.truncate(slot, length)
 
     def copy(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""
-        self._reserve(target + 1, 0)
-        self.cache.copy(source, target)
+        self._reserve(target + self._idle + 1, 0)
+        self.cache.copy(source + self._idle, target + self._idle)
 
     def save(self, row: int) -> Any:
         """Keep what a row has computed."""
-        return self.cache.save(row)
+        return self.cache.save(row + self._idle)
 
     def load(self, row: int, saved: Any, length: int) -> None:
         """Begin a row with the first ``length`` tokens of a kept one."""
-        self._reserve(row + 1, length)
-        self.cache.load(row, saved, length)
+        slot = row + self._idle
+        self._reserve(slot + 1, length)
+        self.cache.load(slot, saved, length)
 
-    def _length(self, row: int) -> int:
-        return self.cache.lengths[row] if row < self.cache.slots else 0
+    def _length(self, slot: int) -> int:
+        return self.cache.lengths[slot] if slot < self.cache.slots else 0
 
-    def _reserve(self, rows: int, capacity: int) -> None:
-        if rows > self.cache.slots or capacity > self.cache.capacity:
+    def _reserve(self, slots: int, capacity: int) -> None:
+        if slots > self.cache.slots or capacity > self.cache.capacity:
             self._buffers = None
             self._bindings.clear()
-            self.cache.reserve(slots=rows, capacity=capacity)
+            self.cache.reserve(slots=slots, capacity=capacity)
 
-    def _bound(self, rows: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
-        """The buffers, and the binding of their first rows; made anew when the cache has grown."""
+    def _bound(self, first: int, count: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
+        """The buffers, and the binding of some slots; made anew when the cache has grown."""
         if self._buffers is None:
             self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
-        if rows not in self._bindings:
-            binding = self._bindings[rows] = self.model.session.io_binding()
-            self._buffers.bind(binding, rows)
-            self.cache.bind(binding, 0, rows)
-        return self._buffers, self._bindings[rows]
+        if (first, count) not in self._bindings:
+            binding = self._bindings[first, count] = self.model.session.io_binding()
+            self._buffers.bind(binding, first, count)
+            self.cache.bind(binding, first, count)
+        return self._buffers, self._bindings[first, count]
 
-    def _run_chunk(self, row: int, ids: Sequence[int], keep: int) -> FloatArray:
-        """Append one chunk to one row; logits [keep, V]."""
+    def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
+        """Append one chunk to one slot; logits [keep, V]."""
         import onnxruntime as ort
 
-        past = self.cache.lengths[row]
+        past = self.cache.lengths[slot]
         total = past + len(ids)
         logits = np.empty((1, keep, self.model.facts.vocab_size), np.float32)
         inputs = {
@@ -235,9 +264,9 @@ class Decoder:
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
         binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
-        self.cache.bind(binding, row, 1)
+        self.cache.bind(binding, slot, 1)
         self.model.session.run_with_iobinding(binding)
-        self.cache.extend(row, 1, len(ids))
+        self.cache.extend(slot, 1, len(ids))
         last: FloatArray = logits[0]
         return last
 
@@ -256,23 +285,24 @@ class _Buffers:
         self.masked = [0] * rows
         self.logits = np.empty((rows, 1, vocab_size), np.float32)
 
-    def write(self, tokens: Sequence[int], lengths: Sequence[int]) -> None:
-        """Set the inputs of a step that appends a token to each of the first rows, of the given lengths."""
-        for row, token in enumerate(tokens):
-            length, masked = lengths[row], self.masked[row]
-            self.ids[row] = token
-            self.positions[row] = length
+    def write(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> None:
+        """Set the inputs of a step that appends a token to each slot from ``first`` on, of the given lengths."""
+        for slot, token in enumerate(tokens, first):
+            length, masked = lengths[slot], self.masked[slot]
+            self.ids[slot] = token
+            self.positions[slot] = length
             if masked <= length:
-                self.mask[row, masked : length + 1] = 1
+                self.mask[slot, masked : length + 1] = 1
             else:
-                self.mask[row, length + 1 : masked] = 0
-            self.masked[row] = length + 1
+                self.mask[slot, length + 1 : masked] = 0
+            self.masked[slot] = length + 1
 
-    def bind(self, binding: "onnxruntime.IOBinding", rows: int) -> None:
-        """Bind the part of the first rows."""
+    def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
+        """Bind the part of some slots."""
         import onnxruntime as ort
 
+        part = slice(first, first + count)
         inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
         for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[:rows]))
-        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[:rows]))
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[part]))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[part]))
