@@ -91,7 +91,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
         kv_cache: type of cached keys and values.
         device: where the bundle will run.
         max_context: most tokens of the window, at least 2; None: all the model has.
-        verify: compare the bundle with PyTorch.
+        verify: compare the bundle with PyTorch at length and keep what was measured. Eight tokens are compared in any
+            case.
         overwrite: replace a bundle that is already there.
         config: JSON file with the model's configuration, for checkpoints that hold none.
         progress: called with one line for each finished stage.
@@ -114,11 +115,11 @@ def export_model(  # noqa: PLR0913 (the public signature)
             files = write_files(folder, model, traced.tokenizer, traced.chat_template)
             check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
         manifest = replace(traced.draft, files=files, quantization=quantization)
-        reference = traced.reference
         _release_weights(model, traced.model)
-        if reference is not None:
-            with stage("verify"):
-                manifest = replace(manifest, verification=compare(folder, manifest, reference))
+        with stage("verify" if verify else "check"):
+            measured = compare(folder, manifest, traced.reference)
+        if verify:
+            manifest = replace(manifest, verification=measured)
         write_manifest(folder, manifest)
     return ExportReport(
         path=target,
@@ -137,7 +138,7 @@ class _Traced:
     draft: Manifest
     tokenizer: TokenizerSource
     chat_template: str | None
-    reference: Reference | None
+    reference: Reference
 
 
 def _trace(
@@ -149,14 +150,13 @@ def _trace(
     *,
     verify: bool,
 ) -> _Traced:
-    reference = None
     with stage("load"):
         source = load_source(path, config, max_context)
         facts = source.network.facts
         words = load_tokenizer_source(tokenizer, path, facts.vocab_size)
-    if verify:
-        with stage("run in PyTorch"):
-            reference = record(source.network, [ids for _, ids in words.facts.golden], words.facts.vocab_size)
+    with stage("run in PyTorch"):
+        texts = [ids for _, ids in words.facts.golden]
+        reference = record(source.network, texts, words.facts.vocab_size, short=not verify)
     with stage("trace"):
         model = trace(source.network)
         fuse(model)

@@ -21,6 +21,7 @@ from llmbuilder_export.networks.network import Network
 FloatArray = npt.NDArray[np.float32]
 
 _LENGTHS = (48, 29, 7)
+_SHORT_LENGTHS = (8,)
 _GREEDY_PROMPT, _GREEDY_TOKENS = 8, 16
 _LARGEST_DIFFERENCE = 1e-3
 """Allowed between fp32 logits; of logits above 100, whose last digits are coarser, this share of a hundredth."""
@@ -38,21 +39,35 @@ class Reference:
     greedy: list[int]
 
 
-def record(network: Network, texts: Sequence[Sequence[int]], vocab_size: int) -> Reference:
+def record(
+    network: Network, texts: Sequence[Sequence[int]], vocab_size: int, *, short: bool = False
+) -> Reference:
     """Run the network in PyTorch.
 
     Args:
         network: the model, with its own attention.
         texts: token ids of natural text; random ids below ``vocab_size`` fill up what is missing.
         vocab_size: number of ids the tokenizer knows.
+        short: only run eight tokens, once, which tells whether the graph computes the model at all.
+
+    Raises:
+        ExportError: the model's code cannot run.
     """
-    sequences = _sequences(texts, vocab_size, network.facts.context_length)
+    window = network.facts.context_length
+    sequences = _sequences(texts, vocab_size, window, _SHORT_LENGTHS if short else _LENGTHS)
     prompt = sequences[0][:_GREEDY_PROMPT]
-    with torch.inference_mode():
-        logits = [_logits(network, ids) for ids in sequences]
-        greedy: list[int] = []
-        while len(greedy) < _GREEDY_TOKENS and len(prompt) + len(greedy) < network.facts.context_length:
-            greedy.append(int(_logits(network, prompt + greedy)[-1].argmax()))
+    longest = 0 if short else min(_GREEDY_TOKENS, window - len(prompt))
+    try:
+        with torch.inference_mode():
+            logits = [_logits(network, ids) for ids in sequences]
+            greedy: list[int] = []
+            while len(greedy) < longest:
+                greedy.append(int(_logits(network, prompt + greedy)[-1].argmax()))
+    except Exception as error:  # model code of many authors, which may raise anything
+        raise ExportError(
+            f"PyTorch cannot run {network.facts.architecture} without a cache ({error}), so that a bundle "
+            "could not be checked. This architecture cannot be exported."
+        ) from error
     return Reference(sequences, logits, prompt, greedy)
 
 
@@ -92,11 +107,13 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
     return measured
 
 
-def _sequences(texts: Sequence[Sequence[int]], vocab_size: int, window: int) -> list[list[int]]:
-    """Three sequences of different lengths, none longer than the window."""
+def _sequences(
+    texts: Sequence[Sequence[int]], vocab_size: int, window: int, lengths: Sequence[int]
+) -> list[list[int]]:
+    """Sequences of these lengths, none longer than the window."""
     random = np.random.default_rng(0)
     sequences = []
-    for index, length in enumerate(min(length, window) for length in _LENGTHS):
+    for index, length in enumerate(min(length, window) for length in lengths):
         text = list(texts[index])[:length] if index < len(texts) else []
         sequences.append(text + random.integers(0, vocab_size, length - len(text)).tolist())
     return sequences

@@ -48,11 +48,17 @@ def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
 
 
 def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
-    """Compare layers and heads seen while the model ran with its configuration, where optimum knows how to read that.
+    """Compare layers seen while the model ran with its configuration, and heads where optimum knows how to read them.
 
     Raises:
-        ExportError: they differ, so attention would be put together wrongly.
+        ExportError: they differ: a layer does not attend, or attention would be put together wrongly.
     """
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if layers is not None and layers != observed.num_layers:
+        raise ExportError(
+            f"{observed.architecture} attends in {observed.num_layers} of its {layers} layers; what the others keep "
+            "of a text is no attention, which a bundle cannot express. This architecture cannot be exported."
+        )
     try:
         read = NormalizedConfigManager.get_normalized_config_class(config.model_type)
     except KeyError:
