@@ -4,6 +4,7 @@ PYTHON ?= python3
 # PyPI's torch for Linux brings gigabytes of CUDA; this index has the CPU build. pip goes on without it if unreachable.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP_INSTALL = -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL_LOWEST = $(subst constraints.txt,$(@D)/constraints.txt,$(PIP_INSTALL))
 
 RUN = .venv/bin
 DEV = .venv-dev/bin
@@ -17,7 +18,7 @@ WITH_TORCH = tests/export tests/interop tests/cli/test_program.py tests/runtime/
 PYTEST = pytest --numprocesses=2 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch-free test-with-torch prove check fix bench package smollm2 clean
+.PHONY: help demo test test-torch-free test-with-torch test-lowest prove check fix bench package smollm2 clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +34,10 @@ test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an
 
 test-with-torch: .venv-dev/.everything ## Run the tests of export, and those that compare with other implementations
 	$(DEV)/$(PYTEST) $(WITH_TORCH)
+
+test-lowest: .venv-lowest/.tests .venv-lowest-dev/.everything ## Run the suite with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/$(PYTEST) $(TORCH_FREE)
+	.venv-lowest-dev/bin/$(PYTEST) $(WITH_TORCH)
 
 prove: .venv/.tests .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs that have no result yet, or PART="name ..."
 	$(DEV)/python scripts/prove.py $(PART)
@@ -61,7 +66,7 @@ bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmark
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
 clean: ## Remove environments, caches and builds
-	rm -rf .venv .venv-dev .venv-oracle .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-dev .venv-lowest .venv-lowest-dev .venv-oracle .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 .venv/.runtime: pyproject.toml constraints.txt
 	@$(call make_venv,.venv,the torch-free runtime)
@@ -77,6 +82,19 @@ clean: ## Remove environments, caches and builds
 	@$(call make_venv,.venv-dev,everything (with torch: some minutes))
 	@$(DEV)/python $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
 	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,dev]'
+	@touch $@
+
+.venv-lowest/.tests: pyproject.toml constraints.txt
+	@$(call make_venv,.venv-lowest,the torch-free runtime with the lowest versions)
+	@$(PYTHON) scripts/lowest.py > $(@D)/constraints.txt
+	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,constraints,metrics,dev]'
+	@touch $@
+
+.venv-lowest-dev/.everything: pyproject.toml constraints.txt
+	@$(call make_venv,.venv-lowest-dev,everything with the lowest versions)
+	@$(PYTHON) scripts/lowest.py > $(@D)/constraints.txt
+	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,export,constraints,metrics,dev]'
 	@touch $@
 
 # The release whose rules are ours; the project itself works with a newer one.
