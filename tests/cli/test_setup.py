@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from llmbuilder.bundle.manifest import digest
+
 DEMO = Path("artifacts/storyteller/bundle")
 EVERYTHING_AS_SHOWN = ["", "", "", "Hello", *[""] * 6]
 
@@ -17,6 +19,7 @@ def bundle(tmp_path):
     shutil.copytree(DEMO, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["generation"] = {"temperature": 0.2, "top_k": 5, "max_new_tokens": 7}
+    manifest["digest"] = digest(manifest)
     (copy / "manifest.json").write_text(json.dumps(manifest))
     return copy
 
