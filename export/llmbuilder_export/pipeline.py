@@ -17,6 +17,7 @@ from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
 from llmbuilder_export.fuse import fuse
+from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.chat import chat_facts
@@ -110,10 +111,11 @@ def export_model(  # noqa: PLR0913 (the public signature)
     traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
     with stage("quantize"):
         model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
+        refuse_unknown(model, traced.draft.model.architecture)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
             files = write_files(folder, model, traced.tokenizer, traced.chat_template)
-            check_graph(folder / GRAPH_NAME, files[WEIGHTS_NAME].size)
+            check_graph(folder / GRAPH_NAME, traced.draft.model, files[WEIGHTS_NAME].size)
         manifest = replace(traced.draft, files=files, quantization=quantization)
         _release_weights(model, traced.model)
         with stage("verify" if verify else "check"):

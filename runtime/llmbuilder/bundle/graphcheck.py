@@ -1,122 +1,136 @@
-"""Look at a graph before ONNX Runtime does: only known operators, only its own weights file.
+"""Look at a graph before ONNX Runtime does: only what the exporter writes, and nothing that grows.
 
-ONNX Runtime follows hard links and has had path traversal bugs in external data (CVE-2022-25882,
-CVE-2024-27318, CVE-2026-27489); a bundle may come from anywhere, so its graph is checked first.
-Field numbers are those of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3).
+ONNX Runtime follows hard links and has had path traversal bugs in external data (CVE-2022-25882, CVE-2024-27318,
+CVE-2026-27489), and a small graph can ask for any amount of memory or time. A bundle may come from anywhere, so its
+graph is checked first: fields (`llmbuilder.bundle.graphproto`), operators (`llmbuilder.bundle.operators`), and sizes
+(`llmbuilder.bundle.graphsizes`).
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from llmbuilder.bundle.manifest import WEIGHTS_NAME
-from llmbuilder.bundle.protobuf import parse
+from llmbuilder.bundle.graphproto import BYTES_OF, EXTERNAL, read_model
+from llmbuilder.bundle.graphsizes import check_sizes
+from llmbuilder.bundle.manifest import WEIGHTS_NAME, ModelFacts
+from llmbuilder.bundle.operators import FIELD_OF, OPERATORS, OPSETS, unknown
+from llmbuilder.bundle.protobuf import GraphError, Message
+from llmbuilder.bundle.shapes import MOST_DIMENSIONS
 from llmbuilder.errors import BundleError
 
-_DOMAINS = (b"", b"ai.onnx", b"com.microsoft")
-_MODEL_GRAPH = 7
-_MODEL_REFUSED = {20: "training graphs", 25: "functions"}
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
-_NODE_OP_TYPE, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS = 5, 10
-_ATTRIBUTE_REFUSED = {6: "a subgraph", 11: "subgraphs", 22: "a sparse tensor", 23: "sparse tensors"}
-_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_LARGEST_GRAPH = 32 << 20
+_LARGEST_SIZE = 1 << 40
+_MOST_NODES_PER_LAYER = 256
+"""Those of Gemma 3n are 159; most models have 20 to 70. As many again may stand outside of layers."""
+_MOST_READS = 2
+"""Of a weight matrix: the embedding is the output head as well."""
 
 
-def check_graph(graph: Path, weights_size: int | None) -> None:
-    """Refuse a graph that could reach outside its bundle.
+def check_graph(graph: Path, facts: ModelFacts, weights_size: int | None) -> None:
+    """Refuse a graph that no export writes.
 
     Args:
         graph: the ``.onnx`` file.
+        facts: the model's, by the manifest.
         weights_size: bytes in the weights file beside it, or None if the manifest lists none.
 
     Raises:
-        BundleError: unknown operator domains, functions, subgraphs, or external data that is not a range of the
-            bundle's own weights file.
+        BundleError: the file is damaged or too large; unknown fields, operators or attributes; weights that are no
+            range of the bundle's own file, or of another size than their shape; a matrix that is read more than
+            twice; more nodes than the layers need; shapes that do not fit each other, or values larger than any
+            that such a model computes.
     """
-    for field, value in parse(memoryview(graph.read_bytes())):
-        if field in _MODEL_REFUSED:
-            raise BundleError(
-                f"{graph} defines {_MODEL_REFUSED[field]}, which bundles never do. Do not trust this file."
-            )
-        if field == _MODEL_GRAPH:
-            _check_graph_proto(_message(value), graph, weights_size)
+    if (size := graph.stat().st_size) > _LARGEST_GRAPH:
+        raise BundleError(f"{graph} has {size} bytes, too many for a graph. Export the model again.")
+    check_content(graph.read_bytes(), graph, facts, weights_size)
 
 
-def _check_graph_proto(proto: memoryview, graph: Path, weights_size: int | None) -> None:
-    for field, value in parse(proto):
-        if field == _GRAPH_NODE:
-            _check_node(_message(value), graph)
-        elif field == _GRAPH_INITIALIZER:
-            _check_tensor(_message(value), graph, weights_size)
-        elif field == _GRAPH_SPARSE:
-            raise BundleError(
-                f"{graph} holds sparse weights, which bundles never do. Do not trust this file."
-            )
-
-
-def _check_node(proto: memoryview, graph: Path) -> None:
-    node = list(parse(proto))
-    operator = next(
-        (bytes(_message(v)).decode("utf-8", "replace") for f, v in node if f == _NODE_OP_TYPE), "?"
-    )
-    for field, value in node:
-        if field == _NODE_DOMAIN and bytes(_message(value)) not in _DOMAINS:
-            raise BundleError(f"{graph} uses {operator} of the unknown domain {bytes(_message(value))!r}.")
-        if field == _NODE_ATTRIBUTE:
-            _check_attribute(_message(value), operator, graph)
-
-
-def _check_attribute(proto: memoryview, operator: str, graph: Path) -> None:
-    for field, value in parse(proto):
-        if field in _ATTRIBUTE_REFUSED:
-            raise BundleError(
-                f"{graph}: {operator} holds {_ATTRIBUTE_REFUSED[field]}, which bundles never do."
-            )
-        if field in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-            _check_tensor(_message(value), graph, None)
-
-
-def _check_tensor(proto: memoryview, graph: Path, weights_size: int | None) -> None:
-    """Refuse external data other than a range inside the bundle's weights file."""
-    fields = list(parse(proto))
-    entries = dict(_entry(_message(value)) for field, value in fields if field == _TENSOR_EXTERNAL)
-    external = any(field == _TENSOR_LOCATION and value != 0 for field, value in fields)
-    if not external and not entries:
-        return
-    location = entries.get("location")
-    if location != WEIGHTS_NAME or weights_size is None:
+def check_content(content: bytes, graph: Path, facts: ModelFacts, weights_size: int | None) -> None:
+    """Check the bytes of ``graph``; see `check_graph`."""
+    try:
+        model = read_model(content)
+        _check_opsets(model)
+        whole = model.get("graph", {})
+        _check_nodes(whole.get("node", []), facts)
+        for tensor in whole.get("initializer", []):
+            _check_tensor(tensor, weights_size)
+        _check_reads(whole)
+        check_sizes(whole, facts)
+    except GraphError as error:
         raise BundleError(
-            f"{graph} reads weights from {location!r}; a bundle's lie in {WEIGHTS_NAME!r}. Do not trust it."
-        )
+            f"{graph} {error}. Do not trust this file: copy or export the bundle again."
+        ) from None
+
+
+def _check_opsets(model: Message) -> None:
+    versions = [(opset.get("domain", ""), opset.get("version")) for opset in model.get("opset_import", [])]
+    if dict(versions).items() - OPSETS.items() or len(versions) > len(OPSETS):
+        raise GraphError(f"wants operators of other versions: {versions[:4]}, known are {OPSETS}")
+
+
+def _check_nodes(nodes: Sequence[Message], facts: ModelFacts) -> None:
+    if len(nodes) > (most := _MOST_NODES_PER_LAYER * (facts.num_layers + 1)):
+        raise GraphError(f"has {len(nodes)} operators, more than {most} for {facts.num_layers} layers")
+    for node in nodes:
+        attributes = {each.get("name", ""): each.get("type", 0) for each in node.get("attribute", [])}
+        if odd := unknown(node.get("domain", ""), node.get("op_type", ""), attributes):
+            raise GraphError(f"uses the operator {odd[:80]!r}, which bundles do not have")
+        if len(attributes) != len(node.get("attribute", [])):
+            raise GraphError(f"gives {node['op_type']} an attribute twice")
+        for attribute in node.get("attribute", []):
+            if attribute.keys() != {"name", "type", FIELD_OF[attribute["type"]]}:
+                raise GraphError(f"gives {node['op_type']} an attribute of several types")
+
+
+def _check_tensor(tensor: Message, weights_size: int | None) -> None:
+    """Refuse weights that are not of the size of their shape, or no range of the bundle's weights file."""
+    name, kind, dims = tensor.get("name", ""), tensor.get("data_type", 0), tensor.get("dims", [])
+    if kind not in BYTES_OF:
+        raise GraphError(f"has weights {name!r} of the unknown type {kind}")
+    if len(dims) > MOST_DIMENSIONS or any(not 0 <= size <= _LARGEST_SIZE for size in dims):
+        raise GraphError(f"has weights {name!r} of an impossible shape")
+    expected = math.prod(dims) * BYTES_OF[kind]
+    external, location = tensor.get("external_data"), tensor.get("data_location", 0)
+    if location == EXTERNAL and external is not None and "raw_data" not in tensor:
+        found = _external_size(external, weights_size)
+    elif location == 0 and external is None:
+        found = len(tensor.get("raw_data", b""))
+    else:
+        raise GraphError(f"does not say clearly where the weights {name!r} lie")
+    if found != expected:
+        raise GraphError(f"has {found} bytes of weights {name!r}, whose shape wants {expected}")
+
+
+def _external_size(entries: Sequence[Message], weights_size: int | None) -> int:
+    """Bytes of a range inside the bundle's weights file."""
+    words = {entry.get("key", ""): entry.get("value", "") for entry in entries}
+    if words.get("location") != WEIGHTS_NAME or weights_size is None:
+        raise GraphError(f"reads weights from {words.get('location')!r}; a bundle's lie in {WEIGHTS_NAME!r}")
+    if len(words) != len(entries) or words.keys() - {"location", "offset", "length"}:
+        raise GraphError(f"says more of the place of its weights than where it is: {list(words)[:8]}")
     # ONNX Runtime reads plain digits only; int() alone would also take "1_0" or other scripts' digits.
-    match = re.fullmatch(
-        "([0-9]{1,19}) ([0-9]{1,19})", f"{entries.get('offset', '0')} {entries.get('length')}"
-    )
+    match = re.fullmatch("([0-9]{1,19}) ([0-9]{1,19})", f"{words.get('offset', '0')} {words.get('length')}")
     if match is None:
-        raise BundleError(
-            f"{graph} names a range of weights whose offset or length is missing or no plain number."
-        )
+        raise GraphError("names a range of weights whose offset or length is missing or no plain number")
     offset, length = int(match[1]), int(match[2])
     if offset + length > weights_size:
-        raise BundleError(
-            f"{graph} reads bytes {offset} to {offset + length} of {weights_size} bytes of weights."
-        )
+        raise GraphError(f"reads bytes {offset} to {offset + length} of {weights_size} bytes of weights")
+    return length
 
 
-def _entry(proto: memoryview) -> tuple[str, str]:
-    fields = {field: bytes(_message(value)).decode("utf-8", "replace") for field, value in _strings(proto)}
-    return fields.get(_ENTRY_KEY, ""), fields.get(_ENTRY_VALUE, "")
-
-
-def _strings(proto: memoryview) -> Iterator[tuple[int, memoryview]]:
-    return ((field, _message(value)) for field, value in parse(proto) if field in (_ENTRY_KEY, _ENTRY_VALUE))
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise BundleError(
-            "The graph is damaged: a number stands where a message belongs. Export the model again."
-        )
-    return value
+def _check_reads(graph: Message) -> None:
+    """Refuse to multiply by one matrix again and again, which takes time that its size does not show."""
+    matrices = {
+        each.get("name", "") for each in graph.get("initializer", []) if len(each.get("dims", [])) > 1
+    }
+    reads = Counter(
+        name
+        for node in graph.get("node", [])
+        if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies
+        for name in set(node.get("input", []))
+    )
+    for name in matrices & reads.keys():
+        if reads[name] > _MOST_READS:
+            raise GraphError(f"multiplies by the weights {name!r} {reads[name]} times, most is {_MOST_READS}")

@@ -82,7 +82,7 @@ def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
         _check_file(directory / name, entry)
         _check_hash(directory / name, entry, digest)
     weights = manifest.files.get(WEIGHTS_NAME)
-    check_graph(directory / GRAPH_NAME, weights.size if weights else None)
+    check_graph(directory / GRAPH_NAME, manifest.model, weights.size if weights else None)
     return Bundle(directory, manifest)
 
 

@@ -1,52 +1,160 @@
-"""Just enough of the protocol buffer wire format to look into a file that is not trusted yet.
+"""Read protocol buffers strictly: what is read here, every other reader reads the same.
 
-https://protobuf.dev/programming-guides/encoding/
+Readers differ in what they forgive: over-long numbers, tags beyond 32 bits, unknown or doubled fields. Nothing of that
+is ever written, so all of it is refused (https://protobuf.dev/programming-guides/encoding/).
 """
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, NoReturn, TypeAlias
 
-from llmbuilder.errors import BundleError
+Message: TypeAlias = dict[str, Any]
+"""The fields that were there, by name; a list for each repeated one."""
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
+_VARINT, _BYTES, _FIXED32 = 0, 2, 5
+_MOST_FIELDS = 1_000_000
+"""Fields of one file, those inside of others too; the graph of a model with a hundred layers has about 100,000."""
 
-Value = int | memoryview
+
+class GraphError(ValueError):
+    """What a graph is or does that none may; the message goes on where the file's name ends."""
 
 
-def parse(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield (field number, value) for every field: whole numbers for varints, memoryviews for all others.
+class Kind(Enum):
+    """What a field holds."""
+
+    INT64 = auto()
+    COUNT = auto()
+    """int32 or an enumeration, of which only values from 0 are used."""
+    FLOAT = auto()
+    TEXT = auto()
+    BYTES = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that may occur: once at most, or any number of times if ``repeated``."""
+
+    name: str
+    kind: "Kind | Schema"
+    repeated: bool = False
+
+
+Schema: TypeAlias = Mapping[int, Field]
+"""The fields of a message by their numbers."""
+
+
+def read(content: bytes, schema: Schema) -> Message:
+    """Read a message with all that it holds.
 
     Raises:
-        BundleError: the bytes are no protocol buffer message.
+        GraphError: the bytes are no such message, or not written as every writer writes it.
     """
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        field, wire = key >> 3, key & 7
-        if wire == VARINT:
-            number, at = _varint(message, at)
-            yield field, number
-            continue
-        if wire == BYTES:
-            size, at = _varint(message, at)
-        elif wire in _FIXED_SIZES:
-            size = _FIXED_SIZES[wire]
+    return _Reader(content).message(schema, 0, len(content))
+
+
+class _Reader:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._fields = 0
+
+    def message(self, schema: Schema, at: int, end: int) -> Message:
+        found: Message = {}
+        while at < end:
+            at = self._field(schema, at, end, found)
+        return found
+
+    def _field(self, schema: Schema, at: int, end: int, found: Message) -> int:
+        """Read one field into ``found``; return the position after it."""
+        key, after = self._number(at, end, 0xFFFFFFFF)
+        field = schema.get(key >> 3)
+        if field is None:
+            _damaged(f"an unknown field {key >> 3}", at)
+        self._count(at)
+        if field.repeated:
+            values = found.setdefault(field.name, [])
+        elif field.name in found:
+            _damaged(f"a second {field.name}", at)
+        wire = key & 7
+        if field.repeated and wire == _BYTES and field.kind in (Kind.INT64, Kind.FLOAT):
+            return self._packed(field, after, end, values)
+        if wire != _wire(field.kind):
+            _damaged(f"a {field.name} of wire type {wire}", at)
+        value, after = self._value(field, after, end)
+        if field.repeated:
+            values.append(value)
         else:
-            raise BundleError(f"The graph is damaged: wire type {wire} at byte {at}. Export the model again.")
-        if at + size > len(message):
-            raise BundleError(f"The graph is cut short at byte {at}. Export or copy the bundle again.")
-        yield field, message[at : at + size]
-        at += size
+            found[field.name] = value
+        return after
+
+    def _packed(self, field: Field, at: int, end: int, values: list[Any]) -> int:
+        at, end = self._length(at, end)
+        while at < end:
+            self._count(at)
+            value, at = self._value(field, at, end)
+            values.append(value)
+        return at
+
+    def _value(self, field: Field, at: int, end: int) -> tuple[Any, int]:
+        kind = field.kind
+        if kind is Kind.INT64:
+            number, after = self._number(at, end, 0xFFFFFFFFFFFFFFFF)
+            return number - (number >> 63 << 64), after
+        if kind is Kind.COUNT:
+            return self._number(at, end, 0x7FFFFFFF)
+        if kind is Kind.FLOAT:
+            if at + 4 > end:
+                _cut_short(at)
+            return struct.unpack_from("<f", self._content, at)[0], at + 4
+        at, end = self._length(at, end)
+        if not isinstance(kind, Kind):
+            return self.message(kind, at, end), end
+        value = self._content[at:end]
+        return (self._text(value, at) if kind is Kind.TEXT else value), end
+
+    def _text(self, value: bytes, at: int) -> str:
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            _damaged("a text that is not UTF-8", at)
+
+    def _length(self, at: int, end: int) -> tuple[int, int]:
+        """Where the bytes that a length at ``at`` announces begin and end."""
+        size, at = self._number(at, end, 0x7FFFFFFF)
+        if size > end - at:
+            _cut_short(at)
+        return at, at + size
+
+    def _number(self, at: int, end: int, largest: int) -> tuple[int, int]:
+        """Decode a base-128 varint in its shortest form; return it and the position after it."""
+        value = shift = 0
+        for position in range(at, min(at + 10, end)):
+            byte = self._content[position]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value > largest or (byte == 0 and shift):
+                    _damaged("a number that is too large or too long", at)
+                return value, position + 1
+            shift += 7
+        return _damaged("an unterminated number", at)
+
+    def _count(self, at: int) -> None:
+        self._fields += 1
+        if self._fields > _MOST_FIELDS:
+            _damaged(f"more than {_MOST_FIELDS} fields", at)
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Decode a base-128 varint; return it and the position after it."""
-    value = shift = 0
-    while at < len(message) and shift < 70:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise BundleError(f"The graph is damaged: unterminated number at byte {at}. Export the model again.")
+def _wire(kind: Kind | Schema) -> int:
+    if kind in (Kind.INT64, Kind.COUNT):
+        return _VARINT
+    return _FIXED32 if kind is Kind.FLOAT else _BYTES
+
+
+def _damaged(what: str, at: int) -> NoReturn:
+    raise GraphError(f"is damaged: {what} at byte {at}")
+
+
+def _cut_short(at: int) -> NoReturn:
+    raise GraphError(f"is cut short at byte {at}")

@@ -1,0 +1,21 @@
+"""Export only operators that bundles have."""
+
+import onnx_ir as ir
+
+from llmbuilder.bundle.operators import unknown
+from llmbuilder.errors import ExportError
+
+
+def refuse_unknown(model: ir.Model, architecture: str) -> None:
+    """Raise if a runtime would not load the graph for its operators.
+
+    Raises:
+        ExportError: an operator, or one of its attributes, is not among `llmbuilder.bundle.operators`.
+    """
+    for node in model.graph:
+        attributes = {name: attribute.type.value for name, attribute in node.attributes.items()}
+        if odd := unknown(node.domain, node.op_type, attributes):
+            raise ExportError(
+                f"{architecture} cannot be exported: it computes with {odd}, which bundles do not have. "
+                "Please report it."
+            )

@@ -1,0 +1,155 @@
+"""Follow a graph with the sizes that it will run with, and refuse one whose values outgrow its model."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from llmbuilder.bundle.graphproto import INT64
+from llmbuilder.bundle.manifest import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LOGITS_TO_KEEP,
+    PAST,
+    POSITION_IDS,
+    ModelFacts,
+)
+from llmbuilder.bundle.operators import FIELD_OF, OPERATORS
+from llmbuilder.bundle.protobuf import GraphError, Message
+from llmbuilder.bundle.shapes import Call, ShapeError, Value
+
+_FEW_NUMBERS = 64
+_LONGEST_CALL, _ROWS, _SHORT_WINDOW = 512, 8, 2048
+_ROOM = 8
+"""How many times as wide as the widest weight a value may be for each token; in all families it is once at most."""
+_LAYERS_ROOM = 80
+"""How many times as wide all values of a layer together may be; those of Gemma 3n are 20, of most models 4 to 8."""
+
+
+class _Run(NamedTuple):
+    """Sizes of one call: rows, new tokens, and those of the cache."""
+
+    rows: int
+    tokens: int
+    total: int
+
+
+def check_sizes(graph: Message, facts: ModelFacts) -> None:
+    """Compute every value's shape for the largest prompt that is computed at once, and for a step of many rows.
+
+    For each token, a value may be `_ROOM` times as wide as the widest weight, and a multiplication cost as many times
+    what its weight has numbers. Values may always be as large as the weights and caches that are there anyway.
+
+    Raises:
+        GraphError: inputs are unknown or missing, shapes do not fit each other, come from what is not known before a
+            run, or outgrow the model.
+    """
+    window = facts.context_length
+    for run in (_Run(1, min(_LONGEST_CALL, window), window), _Run(_ROWS, 1, min(_SHORT_WINDOW, window))):
+        _follow(graph, facts, run)
+
+
+def _follow(graph: Message, facts: ModelFacts, run: _Run) -> None:
+    values = dict(_weights(graph))
+    widest = max([facts.vocab_size, *(max(value.shape, default=1) for value in values.values())])
+    values |= _inputs(graph, facts, run)
+    tokens, total = run.rows * run.tokens, 0
+    most = max(_ROOM * widest * tokens, *(value.size for value in values.values()))
+    for node in graph.get("node", []):
+        call = _call(node, values)
+        outputs = _outputs(node, call)
+        largest = max((value.size for value in outputs), default=0)
+        total += largest if largest <= widest * tokens * _ROOM else 0
+        if largest > most or total > _LAYERS_ROOM * (facts.num_layers + 1) * widest * tokens:
+            raise GraphError(
+                f"makes values of too many numbers: {largest} with {_named(node)}, after {total}"
+            )
+        if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies:
+            _check_cost(node, call, outputs[0], most, tokens)
+        for name, value in zip(node.get("output", []), outputs, strict=False):
+            _define(values, name, value)
+
+
+def _check_cost(node: Message, call: Call, product: Value, most: int, tokens: int) -> None:
+    weight = call.input(1)
+    cost = product.size * call.shape()[-1]
+    if cost > (_ROOM * tokens * weight.size if weight.is_weight else most):
+        raise GraphError(f"multiplies more than any model does with {_named(node)}")
+
+
+def _call(node: Message, values: dict[str, Value]) -> Call:
+    inputs = []
+    for name in node.get("input", []):
+        if name and name not in values:
+            raise GraphError(f"reads {name[:80]!r} with {_named(node)} before it is made")
+        inputs.append(values[name] if name else None)
+    attributes = {each["name"]: each[FIELD_OF[each["type"]]] for each in node.get("attribute", [])}
+    return Call(inputs, attributes, len(node.get("output", [])))
+
+
+def _outputs(node: Message, call: Call) -> Sequence[Value]:
+    try:
+        return OPERATORS[node.get("domain", ""), node["op_type"]].shape(call)
+    except ShapeError as error:
+        raise GraphError(f"does not add up at {_named(node)}: {error}") from None
+
+
+def _named(node: Message) -> str:
+    return f"{node['op_type']} ({node.get('name', '')[:80]!r})"
+
+
+def _define(values: dict[str, Value], name: str, value: Value) -> None:
+    if name and name in values:
+        raise GraphError(f"makes {name[:80]!r} twice")
+    values[name] = value
+
+
+def _weights(graph: Message) -> Iterator[tuple[str, Value]]:
+    """Shapes of the weights, and the numbers of those that are a few whole ones."""
+    names = set[str]()
+    for tensor in graph.get("initializer", []):
+        name, shape, raw = tensor.get("name", ""), tuple(tensor.get("dims", [])), tensor.get("raw_data", b"")
+        if name in names:
+            raise GraphError(f"has two weights of the name {name[:80]!r}")
+        names.add(name)
+        few = tensor["data_type"] == INT64 and 0 < len(raw) <= 8 * _FEW_NUMBERS and len(shape) < 2
+        numbers = struct.unpack(f"<{len(raw) // 8}q", raw) if few else None
+        yield name, Value(shape, numbers, is_weight=True)
+
+
+def _inputs(graph: Message, facts: ModelFacts, run: _Run) -> Iterator[tuple[str, Value]]:
+    """Shapes of the graph's inputs in this call."""
+    names = set[str]()
+    for each in graph.get("input", []):
+        name = each.get("name", "")
+        shape = _input_shape(name, facts, run)
+        declared = each.get("type", {}).get("tensor_type", {}).get("shape", {}).get("dim", [])
+        sizes = [dim.get("dim") for dim in declared]
+        if name in names or len(sizes) != len(shape):
+            raise GraphError(f"has an input {name[:80]!r} twice, or of {len(sizes)} dimensions")
+        if any(isinstance(size, int) and size != real for size, real in zip(sizes, shape, strict=True)):
+            raise GraphError(
+                f"has an input {name!r} of the shape {sizes}, where the model's is {list(shape)}"
+            )
+        names.add(name)
+        yield name, Value(shape)
+    if LOGITS_TO_KEEP not in names or len(names) != 4 + 2 * facts.num_layers:
+        raise GraphError(
+            f"has {len(names)} inputs, which are not those of a model of {facts.num_layers} layers"
+        )
+
+
+def _input_shape(name: str, facts: ModelFacts, run: _Run) -> tuple[int, ...]:
+    known = {
+        INPUT_IDS: (run.rows, run.tokens),
+        POSITION_IDS: (run.rows, run.tokens),
+        ATTENTION_MASK: (run.rows, run.total),
+        LOGITS_TO_KEEP: (),
+    }
+    if name in known:
+        return known[name]
+    layer = name.removeprefix(PAST.partition("{layer}")[0]).partition(".")[0]
+    if not (layer.isascii() and layer.isdigit() and len(layer) < 6 and int(layer) < facts.num_layers):
+        raise GraphError(f"has an input {name[:80]!r}, which no model of {facts.num_layers} layers has")
+    if name not in (PAST.format(layer=int(layer), kind=kind) for kind in ("key", "value")):
+        raise GraphError(f"has an input {name[:80]!r}, which no model has")
+    return (run.rows, facts.num_key_value_heads, run.total, facts.head_dim)

@@ -1,0 +1,117 @@
+"""The operators of bundles. The exporter makes no others, and a graph that has another one is not loaded."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llmbuilder.bundle import layouts, shapes
+from llmbuilder.bundle.shapes import Rule
+
+OPSETS = {"": 20, "com.microsoft": 1}
+"""The version of each set of operators, by its domain."""
+
+F, I, S, INTS = 1, 2, 3, 7  # noqa: E741 (FLOAT, INT, STRING, INTS of AttributeProto.AttributeType)
+FIELD_OF = {F: "f", I: "i", S: "s", INTS: "ints"}
+"""Where an attribute of each type has its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What a node may say, and the shape of what it computes."""
+
+    shape: Rule
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    """The type of each attribute that it may have, by name."""
+    multiplies: bool = False
+    """Whether it reads whole weight matrices."""
+
+
+_NORM = {"axis": I, "epsilon": F, "stash_type": I}
+_REDUCE = {"keepdims": I, "noop_with_empty_axes": I}
+_MICROSOFT = {
+    "FusedMatMul": Operator(
+        shapes.matmul,
+        {"alpha": F, "transA": I, "transB": I, "transBatchA": I, "transBatchB": I},
+        multiplies=True,
+    ),
+    "GatherBlockQuantized": Operator(
+        shapes.gather_blocks, {"bits": I, "block_size": I, "gather_axis": I, "quantize_axis": I}
+    ),
+    "GroupQueryAttention": Operator(
+        shapes.attention,
+        {
+            "num_heads": I,
+            "kv_num_heads": I,
+            "scale": F,
+            "local_window_size": I,
+            "softcap": F,
+            "do_rotary": I,
+            "rotary_interleaved": I,
+        },
+    ),
+    "MatMulNBits": Operator(
+        shapes.matmul_blocks,
+        {"K": I, "N": I, "bits": I, "block_size": I, "accuracy_level": I},
+        multiplies=True,
+    ),
+    "QuickGelu": Operator(shapes.like_first, {"alpha": F}),
+    "RotaryEmbedding": Operator(
+        shapes.like_first, {"interleaved": I, "num_heads": I, "rotary_embedding_dim": I}
+    ),
+    "SkipLayerNormalization": Operator(shapes.like_first, {"epsilon": F}),
+    "SkipSimplifiedLayerNormalization": Operator(shapes.like_first, {"epsilon": F}),
+}
+_ELEMENTWISE = """
+    And Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Or Pow Sub Where
+"""
+_UNARY = "Abs Cos Erf Exp Floor Log Neg Not Reciprocal Relu Sigmoid Sin Softplus Sqrt Tanh"
+_SIMPLE = ((_ELEMENTWISE, shapes.broadcast), (_UNARY, shapes.like_first))
+_PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.split()} | {
+    "Add": Operator(shapes.arithmetic(operator.add)),
+    "Cast": Operator(shapes.cast, {"to": I}),
+    "Concat": Operator(layouts.concat, {"axis": I}),
+    "ConstantOfShape": Operator(layouts.constant_of_shape),
+    "Expand": Operator(layouts.expand),
+    "Gather": Operator(layouts.gather, {"axis": I}),
+    "GatherND": Operator(layouts.gather_nd, {"batch_dims": I}),
+    "Gelu": Operator(shapes.like_first, {"approximate": S}),
+    "Gemm": Operator(shapes.matmul, {"alpha": F, "beta": F, "transA": I, "transB": I}, multiplies=True),
+    "LayerNormalization": Operator(shapes.like_first, _NORM),
+    "MatMul": Operator(shapes.matmul, multiplies=True),
+    "Mul": Operator(shapes.arithmetic(operator.mul)),
+    "Pad": Operator(layouts.pad, {"mode": S}),
+    "Range": Operator(layouts.range_),
+    "ReduceMean": Operator(shapes.reduce, _REDUCE),
+    "ReduceSum": Operator(shapes.reduce, _REDUCE),
+    "Reshape": Operator(layouts.reshape, {"allowzero": I}),
+    "Shape": Operator(layouts.shape_of, {"start": I, "end": I}),
+    "ScatterND": Operator(shapes.like_first, {"reduction": S}),
+    "SimplifiedLayerNormalization": Operator(shapes.like_first, _NORM),
+    "Slice": Operator(layouts.slice_),
+    "Softmax": Operator(shapes.like_first, {"axis": I}),
+    "Split": Operator(layouts.split, {"axis": I, "num_outputs": I}),
+    "Squeeze": Operator(layouts.squeeze),
+    "Tile": Operator(layouts.tile),
+    "Transpose": Operator(layouts.transpose, {"perm": INTS}),
+    "Unsqueeze": Operator(layouts.unsqueeze),
+}
+OPERATORS = {("", name): each for name, each in _PLAIN.items()} | {
+    ("com.microsoft", name): each for name, each in _MICROSOFT.items()
+}
+"""Every known operator by its domain and name."""
+
+
+def unknown(domain: str, op_type: str, attributes: Mapping[str, int]) -> str | None:
+    """What of a node is not known: its operator, or an attribute; None if nothing.
+
+    Args:
+        domain: of the operator.
+        op_type: its name.
+        attributes: the type of each attribute, by name.
+    """
+    name = f"{domain}.{op_type}" if domain else op_type
+    known = OPERATORS.get((domain, op_type))
+    if known is None:
+        return name
+    odd = [attribute for attribute, kind in attributes.items() if known.attributes.get(attribute) != kind]
+    return f"{name} with {odd[0]!r}" if odd else None
