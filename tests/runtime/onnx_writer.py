@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from llmbuilder.bundle.manifest import LayerCache, ModelFacts
+
 FLOAT, INT32, INT64 = 1, 6, 7
 _TENSOR_TYPES = {"float32": FLOAT, "int64": INT64}
 
@@ -77,6 +79,19 @@ def tiny_weights() -> dict[str, npt.NDArray[np.generic]]:
         shapes |= {f"q{layer}": (HIDDEN, HIDDEN), f"o{layer}": (HIDDEN, HIDDEN)}
         shapes |= {f"{kind}{layer}": (HIDDEN, KV_HEADS * HEAD_DIM) for kind in "kv"}
     return {name: random.standard_normal(shape).astype(np.float32) / 2 for name, shape in shapes.items()}
+
+
+def tiny_facts() -> ModelFacts:
+    """What a manifest says of the tiny model."""
+    return ModelFacts(
+        architecture="tiny",
+        vocab_size=VOCAB,
+        context_length=WINDOW,
+        hidden_size=HIDDEN,
+        num_attention_heads=HEADS,
+        parameters=sum(weight.size for weight in tiny_weights().values()),
+        layers=(LayerCache(heads=KV_HEADS, key_size=HEAD_DIM, value_size=HEAD_DIM),) * LAYERS,
+    )
 
 
 def tiny_model(

@@ -52,7 +52,9 @@ def check_content(content: bytes, graph: Path, facts: ModelFacts, weights_size: 
     try:
         model = read_model(content)
         _check_opsets(model)
-        whole = model.get("graph", {})
+        if "graph" not in model:
+            return
+        whole = model["graph"]
         _check_nodes(whole.get("node", []), facts)
         for tensor in whole.get("initializer", []):
             _check_tensor(tensor, weights_size)
@@ -76,7 +78,7 @@ def _check_nodes(nodes: Sequence[Message], facts: ModelFacts) -> None:
     for node in nodes:
         attributes = {each.get("name", ""): each.get("type", 0) for each in node.get("attribute", [])}
         if odd := unknown(node.get("domain", ""), node.get("op_type", ""), attributes):
-            raise GraphError(f"uses the operator {odd[:80]!r}, which bundles do not have")
+            raise GraphError(f"uses the operator {_printable(odd)}, which bundles do not have")
         if len(attributes) != len(node.get("attribute", [])):
             raise GraphError(f"gives {node['op_type']} an attribute twice")
         for attribute in node.get("attribute", []):
@@ -134,3 +136,7 @@ def _check_reads(graph: Message) -> None:
     for name in matrices & reads.keys():
         if reads[name] > _MOST_READS:
             raise GraphError(f"multiplies by the weights {name!r} {reads[name]} times, most is {_MOST_READS}")
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:80])

@@ -8,6 +8,7 @@ from llmbuilder.bundle.graphproto import INT64
 from llmbuilder.bundle.manifest import (
     ATTENTION_MASK,
     INPUT_IDS,
+    LOGITS_START,
     LOGITS_TO_KEEP,
     PAST,
     POSITION_IDS,
@@ -132,7 +133,7 @@ def _inputs(graph: Message, facts: ModelFacts, run: _Run) -> Iterator[tuple[str,
             )
         names.add(name)
         yield name, Value(shape)
-    if LOGITS_TO_KEEP not in names or len(names) != 4 + 2 * facts.num_layers:
+    if len(names & {LOGITS_START, LOGITS_TO_KEEP}) != 1 or len(names) != 4 + 2 * facts.num_layers:
         raise GraphError(
             f"has {len(names)} inputs, which are not those of a model of {facts.num_layers} layers"
         )
@@ -143,6 +144,7 @@ def _input_shape(name: str, facts: ModelFacts, run: _Run) -> tuple[int, ...]:
         INPUT_IDS: (run.rows, run.tokens),
         POSITION_IDS: (run.rows, run.tokens),
         ATTENTION_MASK: (run.rows, run.total),
+        LOGITS_START: (1,),
         LOGITS_TO_KEEP: (),
     }
     if name in known:
@@ -150,6 +152,9 @@ def _input_shape(name: str, facts: ModelFacts, run: _Run) -> tuple[int, ...]:
     layer = name.removeprefix(PAST.partition("{layer}")[0]).partition(".")[0]
     if not (layer.isascii() and layer.isdigit() and len(layer) < 6 and int(layer) < facts.num_layers):
         raise GraphError(f"has an input {name[:80]!r}, which no model of {facts.num_layers} layers has")
-    if name not in (PAST.format(layer=int(layer), kind=kind) for kind in ("key", "value")):
-        raise GraphError(f"has an input {name[:80]!r}, which no model has")
-    return (run.rows, facts.num_key_value_heads, run.total, facts.head_dim)
+    cache = facts.layers[int(layer)]
+    sizes = {"key": cache.key_size, "value": cache.value_size}
+    for kind, size in sizes.items():
+        if name == PAST.format(layer=int(layer), kind=kind):
+            return (run.rows, cache.heads, run.total, size)
+    raise GraphError(f"has an input {name[:80]!r}, which no model has")
