@@ -23,9 +23,14 @@ def file_sha256(path: Path) -> str:
 
 
 def remembered_sha256(path: Path, compute: Callable[[Path], str] = file_sha256) -> str:
-    """SHA-256 of a file, computed once for each (path, size, modification time, inode)."""
+    """SHA-256 of a file, computed once for each state of it.
+
+    That is known by path, size, inode, and the times of the last writing and of the last change of any kind: whoever
+    sets the first back changes the second (not on Windows, which has no such time).
+    """
     status = path.stat()
-    identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
+    times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
+    identity = f"{path.resolve()}|{status.st_size}|{times}|{status.st_dev}|{status.st_ino}"
     note = cache_directory() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()
     known = _read_note(note)
     if known is None:

@@ -1,6 +1,6 @@
 """Prove a bundle on this machine: its files, its tokenizer, and that a batch changes nothing, bit for bit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.opening import Bundle, open_bundle
+from llmbuilder.bundle.reading import parse_manifest
 from llmbuilder.engine.loading import Engine, load_engine
 from llmbuilder.engine.session import Device
 
 BATCHES = (2, 3, 8)
 _PROMPT_LENGTHS = (1, 2, 7, 16, 33, 5, 11, 24)
 _STEPS = 4
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class VerifyReport:
 
 
 def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = None) -> VerifyReport:
-    """Check a bundle's hashes, golden token ids and batch invariance on this machine.
+    """Check a bundle's hashes, manifest, golden token ids and batch invariance on this machine.
 
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
@@ -48,7 +50,31 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
         "files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed"
     )
     engine = load_engine(path, device=device, threads=threads)
-    return VerifyReport((files, _check_golden(bundle, engine), *_check_invariance(engine)))
+    written = check_manifest(bundle.manifest_file.read_bytes(), bundle.manifest_file)
+    others = [] if not bundle.unlisted else [_other_files(bundle.unlisted)]
+    return VerifyReport((files, written, *others, _check_golden(bundle, engine), *_check_invariance(engine)))
+
+
+def check_manifest(content: bytes, path: Path) -> Check:
+    """A manifest is the one that was written, in every bit: its digest shows what it says, its text how.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    manifest = parse_manifest(content, path)
+    if manifest.version == 1:
+        return Check("manifest", True, "version 1 has no digest: its own changes cannot be seen")
+    same = content == manifest.to_json().encode()
+    says = (
+        "as it was written" if same else "says what it said, but its text was changed: copy the bundle again"
+    )
+    return Check("manifest", same, f"{says}, digest {manifest.digest[:12]}...")
+
+
+def _other_files(names: Sequence[str]) -> Check:
+    shown = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return Check("other files", True, f"not of the bundle, and ignored: {shown}{more}")
 
 
 def _check_golden(bundle: Bundle, engine: Engine) -> Check:

@@ -1,5 +1,8 @@
 import dataclasses
 import os
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 
@@ -10,16 +13,18 @@ from llmbuilder.errors import BundleError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.userdata import file_sha256
 
 
-def list_file(directory, name):
+def list_file(directory, name, *, optional=False):
     """Make a file of the directory part of its manifest."""
     manifest = read_manifest(directory / MANIFEST_NAME)
-    entry = FileEntry(size=(directory / name).stat().st_size, sha256=file_sha256(directory / name))
+    entry = FileEntry(
+        size=(directory / name).stat().st_size, sha256=file_sha256(directory / name), optional=optional
+    )
     changed = dataclasses.replace(manifest, files={**manifest.files, name: entry})
     (directory / MANIFEST_NAME).write_text(changed.to_json(), encoding="utf-8")
 
 
-def overwrite_unnoticed(path, content):
-    """Change a file's bytes but neither its size, its modification time nor its inode."""
+def overwrite_with_its_time(path, content):
+    """Change a file's bytes but neither its size, its inode nor the time of its last writing."""
     status = path.stat()
     assert len(content) == status.st_size
     path.write_bytes(content)
@@ -61,14 +66,6 @@ def remove(directory):
     (directory / WEIGHTS_NAME).unlink()
 
 
-def add(directory):
-    (directory / "extra.so").write_bytes(b"")
-
-
-def add_directory(directory):
-    (directory / "extra").mkdir()
-
-
 def truncate(directory):
     (directory / WEIGHTS_NAME).write_bytes(bytes(99))
 
@@ -85,25 +82,25 @@ def change_tokenizer(directory):
     (directory / "tokenizer.model").write_bytes(b"PIECES")
 
 
-def link_symbolically(directory):
-    target = directory.parent / "elsewhere"
-    (directory / WEIGHTS_NAME).rename(target)
-    (directory / WEIGHTS_NAME).symlink_to(target)
-
-
-def link_symbolically_inside(directory):
+def link_to_nothing(directory):
     (directory / WEIGHTS_NAME).unlink()
-    (directory / WEIGHTS_NAME).symlink_to(GRAPH_NAME)
+    (directory / WEIGHTS_NAME).symlink_to("nowhere")
 
 
-def link_hard(directory):
-    (directory.parent / "elsewhere").hardlink_to(directory / WEIGHTS_NAME)
+def link_to_itself(directory):
+    (directory / WEIGHTS_NAME).unlink()
+    (directory / WEIGHTS_NAME).symlink_to(WEIGHTS_NAME)
 
 
-def link_manifest(directory):
-    target = directory.parent / "elsewhere"
-    (directory / MANIFEST_NAME).rename(target)
-    (directory / MANIFEST_NAME).symlink_to(target)
+def link_to_a_pipe(directory):
+    os.mkfifo(directory.parent / "pipe")
+    (directory / "tokenizer.model").unlink()
+    (directory / "tokenizer.model").symlink_to(directory.parent / "pipe")
+
+
+def link_weights_elsewhere(directory):
+    (directory / WEIGHTS_NAME).rename(directory.parent / "elsewhere")
+    (directory / WEIGHTS_NAME).symlink_to(directory.parent / "elsewhere")
 
 
 def put_a_directory(directory):
@@ -120,18 +117,16 @@ def put_a_pipe(directory):
     ("damage", "message"),
     [
         (remove, f"lacks {WEIGHTS_NAME}"),
-        (add, "does not list: extra.so"),
-        (add_directory, "does not list: extra"),
         (truncate, "has 99 bytes, its manifest says 100"),
         (lengthen, "has 101 bytes, its manifest says 100"),
         (change_a_byte, f"{WEIGHTS_NAME} was changed"),
         (change_tokenizer, "tokenizer.model was changed"),
-        (link_symbolically, f"{WEIGHTS_NAME} is not a plain file"),
-        (link_symbolically_inside, f"{WEIGHTS_NAME} is not a plain file"),
-        (link_hard, f"{WEIGHTS_NAME} has 2 hard links"),
-        (link_manifest, f"{MANIFEST_NAME} is not a plain file"),
-        (put_a_directory, f"{WEIGHTS_NAME} is not a plain file"),
-        (put_a_pipe, f"{WEIGHTS_NAME} is not a plain file"),
+        (link_to_nothing, f"{WEIGHTS_NAME} cannot be followed.*Copy"),
+        (link_to_itself, f"{WEIGHTS_NAME} cannot be followed.*Copy"),
+        (link_to_a_pipe, "tokenizer.model is neither a plain file nor a link to one"),
+        (link_weights_elsewhere, "only from the graph's own directory.*Copy the file itself"),
+        (put_a_directory, f"{WEIGHTS_NAME} is neither a plain file nor a link to one"),
+        (put_a_pipe, f"{WEIGHTS_NAME} is neither a plain file nor a link to one"),
     ],
 )
 def test_a_damaged_bundle_is_refused_by_file(make_bundle, damage, message):
@@ -148,19 +143,154 @@ def test_a_bundle_may_be_reached_through_a_link_to_its_directory(make_bundle, tm
     assert open_bundle(tmp_path / "alias").size == 108
 
 
-def test_hashes_are_computed_once_and_then_remembered(make_bundle):
+def test_hashes_are_computed_once_and_then_remembered(make_bundle, monkeypatch):
     directory = make_bundle()
     open_bundle(directory)
-    overwrite_unnoticed(directory / WEIGHTS_NAME, bytes(99) + b"\1")
-    open_bundle(directory)
-
-
-def test_rehash_finds_a_change_of_equal_size_and_time(make_bundle):
-    directory = make_bundle()
-    open_bundle(directory)
-    overwrite_unnoticed(directory / WEIGHTS_NAME, bytes(99) + b"\1")
+    monkeypatch.setattr("llmbuilder.userdata._read_note", lambda note: "remembered")
     with pytest.raises(BundleError, match="was changed: its SHA-256"):
+        open_bundle(directory)
+
+
+@pytest.mark.parametrize("rehash", [False, True])
+def test_a_change_of_equal_size_is_found_though_its_time_was_set_back(make_bundle, rehash):
+    directory = make_bundle()
+    open_bundle(directory)
+    overwrite_with_its_time(directory / WEIGHTS_NAME, bytes(99) + b"\1")
+    with pytest.raises(BundleError, match="was changed: its SHA-256"):
+        open_bundle(directory, rehash=rehash)
+
+
+def test_files_that_are_not_listed_are_ignored(make_bundle):
+    directory = make_bundle()
+    (directory / "README.md").write_text("A model.")
+    (directory / ".gitattributes").touch()
+    (directory / "onnx").mkdir()
+    bundle = open_bundle(directory, rehash=True)
+    assert bundle.unlisted == [".gitattributes", "README.md", "onnx"]
+    assert bundle.size == 108
+
+
+def test_an_optional_file_may_be_missing_and_is_looked_at_on_demand(make_bundle):
+    directory = make_bundle()
+    (directory / "LICENSE").write_text("Do what you like.")
+    list_file(directory, "LICENSE", optional=True)
+    open_bundle(directory, rehash=True)
+    (directory / "LICENSE").write_text("Do what I like...")
+    open_bundle(directory)
+    with pytest.raises(BundleError, match="LICENSE was changed"):
         open_bundle(directory, rehash=True)
+    (directory / "LICENSE").unlink()
+    open_bundle(directory, rehash=True)
+
+
+class TestLinks:
+    """What counts is the content, not where it lies."""
+
+    @pytest.fixture
+    def hub(self, make_bundle, tmp_path):
+        """A bundle as the Hugging Face Hub's cache stores it."""
+        plain = make_bundle()
+        blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "main"
+        blobs.mkdir(parents=True)
+        snapshot.mkdir(parents=True)
+        for path in plain.iterdir():
+            name = file_sha256(path)
+            path.rename(blobs / name)
+            (snapshot / path.name).symlink_to(Path("../../blobs") / name)
+        return snapshot
+
+    def test_of_the_hub_are_followed_and_onnx_runtime_opens_the_graph(self, hub):
+        assert open_bundle(hub).graph_content is None
+
+    def test_do_not_hide_a_change_of_what_they_lead_to(self, hub):
+        open_bundle(hub)
+        (hub / WEIGHTS_NAME).write_bytes(bytes(99) + b"\1")
+        with pytest.raises(BundleError, match=f"{WEIGHTS_NAME} was changed"):
+            open_bundle(hub)
+
+    def test_inside_the_bundle_are_followed(self, make_bundle):
+        directory = make_bundle()
+        (directory / WEIGHTS_NAME).rename(directory / "weights")
+        (directory / WEIGHTS_NAME).symlink_to("weights")
+        assert open_bundle(directory).graph_content is not None
+
+    def test_of_small_files_may_lead_anywhere(self, make_bundle, tmp_path):
+        directory = make_bundle()
+        for name in (MANIFEST_NAME, GRAPH_NAME, "tokenizer.model"):
+            (directory / name).rename(tmp_path / name)
+            (directory / name).symlink_to(tmp_path / name)
+        assert open_bundle(directory).graph_content is not None
+
+    def test_that_are_hard_leave_both_bundles_usable(self, make_bundle, tmp_path):
+        """``cp -al bundle backup``."""
+        directory, backup = make_bundle(), tmp_path / "backup"
+        open_bundle(directory)
+        backup.mkdir()
+        for path in directory.iterdir():
+            (backup / path.name).hardlink_to(path)
+        assert open_bundle(directory).manifest == open_bundle(backup).manifest
+
+
+class TestUnchanged:
+    """What was checked is what is loaded."""
+
+    def exchange(self, directory):
+        """Put another file there, of the same content, time and size."""
+        path = directory / WEIGHTS_NAME
+        copy = shutil.copy2(path, directory / "copy")
+        Path(copy).replace(path)
+
+    def exchange_and_put_back(self, directory):
+        path, kept = directory / WEIGHTS_NAME, directory / "kept"
+        path.rename(kept)
+        path.write_bytes(bytes(100))
+        path.unlink()
+        kept.rename(path)
+
+    def write_in_place(self, directory):
+        overwrite_with_its_time(directory / WEIGHTS_NAME, bytes(99) + b"\1")
+
+    def write_the_tokenizer(self, directory):
+        overwrite_with_its_time(directory / "tokenizer.model", b"PIECES")
+
+    def replace_by_a_link(self, directory):
+        (directory / WEIGHTS_NAME).rename(directory / "real")
+        (directory / WEIGHTS_NAME).symlink_to("real")
+
+    def replace_the_manifest(self, directory):
+        path = directory / MANIFEST_NAME
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            exchange,
+            exchange_and_put_back,
+            write_in_place,
+            write_the_tokenizer,
+            replace_by_a_link,
+            replace_the_manifest,
+        ],
+    )
+    def test_files_that_change_after_the_check_are_found(self, make_bundle, change):
+        bundle = open_bundle(make_bundle())
+        bundle.check_unchanged()
+        time.sleep(0.02)  # the system's clock for files ticks every few milliseconds
+        change(self, bundle.directory)
+        with pytest.raises(BundleError, match="was changed while it was being loaded"):
+            bundle.check_unchanged()
+
+    def test_reading_changes_nothing(self, make_bundle):
+        bundle = open_bundle(make_bundle())
+        (bundle.directory / WEIGHTS_NAME).read_bytes()
+        (bundle.directory / "README.md").touch()
+        bundle.check_unchanged()
+
+    def test_the_graph_is_loaded_as_it_was_checked(self, make_bundle):
+        bundle = open_bundle(make_bundle())
+        checked = bundle.graph.read_bytes()
+        bundle.graph.write_bytes(b"another")
+        assert bundle.graph_content == checked
 
 
 def test_a_changed_file_is_not_remembered_as_good(make_bundle):

@@ -201,7 +201,7 @@ class TestLoading:
         """Replaces ONNX Runtime by a fake model."""
         calls = []
 
-        def open_model(directory, manifest, *, device, threads, cache_bytes):
+        def open_model(directory, manifest, *, device, threads, cache_bytes, **loaded):
             calls.append((directory, device, threads, cache_bytes))
             return FakeModel(random_rule(), vocab_size=manifest.model.vocab_size)
 
@@ -215,6 +215,20 @@ class TestLoading:
         assert (engine.bos_token_id, engine.eos_token_ids) == (1, (2,))
         assert engine.defaults == {"temperature": 0.7}
         assert engine.bundle.directory == directory
+
+    def test_a_file_exchanged_while_it_is_loaded_is_found(
+        self, opened, make_bundle, sentencepiece_file, monkeypatch
+    ):
+        directory = make_bundle(tokenizer=sentencepiece_file.read_bytes(), vocab_size=400)
+
+        def exchange_and_load(path):
+            (directory / "other").write_bytes(path.read_bytes())
+            (directory / "other").replace(path)
+            return load_tokenizer(path)
+
+        monkeypatch.setattr(module, "load_tokenizer", exchange_and_load)
+        with pytest.raises(BundleError, match=r"tokenizer\.model was changed while it was being loaded"):
+            load_engine(directory)
 
     def test_ids_beyond_the_tokenizer_are_not_usable(self, opened, make_bundle, sentencepiece_file):
         engine = load_engine(make_bundle(tokenizer=sentencepiece_file.read_bytes(), vocab_size=400))

@@ -1,5 +1,7 @@
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from llmbuilder.bundle.manifest import MANIFEST_NAME, WEIGHTS_NAME
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.errors import BundleError
 from llmbuilder.testing import FakeDecoder, FakeModel, fake_engine, random_rule
-from llmbuilder.verify import verify_bundle
+from llmbuilder.verify import check_manifest, verify_bundle
 
 
 class NeighbourlyDecoder(FakeDecoder):
@@ -54,6 +56,7 @@ def test_a_good_bundle_passes_every_check(bundle, engine):
     report = verify_bundle(bundle)
     assert outcome(report) == {
         "files": True,
+        "manifest": True,
         "tokenizer": True,
         "batch of 2": True,
         "batch of 3": True,
@@ -67,13 +70,13 @@ def test_rows_that_depend_on_their_neighbours_are_found(bundle, engine):
     report = verify_bundle(bundle)
     assert not report.passed
     assert [name for name, passed in outcome(report).items() if not passed] == ["batch of 3"]
-    assert "0 of 3 rows equal" in report.checks[3].detail
+    assert "0 of 3 rows equal" in report.checks[4].detail
 
 
 def test_a_tokenizer_that_differs_from_export_is_found(make_bundle, engine):
     report = verify_bundle(make_bundle())
     assert outcome(report)["tokenizer"] is False
-    assert "'Hello'" in report.checks[1].detail
+    assert "'Hello'" in report.checks[2].detail
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 64])
@@ -90,3 +93,43 @@ def test_a_changed_file_is_found_even_if_its_time_was_kept(bundle, engine):
     os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(BundleError, match="was changed"):
         verify_bundle(bundle)
+
+
+def test_files_that_are_not_of_the_bundle_are_named(bundle, engine):
+    for name in ("README.md", "a\x1b[31m", *map(str, range(10))):
+        (bundle / name).touch()
+    report = verify_bundle(bundle)
+    (check,) = (check for check in report.checks if check.name == "other files")
+    assert report.passed
+    assert check.detail.endswith("ignored: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more")
+
+
+def test_a_manifest_with_any_byte_changed_is_found():
+    """Every bit has been tried, too."""
+    path = Path("artifacts/storyteller/bundle") / MANIFEST_NAME
+    content = path.read_bytes()
+    assert check_manifest(content, path).passed
+    assert [at for at in range(len(content)) if not is_found(content, at, path)] == []
+
+
+def is_found(content, at, path):
+    """Whether a manifest with one bit of one byte changed is refused or fails the check."""
+    changed = bytearray(content)
+    changed[at] ^= 1 << at % 8
+    try:
+        return not check_manifest(bytes(changed), path).passed
+    except BundleError:
+        return True
+
+
+def test_a_manifest_in_another_layout_is_found():
+    path = Path("artifacts/storyteller/bundle") / MANIFEST_NAME
+    content = json.dumps(json.loads(path.read_bytes())).encode()
+    check = check_manifest(content, path)
+    assert not check.passed
+    assert "its text was changed" in check.detail
+
+
+def test_the_first_format_cannot_tell(bundle):
+    path = Path(__file__).parent / "data" / "version_1" / MANIFEST_NAME
+    assert "no digest" in check_manifest(path.read_bytes(), path).detail

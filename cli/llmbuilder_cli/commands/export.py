@@ -39,7 +39,9 @@ def export(
             help="JSON file with the model's sizes, for LLMBuilder checkpoints that do not hold them."
         ),
     ] = None,
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Compare eight tokens only with PyTorch.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Compare eight tokens only with PyTorch.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Export a model once; the bundle then runs without torch. Prints the bundle's path."""

@@ -42,9 +42,19 @@ def check_graph(graph: Path, facts: ModelFacts, weights_size: int | None) -> Non
             twice; more nodes than the layers need; shapes that do not fit each other, or values larger than any
             that such a model computes.
     """
+    check_content(read_graph(graph), graph, facts, weights_size)
+
+
+def read_graph(graph: Path) -> bytes:
+    """The bytes of a graph's file.
+
+    Raises:
+        BundleError: there are too many of them.
+        OSError: it cannot be read.
+    """
     if (size := graph.stat().st_size) > _LARGEST_GRAPH:
         raise BundleError(f"{graph} has {size} bytes, too many for a graph. Export the model again.")
-    check_content(graph.read_bytes(), graph, facts, weights_size)
+    return graph.read_bytes()
 
 
 def check_content(content: bytes, graph: Path, facts: ModelFacts, weights_size: int | None) -> None:

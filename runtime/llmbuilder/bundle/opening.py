@@ -1,11 +1,16 @@
-"""Find a bundle's files and prove that they are the ones its manifest describes, before anything parses them."""
+"""Find a bundle's files and prove that they are the ones its manifest describes, before anything parses them.
 
-import stat
-from collections.abc import Callable
-from dataclasses import dataclass
+A path is followed as the Hugging Face Hub stores files, by links to plain files; what counts is the content. Files that
+the manifest does not list are nobody's business.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmbuilder.bundle.graphcheck import check_graph
+from llmbuilder.bundle.graphcheck import check_content, read_graph
+from llmbuilder.bundle.identity import Identity, identify, is_read_by_path
 from llmbuilder.bundle.manifest import (
     CHAT_TEMPLATE_NAME,
     GRAPH_NAME,
@@ -14,7 +19,7 @@ from llmbuilder.bundle.manifest import (
     FileEntry,
     Manifest,
 )
-from llmbuilder.bundle.reading import LARGEST, read_manifest
+from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import BundleError, ModelNotFoundError
 from llmbuilder.userdata import file_sha256, remembered_sha256
 
@@ -25,6 +30,10 @@ class Bundle:
 
     directory: Path
     manifest: Manifest
+    graph_content: bytes | None = field(default=None, repr=False)
+    """The graph as it was checked, to be loaded as it is; None: ONNX Runtime must open it, to find its weights."""
+    identities: Mapping[str, Identity] = field(default_factory=dict, repr=False)
+    """Of each file before it was read, by its name."""
 
     @property
     def manifest_file(self) -> Path:
@@ -49,13 +58,28 @@ class Bundle:
         path = self.directory / CHAT_TEMPLATE_NAME
         try:
             return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise BundleError(f"{path} is not UTF-8: {error}. Export the model again.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{path} cannot be read: {error}. Export the model again.") from error
 
     @property
     def size(self) -> int:
         """Bytes of all files the manifest lists."""
         return sum(entry.size for entry in self.manifest.files.values())
+
+    @property
+    def unlisted(self) -> list[str]:
+        """Names of files in the directory that are not the bundle's, and are ignored."""
+        listed = {MANIFEST_NAME, *self.manifest.files}
+        return sorted(path.name for path in self.directory.iterdir() if path.name not in listed)
+
+    def check_unchanged(self) -> None:
+        """Raise `BundleError` if a file is no longer the one that was checked: exchanged, or written to."""
+        for name, identity in self.identities.items():
+            if identify(self.directory / name) != identity:
+                raise BundleError(
+                    f"{self.directory / name} was changed while it was being loaded. "
+                    "Open the bundle again when nobody writes to it."
+                )
 
 
 def is_bundle(directory: Path) -> bool:
@@ -66,24 +90,27 @@ def is_bundle(directory: Path) -> bool:
 def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
     """Verify a bundle's files and return it.
 
-    Names, kinds and sizes are checked every time; hashes when this user first opens these files, or always with
-    ``rehash``.
+    Kinds and sizes are checked every time; hashes when this user first opens these files, or always with ``rehash``,
+    which also looks at optional files.
 
     Raises:
         ModelNotFoundError: there is no such directory.
-        BundleError: not a bundle; a file is missing, added, changed, or is a link.
+        BundleError: not a bundle; a file is missing or changed, or a link to something that cannot be loaded.
     """
     require_bundle(directory)
-    _check_file(directory / MANIFEST_NAME, None)
+    identities = {MANIFEST_NAME: identify(directory / MANIFEST_NAME)}
     manifest = read_manifest(directory / MANIFEST_NAME)
-    _check_names(directory, manifest)
+    files = _files_to_check(directory, manifest, optional=rehash)
+    for name, entry in files.items():
+        identities[name] = _identify(directory / name, entry)
     digest = file_sha256 if rehash else remembered_sha256
-    for name, entry in manifest.files.items():
-        _check_file(directory / name, entry)
-        _check_hash(directory / name, entry, digest)
-    weights = manifest.files.get(WEIGHTS_NAME)
-    check_graph(directory / GRAPH_NAME, manifest.model, weights.size if weights else None)
-    return Bundle(directory, manifest)
+    for name in files.keys() - {GRAPH_NAME}:
+        _check_hash(directory / name, files[name], digest)
+    graph = _read_graph(directory / GRAPH_NAME, files[GRAPH_NAME])
+    by_path = WEIGHTS_NAME in files and is_read_by_path(directory / GRAPH_NAME, directory / WEIGHTS_NAME)
+    weights = files.get(WEIGHTS_NAME)
+    check_content(graph, directory / GRAPH_NAME, manifest.model, weights.size if weights else None)
+    return Bundle(directory, manifest, None if by_path else graph, identities)
 
 
 def require_bundle(directory: Path) -> None:
@@ -98,43 +125,53 @@ def require_bundle(directory: Path) -> None:
         )
 
 
-def _check_names(directory: Path, manifest: Manifest) -> None:
-    """The directory holds the listed files and nothing else."""
-    expected = {MANIFEST_NAME, *manifest.files}
+def _files_to_check(directory: Path, manifest: Manifest, *, optional: bool) -> dict[str, FileEntry]:
+    """The files that are read, and on demand the optional ones that are there."""
     found = {path.name for path in directory.iterdir()}
-    if missing := sorted(expected - found):
+    needed = {name: entry for name, entry in manifest.files.items() if not entry.optional}
+    if missing := sorted(needed.keys() - found):
         raise BundleError(
             f"{directory} lacks {', '.join(missing)}. Copy the whole bundle again, or export again."
         )
-    if extra := sorted(found - expected):
-        raise BundleError(
-            f"{directory} holds files its manifest does not list: {', '.join(extra)}. Remove them."
-        )
+    if optional:
+        needed |= {name: manifest.files[name] for name in manifest.files.keys() & found}
+    return needed
 
 
-def _check_file(path: Path, entry: FileEntry | None) -> None:
-    """A plain file with one name, of the listed size; links could change or leak what lies elsewhere."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} is not a plain file. Copy the file itself into the bundle, not a link.")
-    if status.st_nlink != 1:
-        raise BundleError(f"{path} has {status.st_nlink} hard links. Copy the file itself into the bundle.")
-    if entry is None and status.st_size > LARGEST:
+def _identify(path: Path, entry: FileEntry) -> Identity:
+    """Look at a file, which must have the listed size."""
+    identity = identify(path)
+    if identity.size != entry.size:
         raise BundleError(
-            f"{path} has {status.st_size} bytes, too many for a manifest. Export the model again."
+            f"{path} has {identity.size} bytes, its manifest says {entry.size}. Copy the bundle again."
         )
-    if entry is not None and status.st_size != entry.size:
-        raise BundleError(
-            f"{path} has {status.st_size} bytes, its manifest says {entry.size}. Copy the bundle again."
-        )
+    return identity
+
+
+def _read_graph(path: Path, entry: FileEntry) -> bytes:
+    """The content of the graph, whose hash is computed every time: it is small, and loaded as it was read."""
+    try:
+        content = read_graph(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _compare(path, entry, hashlib.sha256(content).hexdigest())
+    return content
 
 
 def _check_hash(path: Path, entry: FileEntry, digest: Callable[[Path], str]) -> None:
     try:
         found = digest(path)
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error}. Check its permissions.") from error
+        raise _unreadable(path, error) from error
+    _compare(path, entry, found)
+
+
+def _compare(path: Path, entry: FileEntry, found: str) -> None:
     if found != entry.sha256:
         raise BundleError(
             f"{path} was changed: its SHA-256 is not the manifest's. Copy the bundle again, or export again."
         )
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path} cannot be read: {error}. Check its permissions.")

@@ -125,13 +125,23 @@ def load_engine(
             f"{bundle.tokenizer} has {tokenizer.vocab_size} tokens, the model only {bundle.manifest.model.vocab_size}. "
             "Export the model with its own tokenizer."
         )
+    model = Model.open(
+        directory,
+        bundle.manifest,
+        device=device,
+        threads=threads,
+        cache_bytes=cache_bytes,
+        content=bundle.graph_content,
+    )
+    template = bundle.chat_template
+    bundle.check_unchanged()
     return Engine(
-        model=Model.open(directory, bundle.manifest, device=device, threads=threads, cache_bytes=cache_bytes),
+        model=model,
         tokenizer=tokenizer,
         bos_token_id=facts.bos_token_id,
         eos_token_ids=facts.eos_token_ids,
         defaults=bundle.manifest.generation,
-        chat_template=bundle.chat_template,
+        chat_template=template,
         pad_token_id=facts.pad_token_id,
         bundle=bundle,
     )

@@ -83,14 +83,15 @@ class Model:
         device: Device = "auto",
         threads: int | None = None,
         cache_bytes: int | None = None,
+        content: bytes | None = None,
     ) -> Self:
-        """Load the graph of a verified bundle.
+        """Load the graph of a verified bundle: ``content``, or what its file holds now.
 
         Raises:
             DeviceError, BundleError: see `open_session`; or the graph is not the one the manifest describes.
         """
         session = open_session(
-            directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads
+            directory / GRAPH_NAME, built_for=manifest.device, device=device, threads=threads, content=content
         )
         model = cls(
             session, manifest.model, where=directory, cache_type=manifest.kv_cache, cache_bytes=cache_bytes

@@ -19,10 +19,11 @@ _INSTALL = (
     'or pip install "llmbuilder-runtime[gpu]" for CUDA.'
 )
 _ERRORS_ONLY = 3
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def open_session(
-    graph: Path, *, built_for: str, device: Device, threads: int | None
+    graph: Path, *, built_for: str, device: Device, threads: int | None, content: bytes | None = None
 ) -> "onnxruntime.InferenceSession":
     """Load a graph for execution.
 
@@ -31,6 +32,7 @@ def open_session(
         built_for: device the graph was exported for, ``cpu`` or ``cuda``.
         device: where to run; ``auto`` is where it was built for.
         threads: CPU threads, at least 1; None: as many as this process may use.
+        content: the file's, to be loaded in its place; None: ONNX Runtime reads the file.
 
     Raises:
         ConfigError: no such device, or no such number of threads.
@@ -52,8 +54,12 @@ def open_session(
         _require_cuda(ort)
     providers = ["CUDAExecutionProvider"] if wanted == "cuda" else ["CPUExecutionProvider"]
     options = _options(ort, threads)
+    if content is not None:
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
     try:
-        session = ort.InferenceSession(str(graph), options, providers=providers)
+        session = ort.InferenceSession(
+            str(graph) if content is None else content, options, providers=providers
+        )
     except Exception as error:  # ONNX Runtime's own errors share no base class
         raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {graph}: {error}") from error
     if session.get_providers()[0] != providers[0]:
