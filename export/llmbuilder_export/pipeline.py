@@ -22,9 +22,10 @@ from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
+from llmbuilder_export.staging import refuse_unusable, staged
 from llmbuilder_export.trace import trace
 from llmbuilder_export.verify import Reference, compare, record
-from llmbuilder_export.write import created_by, refuse_unusable, staged, write_files, write_manifest
+from llmbuilder_export.write import created_by, write_files, write_manifest
 
 Progress = Callable[[str], None]
 
