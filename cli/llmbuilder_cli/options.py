@@ -87,5 +87,7 @@ def _parse(assignment: str) -> tuple[str, Any]:
 
     name, separator, value = assignment.partition("=")
     if not separator:
-        raise typer.BadParameter(f"{assignment!r} is not of the form NAME=VALUE.", param_hint="--set")
+        raise typer.BadParameter(
+            f"{assignment!r} is not of the form NAME=VALUE. Write it like seed=1.", param_hint="--set"
+        )
     return name, parse_value(value)

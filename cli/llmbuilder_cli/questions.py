@@ -106,7 +106,10 @@ def _ask(terminal: "Terminal", question: str, check: Callable[[str], str], defau
     while True:
         answer = terminal.read(f"{question}{shown}: ", "" if default is None else str(default))
         if answer is None:
-            raise typer.BadParameter("The input ended before everything was answered.", param_hint="--setup")
+            raise typer.BadParameter(
+                "The input ended before everything was answered. Answer at a terminal, or give the options themselves.",
+                param_hint="--setup",
+            )
         try:
             return check(answer.strip())
         except ValueError as error:

@@ -72,10 +72,14 @@ def trace(network: Network) -> ir.Model:
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
-        raise ExportError(f"{network.facts.architecture} cannot be traced to ONNX: {reason}") from error
+        raise ExportError(
+            f"{network.facts.architecture} cannot be traced to ONNX ({reason}). "
+            "Export another architecture, and report this."
+        ) from error
     if program is None:
         raise ExportError(
-            f"{network.facts.architecture} cannot be traced to ONNX by this version of PyTorch."
+            f"{network.facts.architecture} cannot be traced to ONNX by PyTorch {torch.__version__}. "
+            "Install the tested version, which constraints.txt names."
         )
     model = program.model
     model.ir_version = _IR_VERSION

@@ -92,7 +92,10 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
     except LLMBuilderError:
         raise
     except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise ExportError(f"ONNX Runtime cannot run the exported graph: {error}") from error
+        raise ExportError(
+            f"ONNX Runtime cannot run the exported graph ({error}). "
+            "This architecture cannot be exported; please report it."
+        ) from error
     measured: dict[str, float | int] = {}
     for way, logits in ways.items():
         pairs = [(ours, theirs[-len(ours) :]) for ours, theirs in zip(logits, reference.logits, strict=True)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from llmbuilder.checks import is_whole
+from llmbuilder.checks import is_whole, shown
 from llmbuilder.errors import ConfigError
 from llmbuilder.options import (
     Option,
@@ -148,7 +148,7 @@ class GenerationConfig:
         """Record which options are given and refuse unknown ones with a suggestion."""
         if args:
             raise ConfigError(
-                "GenerationConfig takes keyword arguments only, e.g. GenerationConfig(max_new_tokens=50)."
+                "GenerationConfig takes keyword arguments only: write GenerationConfig(max_new_tokens=50)."
             )
         refuse_unknown(cls, options, _WHAT)
         self = object.__new__(cls)
@@ -182,7 +182,9 @@ class GenerationConfig:
             elif isinstance(layer, Mapping):
                 merged |= layer
             elif layer is not None:
-                raise ConfigError(f"config must be a GenerationConfig, got {type(layer).__name__}.")
+                raise ConfigError(
+                    f"config must be a GenerationConfig or a dict of options, got {shown(layer)}."
+                )
         refuse_unknown(cls, merged, _WHAT)  # before Python refuses names that are no strings
         return cls(**merged)
 
@@ -222,7 +224,7 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
     )
     yield (
         c.num_beams % c.num_beam_groups != 0,
-        f"num_beams={c.num_beams} cannot be divided into num_beam_groups={c.num_beam_groups} equal groups.",
+        f"num_beams={c.num_beams} must be a multiple of num_beam_groups={c.num_beam_groups}: the groups are equal.",
     )
     yield (
         c.num_beam_groups > 1 and (c.do_sample or c.diversity_penalty == 0),

@@ -356,7 +356,9 @@ def _merge_own(common: GenerationConfig, own: Options) -> GenerationConfig:
         return common
     merged = GenerationConfig.merge(common, own)
     if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own):
-        raise ConfigError("batch_size holds for all prompts together and cannot be an option of one.")
+        raise ConfigError(
+            "batch_size holds for all prompts together and cannot be an option of one. Give it once, for the call."
+        )
     return merged
 
 

@@ -19,6 +19,8 @@ _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _ORDINARY = re.compile(r"[\w\s]*|.")
 """Added tokens that are text nonetheless: words, runs of white space, single characters."""
 
+_COPY = "Copy the file again, or export the model again."
+
 
 class ControlToken(NamedTuple):
     """A control token that is spelled out in a text, from character ``start`` up to ``end``.
@@ -75,7 +77,9 @@ class SentencePieceTokenizer:
         try:
             self._processor = SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
-            raise TokenizerError(f"{path} is not a readable SentencePiece model: {error}") from error
+            raise TokenizerError(
+                f"{path} is not a readable SentencePiece model ({error}). {_COPY}"
+            ) from error
 
     @property
     def vocab_size(self) -> int:
@@ -126,7 +130,7 @@ class JsonTokenizer:
             self._parsing = Backend.from_file(str(path))
             self._literal = Backend.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
+            raise TokenizerError(f"{path} is not a readable tokenizer.json ({error}). {_COPY}") from error
         for backend in (self._parsing, self._literal):
             backend.no_truncation()
             backend.no_padding()
@@ -223,12 +227,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
         TokenizerError: no such file, an unknown kind, or unreadable.
     """
     if not path.is_file():
-        raise TokenizerError(f"There is no tokenizer at {path}.")
+        raise TokenizerError(f"There is no tokenizer at {path}. {_COPY}")
     if path.suffix == ".model":
         return SentencePieceTokenizer(path)
     if path.suffix == ".json":
         return JsonTokenizer(path)
-    raise TokenizerError(f"{path} is neither a SentencePiece *.model nor a tokenizer.json.")
+    raise TokenizerError(
+        f"{path} is neither a SentencePiece *.model nor a tokenizer.json. Name one of these."
+    )
 
 
 class TextState(NamedTuple):

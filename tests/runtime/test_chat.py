@@ -182,8 +182,8 @@ def test_beams_reply_too():
 @pytest.mark.parametrize(
     ("conversation", "message"),
     [
-        ("hello", "list of turns, got str"),
-        (None, "list of turns, got NoneType"),
+        ("hello", "list of turns, .*got 'hello'"),
+        (None, "list of turns, .*got None"),
         ([("a", "b")], r"Turn 1 .*must be"),
         ([{"user": "a", "assistant": "b"}, {"user": "a"}], r"Turn 2 .*must be"),
         ([{"user": "a", "assistant": "b", "system": "c"}], r"Turn 1 .*must be"),

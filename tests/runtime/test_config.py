@@ -252,7 +252,7 @@ def test_merge_validates_only_the_result():
 
 
 def test_merge_refuses_what_is_no_config():
-    with pytest.raises(ConfigError, match="must be a GenerationConfig, got int"):
+    with pytest.raises(ConfigError, match="must be a GenerationConfig or a dict of options, got 5"):
         GenerationConfig.merge(None, 5)
 
 

@@ -151,7 +151,7 @@ class TestBatch:
     @pytest.mark.parametrize(
         ("configs", "message"),
         [
-            ([5], "must be a GenerationConfig, got int"),
+            ([5], "must be a GenerationConfig or a dict of options, got 5"),
             ([{1: 2}], "Unknown generation option 1"),
             ([{"batch_size": 2}], "batch_size holds for all prompts"),
             ([GenerationConfig(batch_size=2)], "batch_size holds for all prompts"),
@@ -167,7 +167,7 @@ class TestBatch:
             TextGenerator("nowhere", **wrong)
 
     def test_refuses_what_is_no_config_before_anything_is_loaded(self):
-        with pytest.raises(ConfigError, match="must be a GenerationConfig, got str"):
+        with pytest.raises(ConfigError, match="must be a GenerationConfig or a dict of options, got"):
             TextGenerator("nowhere", config="creative")
 
     @pytest.mark.parametrize("prompts", [None, 5, "x"])

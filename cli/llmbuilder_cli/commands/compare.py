@@ -96,9 +96,14 @@ def _read(path: Path) -> list[dict[str, Any]]:
         content = path.read_text(encoding="utf-8")
         found = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error}.", param_hint="--configs") from error
+        raise typer.BadParameter(
+            f"{path} cannot be read: {error}. Correct it there.", param_hint="--configs"
+        ) from error
     if not isinstance(found, list) or not all(isinstance(options, dict) for options in found):
-        raise typer.BadParameter(f"{path} has no list of configurations.", param_hint="--configs")
+        raise typer.BadParameter(
+            f'{path} has no list of configurations. Write [{{"temperature": 0.3}}, ...], or [[config]] in TOML.',
+            param_hint="--configs",
+        )
     return found
 
 

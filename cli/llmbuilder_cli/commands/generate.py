@@ -51,7 +51,9 @@ def text(
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""
     if interactive and (as_json or prompt is not None):
-        raise typer.BadParameter("A session takes neither --prompt nor --json.", param_hint="--interactive")
+        raise typer.BadParameter(
+            "A session takes neither --prompt nor --json: leave them out.", param_hint="--interactive"
+        )
     job = Job(
         model,
         tokenizer,
@@ -97,7 +99,9 @@ def _read_prompt(prompt: str | None) -> str:
     try:
         return check_text("The prompt", prompt)
     except ConfigError as error:  # Python marks bytes that it cannot decode as halves of characters
-        raise typer.BadParameter("The prompt is not valid UTF-8.", param_hint="--prompt") from error
+        raise typer.BadParameter(
+            "The prompt is not valid UTF-8. Convert it first, such as with iconv.", param_hint="--prompt"
+        ) from error
 
 
 def _print_stream(pieces: Iterator[str]) -> None:

@@ -30,6 +30,8 @@ _CLOSE = 1e-5
 _HARMLESS = frozenset({"position_ids", "cache_position"})
 _attention: ContextVar[Attention] = ContextVar("attention")
 
+_OTHERS = "Export another model, or report this one."
+
 
 class AdaptedNetwork(Network):
     """A transformers model with attention from outside, and with its own attention as reference."""
@@ -89,7 +91,9 @@ class AdaptedNetwork(Network):
             layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
         ) -> torch.Tensor:
             if layer != len(seen):
-                raise ExportError(f"{_name(self.model)} does not attend once in each layer, in order.")
+                raise ExportError(
+                    f"{_name(self.model)} does not attend once in each layer, in order. {_OTHERS}"
+                )
             seen.append(heads)
             return causal_attention(layer, query, key, value, heads)
 
@@ -100,10 +104,10 @@ class AdaptedNetwork(Network):
         except ExportError:
             raise
         except Exception as error:  # model code of many authors, which may raise anything
-            raise ExportError(f"{_name(self.model)} cannot be run for export: {error}") from error
+            raise ExportError(f"{_name(self.model)} cannot be run for export: {error}. {_OTHERS}") from error
         if len({(heads.count, heads.key_value_count, heads.size) for heads in seen}) != 1:
             raise ExportError(
-                f"{_name(self.model)} computes attention in its own way, which bundles cannot express."
+                f"{_name(self.model)} computes attention in its own way, which bundles cannot express. {_OTHERS}"
             )
         return seen, int(logits.shape[-1])
 
@@ -175,11 +179,12 @@ def attend(
         tensors.add("attention_mask")
     if tensors:
         raise ExportError(
-            f"{_name(module)} uses {', '.join(sorted(tensors))} in attention, which cannot be exported."
+            f"{_name(module)} uses {', '.join(sorted(tensors))} in attention, which cannot be exported. "
+            f"{_OTHERS}"
         )
     if key.shape[-1] != value.shape[-1]:
         raise ExportError(
-            f"{_name(module)} has keys and values of different sizes, which cannot be exported."
+            f"{_name(module)} has keys and values of different sizes, which cannot be exported. {_OTHERS}"
         )
     batch, count, length, size = query.shape
     heads = Heads(

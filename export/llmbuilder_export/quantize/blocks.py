@@ -149,7 +149,8 @@ def _chunks(weight: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
         chunk = np.ascontiguousarray(np.pad(weight[rows], padding), np.float32)
         if not np.isfinite(chunk).all():
             raise ExportError(
-                "A weight holds infinities or NaN, so it cannot be quantized. Was training stable?"
+                "A weight holds infinities or NaN, so it cannot be quantized, as after a training that diverged. "
+                "Export an earlier checkpoint, or without quantization."
             )
         yield rows, chunk.reshape(-1, count, BLOCK)
 

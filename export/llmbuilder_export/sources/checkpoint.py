@@ -31,7 +31,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         ExportError: damaged, not a checkpoint, or holding more than tensors and plain values.
     """
     if not path.is_file():
-        raise ModelNotFoundError(f"There is no checkpoint at {path}.")
+        raise ModelNotFoundError(f"There is no checkpoint at {path}. Check the path.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to its own users
@@ -43,7 +43,10 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # reading what is no pickle may fail in any way
         raise ExportError(_no_checkpoint(path)) from error
     if not isinstance(content, Mapping):
-        raise ExportError(f"{path} holds a {type(content).__name__}, not an LLMBuilder checkpoint.")
+        raise ExportError(
+            f"{path} holds a {type(content).__name__}, not an LLMBuilder checkpoint. "
+            "Pass what training saved, such as model.pt."
+        )
     return content
 
 
@@ -60,7 +63,8 @@ def find_state(checkpoint: Mapping[str, Any], path: Path) -> State:
             return _plain(weights, path)
     raise ExportError(
         f"{path} holds no model weights: none of {', '.join(_STATE_KEYS)} is a state dict. "
-        f"Its keys are {', '.join(map(repr, list(checkpoint)[:10]))}."
+        f"Its keys are {', '.join(map(repr, list(checkpoint)[:10]))}. "
+        "Pass the file that training saved, such as model.pt."
     )
 
 
@@ -125,7 +129,8 @@ def merge_lora(state: State, checkpoint: Mapping[str, Any], path: Path) -> State
         )
         if down is None or up is None or weight is None or not _fit(weight, up, down):
             raise ExportError(
-                f"{path} has a LoRA layer, {name}, without all its weights or of sizes that do not fit."
+                f"{path} has a LoRA layer, {name}, without all its weights or of sizes that do not fit. "
+                "Merge the layers before exporting, or save the checkpoint anew."
             )
         merged[f"{name}.weight"] = torch.addmm(weight, up, down, alpha=alpha / down.shape[0])
     return merged

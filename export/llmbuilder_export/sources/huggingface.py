@@ -145,4 +145,7 @@ def _in_our_words(directory: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300]
-        raise ExportError(f"{directory} cannot be loaded as a causal language model: {reason}") from error
+        raise ExportError(
+            f"{directory} cannot be loaded as a causal language model ({reason}). "
+            "Check that transformers loads it, and that all its files are there."
+        ) from error

@@ -87,7 +87,8 @@ def _measure(state: State, path: Path) -> _Shape:
     if unknown := sorted(set(found) - set(known)):
         raise ExportError(
             f"{path} is not an LLMBuilder GPT: {_TOKENS}, {_POSITIONS} and blocks.* do not tell its "
-            f"{', '.join(unknown)}. It holds {', '.join(list(state)[:5])} ..."
+            f"{', '.join(unknown)}. It holds {', '.join(list(state)[:5])} ... "
+            "Pass a checkpoint that LLMBuilder trained."
         )
     return _Shape(**known)
 
@@ -100,7 +101,9 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ExportError(f"The config file {path} cannot be read as JSON: {error}.") from error
+        raise ExportError(
+            f"The config file {path} cannot be read as JSON: {error}. Correct it, or pass another with --config."
+        ) from error
     found = _model_options(content)
     if found is None:
         raise ExportError(f'The config file {path} must hold an object such as {{"num_heads": 8}}.')
@@ -144,7 +147,8 @@ def _check_config(options: Mapping[str, Any], shape: _Shape, origin: Path) -> No
             wrong.append(f"{name} is {stated} but the weights have {measured}")
     if wrong:
         raise ExportError(
-            f"The configuration in {origin} does not belong to the weights: {'; '.join(wrong)}."
+            f"The configuration in {origin} does not belong to the weights: {'; '.join(wrong)}. "
+            "Pass the model's own with --config."
         )
 
 
@@ -158,7 +162,8 @@ def _heads(options: Mapping[str, Any], shape: _Shape, path: Path) -> int:
         )
     if heads < 1 or shape.embedding_dim % heads:
         raise ExportError(
-            f"{heads} attention heads do not divide the embedding of {shape.embedding_dim} in {path}."
+            f"{heads} attention heads do not divide the embedding of {shape.embedding_dim} in {path}. "
+            "Pass the right number with --config FILE."
         )
     return heads
 
@@ -177,7 +182,10 @@ def _build(state: State, shape: _Shape, heads: int, path: Path, *, tied: bool) -
     with torch.device("meta"):
         network = GPT(facts, tied=tied)
     if problems := list(_differences(network.state_dict(), state)):
-        raise ExportError(f"{path} does not hold the weights of an LLMBuilder GPT: {'; '.join(problems)}.")
+        raise ExportError(
+            f"{path} does not hold the weights of an LLMBuilder GPT: {'; '.join(problems)}. "
+            "Pass a checkpoint as LLMBuilder saved it."
+        )
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
 

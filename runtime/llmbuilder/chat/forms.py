@@ -164,7 +164,10 @@ class TemplateForm:
         self.system_apart = self._knows_system_prompts()
         asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self.system_apart))
         if FIRST not in asked:
-            raise BundleError("The model's chat template leaves out what the user says.")
+            raise BundleError(
+                "The model's chat template leaves out what the user says. "
+                "Correct the template, then export the model again."
+            )
         find = self._tokenizer.find_control
         after = find(self._render("Hello", FIRST).partition(FIRST)[2])
         self._structure = frozenset(token.id for token in (*find(self._render("Hello")), *after))

@@ -30,7 +30,9 @@ class Hidden:
             self._texts.append(text[start:end])
             done = end
         if len(self._texts) > _MOST:
-            raise ConfigError(f"The conversation spells out more than {_MOST} control tokens.")
+            raise ConfigError(
+                f"The conversation spells out more than {_MOST} control tokens. Leave some of them out."
+            )
         return "".join([*parts, text[done:]])
 
     def split(self, rendered: str) -> Iterator[tuple[str, bool]]:

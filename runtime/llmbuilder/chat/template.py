@@ -78,7 +78,8 @@ class ChatTemplate(Closing):
         self._end = weakref.finalize(self, _end, process)
         if not _exchange(process, "", _SECONDS_TO_START):
             raise BundleError(
-                f"The process that renders the model's chat template did not start in {_SECONDS_TO_START:g} s."
+                f"The process that renders the model's chat template did not start in {_SECONDS_TO_START:g} s. "
+                "Try again when this machine has less to do."
             )
         _text(self._ask(process, {"template": self._source}))
         return process

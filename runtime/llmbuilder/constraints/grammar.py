@@ -74,7 +74,9 @@ class GrammarRules:
             source = _choices_grammar(fitting) if fitting else source
         matcher = self._guidance.LLMatcher(self._tokenizer(prompt.eos_ids), source, log_level=0)
         if matcher.is_error():
-            raise ConstraintError(f"The {self.kind} cannot be used: {matcher.get_error()}")
+            raise ConstraintError(
+                f"The {self.kind} cannot be used: {matcher.get_error().strip()} Write it simpler."
+            )
         if self.ending(matcher, budget) is None:
             raise ConstraintError(self._why_unending(matcher, budget))
         return Grammar(self, prompt.eos_ids, budget, matcher)
@@ -113,12 +115,14 @@ class GrammarRules:
                 return _choices_grammar(self._choices)
             return str(matcher.grammar_from_lark(definition))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ConstraintError(f"The {kind} is not valid: {error}") from error
+            raise ConstraintError(f"The {kind} is not valid: {error}. Correct it there.") from error
 
     def _check(self, source: str) -> None:
         failed, messages = self._guidance.LLMatcher.validate_grammar_with_warnings(source)
         if failed:
-            raise ConstraintError(f"The {self.kind} is not valid, or not supported: {messages[0].strip()}")
+            raise ConstraintError(
+                f"The {self.kind} is not valid, or not supported: {messages[0].strip()} Correct it there."
+            )
 
     def _spelled(self, choice: str) -> tuple[int, ...]:
         spelled = self._vocabulary.spell(choice.encode())
@@ -161,7 +165,8 @@ class Grammar:
         allowed = np.where(self._allowed(logits.size), logits, np.float32(-np.inf))
         if allowed.max() == -np.inf:
             raise ConstraintError(
-                f"The {self.rules.kind} needs characters next that the model's vocabulary cannot say."
+                f"The {self.rules.kind} needs characters next that the model's vocabulary cannot say. "
+                "Let it allow others there."
             )
         if self.unwatched > 0:
             return allowed, replace(self, unwatched=self.unwatched - 1)
@@ -182,7 +187,10 @@ class Grammar:
         """After one more token; see `Constraint`."""
         matcher = self.matcher.deep_copy()
         if not matcher.consume_token(token):
-            raise ConstraintError(f"Token {token} does not fit the {self.rules.kind}: {matcher.get_error()}")
+            raise ConstraintError(
+                f"Token {token} does not fit the {self.rules.kind}: {matcher.get_error()} "
+                "Write it simpler, or report this."
+            )
         ending = self.ways.get(token)
         return replace(self, budget=self.budget - 1, matcher=matcher, ways={}, ending=ending)
 

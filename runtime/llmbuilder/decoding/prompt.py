@@ -99,7 +99,8 @@ def check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
     for position, token in enumerate(ids):
         if not 0 <= token < vocab:
             raise ConfigError(
-                f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens."
+                f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens. "
+                "Take the ids from this model's tokenizer."
             )
 
 

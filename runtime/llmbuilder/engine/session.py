@@ -1,10 +1,10 @@
 """One ONNX Runtime session over a graph, with everything about threads and devices decided here."""
 
 from importlib import metadata
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.limits import available_threads
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
@@ -61,10 +61,13 @@ def open_session(
             str(graph) if content is None else content, options, providers=providers
         )
     except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {graph}: {error}") from error
+        raise BundleError(
+            f"ONNX Runtime {ort.__version__} cannot load {graph} ({error}). Export the model again with this release."
+        ) from error
     if session.get_providers()[0] != providers[0]:
         raise DeviceError(
-            f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start."
+            f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start. "
+            "Check the driver of the card and its CUDA libraries, or use a bundle for the CPU."
         )
     return session
 
@@ -72,11 +75,11 @@ def open_session(
 def check_execution(device: object, threads: object) -> None:
     """Raise `ConfigError` if these cannot be the device and threads of `open_session` on any machine."""
     if device not in get_args(Device):
-        raise ConfigError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+        raise ConfigError(f"device must be 'auto', 'cpu' or 'cuda', got {shown(device)}.")
     if threads is None:
         return
-    if isinstance(threads, bool) or not isinstance(threads, Integral) or int(threads) < 1:
-        raise ConfigError(f"threads must be a whole number of at least 1, or None, got {threads!r}.")
+    if not is_whole(threads, 1):
+        raise ConfigError(f"threads must be a whole number of at least 1, or None, got {shown(threads)}.")
 
 
 def check_installation() -> None:

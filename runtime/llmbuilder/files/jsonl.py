@@ -142,7 +142,7 @@ def _common(
 
 def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:
     if not source.is_file():
-        raise ConfigError(f"There is no file of prompts at {source}.")
+        raise ConfigError(f"There is no file of prompts at {source}. Check the path.")
     if target.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the file of prompts itself. Name another file for the completions.")
     if target.exists() and not (resume or overwrite):
@@ -163,15 +163,17 @@ def _parse(text: bytes, number: int) -> _Line:
     try:
         raw = json.loads(text.decode())
     except UnicodeDecodeError as error:
-        return _Line(number, {}, ConfigError(f"Line {number} is not UTF-8: {error}."))
+        return _Line(number, {}, ConfigError(f"Line {number} is not UTF-8: {error}. Save the file as UTF-8."))
     except (ValueError, RecursionError) as error:
-        return _Line(number, {}, ConfigError(f"Line {number} is not JSON: {error}."))
+        return _Line(
+            number, {}, ConfigError(f'Line {number} is not JSON: {error}. Write {{"prompt": "..."}}.')
+        )
     if not isinstance(raw, dict):
         got = text.decode().strip()[:80]
         return _Line(number, {}, ConfigError(f"Line {number} must be an object with a prompt, got {got}."))
     line = _Line(raw.pop("id", number), raw)
     if "prompt" not in raw:
-        line.result = ConfigError(f"Line {number} has no prompt.")
+        line.result = ConfigError(f'Line {number} has no prompt. Write {{"prompt": "..."}}.')
     elif raw.get("num_return_sequences", 1) != 1:
         line.result = ConfigError(f"Line {number}: a line has one completion; give the prompt once for each.")
     return line

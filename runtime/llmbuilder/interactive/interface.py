@@ -73,7 +73,8 @@ class _Continuing:
     def system_prompt(self, text: str | None) -> None:
         if text is not None:
             raise ConfigError(
-                "This model has no chat template: it continues prompts, and has no system prompt."
+                "This model has no chat template: it continues prompts, and has no system prompt. "
+                "Say it in the prompt itself."
             )
 
     def stream(self, user_input: str, conversation: Turns | None = None, **overrides: Any) -> Iterator[str]:  # noqa: ARG002

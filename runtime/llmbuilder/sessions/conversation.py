@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmbuilder.checks import check_text
+from llmbuilder.checks import check_text, shown
 from llmbuilder.cleanup import replace_file
 from llmbuilder.errors import ConfigError
 
@@ -30,7 +30,10 @@ def read_turns(conversation: Conversation) -> list[Turn]:
         ConfigError: an entry is not a user's text with an assistant's; the message says which.
     """
     if isinstance(conversation, str | Mapping) or not isinstance(conversation, Iterable):
-        raise ConfigError(f"A conversation is a list of turns, got {type(conversation).__name__}.")
+        raise ConfigError(
+            'A conversation must be a list of turns, [{"user": "...", "assistant": "..."}, ...], '
+            f"got {shown(conversation)}."
+        )
     return [_turn(number, entry) for number, entry in enumerate(conversation, 1)]
 
 
@@ -55,7 +58,7 @@ def save_conversation(path: Path, saved: Saved) -> None:
         if not is_taken:
             replace_file(path, text)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be written: {error}.") from error
+        raise ConfigError(f"{path} cannot be written: {error}. Name a file in a folder of yours.") from error
     if is_taken:
         raise ConfigError(f"{path} is there already and no conversation: save under another name.")
 
@@ -69,11 +72,16 @@ def load_conversation(path: Path) -> Saved:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as a conversation: {error}.") from error
+        raise ConfigError(
+            f"{path} cannot be read as a conversation: {error}. Name a file that /save wrote."
+        ) from error
     if isinstance(content, list):
         content = {"conversation": content}
     if not isinstance(content, dict) or not isinstance(content.get("conversation"), list):
-        raise ConfigError(f"{path} holds no conversation: a list of turns, or an object with one.")
+        raise ConfigError(
+            f"{path} holds no conversation: a list of turns, or an object with one. "
+            "Name a file that /save wrote."
+        )
     try:
         turns = read_turns(content["conversation"])
         system = content.get("system_prompt")
@@ -93,6 +101,6 @@ def _is_conversation(path: Path) -> bool:
 def _turn(number: int, entry: Any) -> Turn:
     if not isinstance(entry, Mapping) or set(entry) != set(_KEYS):
         raise ConfigError(
-            f'Turn {number} of the conversation must be {{"user": ..., "assistant": ...}}, got {entry!r:.80}.'
+            f'Turn {number} of the conversation must be {{"user": ..., "assistant": ...}}, got {shown(entry)}.'
         )
     return Turn(*(check_text(f"Turn {number}: {key}", entry[key]) for key in _KEYS))
