@@ -32,6 +32,33 @@ def test_jsonl_gives_an_object_for_each_line(llmb, tmp_path):
     assert len(llmb("evaluate", path).stdout.splitlines()) == 3
 
 
+def test_json_lines_from_stdin_are_texts_each(llmb, tmp_path):
+    lines = [
+        {"text": "A fox ran home.", "prompt": "A fox"},
+        {"id": 2, "error": "No prompt."},
+        {"text": "Go."},
+    ]
+    content = "\n" + "\n".join(map(json.dumps, lines)) + "\n"
+    path = tmp_path / "texts.jsonl"
+    path.write_text(content, encoding="utf-8")
+    piped = llmb("evaluate", "--json", stdin=content)
+    assert len(piped.stdout.splitlines()) == 2
+    assert piped.stdout == llmb("evaluate", path, "--json").stdout
+
+
+def test_json_lines_from_stdin_that_are_no_texts_are_wrong_usage(llmb):
+    result = llmb("evaluate", "--json", stdin='{"text": "Go."}\n{"id": 1}\n')
+    assert result.exit_code == 2
+    assert "Standard input, line 2 has no string `text`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["{ he said. }", "[1] A note.", '{\n "text": "one object on three lines"\n}']
+)
+def test_a_text_that_only_begins_like_json_is_a_text(llmb, text):
+    assert len(llmb("evaluate", "--json", stdin=text).stdout.splitlines()) == 1
+
+
 def test_a_model_judges_with_its_own_probabilities(llmb, tmp_path):
     path = tmp_path / "story.txt"
     path.write_text("Once upon a time, there was a little girl named Anna.", encoding="utf-8")
@@ -44,10 +71,10 @@ def test_a_model_judges_with_its_own_probabilities(llmb, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "Line 1 is not JSON"),
+        ("{", "line 1 is not JSON"),
         ('{"id": 1}', "no string `text`"),
         ('{"text": "a", "prompt": 1}', "`prompt` is not"),
-        ("[" * 100_000, "Line 1 is not JSON"),
+        ("[" * 100_000, "line 1 is not JSON"),
         ('{"id": 1, "error": "No."}', "has no texts"),
     ],
 )

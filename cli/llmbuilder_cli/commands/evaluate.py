@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from llmbuilder.quality.evaluate import Evaluation
 
 _NOT_JUDGED = "-"
+_EXAMPLE = 'A line is such as {"text": "...", "prompt": "..."}.'
 
 
 def evaluate(
     text: Annotated[
         Path | None,
         typer.Argument(
-            help="Text file, or .jsonl with `text` and maybe `prompt` and `reference`; - or none: stdin."
+            help="Text file, or .jsonl with `text` and maybe `prompt` and `reference`; - or none: stdin, either."
         ),
     ] = None,
     *,
@@ -61,35 +62,48 @@ def _rows(path: Path | None) -> list[dict[str, str]]:
     if path is None or str(path) == "-":
         if sys.stdin.isatty():
             raise typer.BadParameter("Give a file, or pipe a text in.", param_hint="TEXT")
-        return [{"text": sys.stdin.buffer.read().decode("utf-8", "replace")}]
-    content = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix != ".jsonl":
-        return [{"text": content}]
+        content, source = sys.stdin.buffer.read().decode("utf-8", "replace"), "Standard input"
+        are_lines = _is_object(content.lstrip().partition("\n")[0])
+    else:
+        content, source = path.read_text(encoding="utf-8", errors="replace"), str(path)
+        are_lines = path.suffix == ".jsonl"
+    return _rows_of_lines(content, source) if are_lines else [{"text": content}]
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line is one of JSON lines: a whole object, which no prose begins with."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _rows_of_lines(content: str, source: str) -> list[dict[str, str]]:
     # Only line feeds end lines: JSON may hold all other characters that Python takes for line breaks.
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-    rows = [row for number, line in lines if (row := _row(line, number)) is not None]
+    rows = [row for number, line in lines if (row := _row(line, f"{source}, line {number}")) is not None]
     if len(rows) < len(lines):
         failed = f"{len(lines) - len(rows)} of {len(lines)} lines"
         typer.echo(f"Left out: {failed}, which have an error in place of a text.", err=True)
     if not rows:
-        raise typer.BadParameter(f"{path} has no texts.", param_hint="TEXT")
+        raise typer.BadParameter(f"{source} has no texts. {_EXAMPLE}", param_hint="TEXT")
     return rows
 
 
-def _row(line: str, number: int) -> dict[str, str] | None:
+def _row(line: str, place: str) -> dict[str, str] | None:
     """A text with what belongs to it; None for a prompt of `llmb generate batch` that failed."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"Line {number} is not JSON: {error}.", param_hint="TEXT") from error
+        raise typer.BadParameter(f"{place} is not JSON: {error}. {_EXAMPLE}", param_hint="TEXT") from error
     if isinstance(row, dict) and "error" in row and "text" not in row:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise typer.BadParameter(f"Line {number} has no string `text`.", param_hint="TEXT")
-    known = {name: row[name] for name in ("text", "prompt", "reference") if row.get(name) is not None}
-    if wrong := [name for name, value in known.items() if not isinstance(value, str)]:
-        raise typer.BadParameter(f"Line {number}: `{wrong[0]}` is not a string.", param_hint="TEXT")
-    return known
+        raise typer.BadParameter(f"{place} has no string `text`. {_EXAMPLE}", param_hint="TEXT")
+    row = {name: row[name] for name in ("text", "prompt", "reference") if row.get(name) is not None}
+    if wrong := [name for name, value in row.items() if not isinstance(value, str)]:
+        raise typer.BadParameter(f"{place}: `{wrong[0]}` is not a string. {_EXAMPLE}", param_hint="TEXT")
+    return row
 
 
 def _to_json(found: "Evaluation") -> str:
