@@ -4,6 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.errors import ConfigError, ConstraintError
 from llmbuilder.generator import TextGenerator
@@ -224,6 +225,14 @@ class TestCalls:
         text = generator.generate("x", no_repeat_ngram_size=2, do_sample=False)
         assert has("aaaa", text)
         assert has("aaaaaa", text)
+
+    def test_a_generator_that_gives_several_texts_is_not_cut_to_one_in_silence(self):
+        config = GenerationConfig(num_return_sequences=2)
+        several = TextGenerator(fake_engine(scripted("text")), config=config)
+        generator = ConstrainedGenerator(several, forbidden_words=["bad"])
+        assert len(generator.complete("a")) == 2
+        with pytest.raises(ConfigError, match="num_return_sequences=2"):
+            generator.generate("a")
 
     def test_the_limit_is_of_new_tokens(self):
         generator = constrained(lambda ids: letters()(ids) - 99 * (np.arange(258) == EOS), max_length=9)

@@ -103,7 +103,7 @@ class ConstrainedGenerator(Closing):
             raise ConfigError(
                 "prompts must be a list of prompts, got a single string. Use generate() for one."
             )
-        one_answer(GenerationConfig.merge(self._merge(overrides)))
+        one_answer(GenerationConfig.merge(self._generator.config, self._merge(overrides)))
         return [completions[0].text for completions in self._complete(prompts, overrides)]
 
     def complete(self, prompt: str, **overrides: Any) -> list[Completion]:
