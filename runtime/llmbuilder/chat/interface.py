@@ -120,9 +120,8 @@ class ChatInterface(Closing):
         newest = len(self._form.encode(self.system_prompt, [], user))
         oldest = oldest_kept([*(self._cost(self.system_prompt, turn) for turn in turns), newest], room)
         ids = self._form.encode(self.system_prompt, turns[oldest:], user)
-        while len(ids) > room and oldest < len(
-            turns
-        ):  # costs do not add up where a template shortens old turns
+        # Costs do not add up where a template shortens old turns.
+        while len(ids) > room and oldest < len(turns):
             oldest += 1
             ids = self._form.encode(self.system_prompt, turns[oldest:], user)
         self.dropped_turns = oldest

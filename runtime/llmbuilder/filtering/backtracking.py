@@ -4,9 +4,8 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-_parser = importlib.import_module(
-    "re._parser"
-)  # what `re` itself reads patterns with; not among the typed modules
+# What `re` itself reads patterns with; not among the typed modules.
+_parser = importlib.import_module("re._parser")
 _BACKTRACKING = ("MAX_REPEAT", "MIN_REPEAT")
 _ATOMIC = ("ASSERT", "ASSERT_NOT", "ATOMIC_GROUP", "POSSESSIVE_REPEAT")
 _MANY = 10

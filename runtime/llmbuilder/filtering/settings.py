@@ -93,7 +93,10 @@ def _check_pattern(pattern: str) -> None:
         re.compile(pattern)
         endless = repeats_repetition(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigError(f"banned_patterns: {pattern!r} is not a regular expression: {error}.") from error
+        raise ConfigError(
+            f"banned_patterns: {pattern!r} is not a regular expression: {error}. "
+            "Correct it; to find a text as it is, use re.escape."
+        ) from error
     if endless:
         raise ConfigError(
             f"banned_patterns: {pattern!r} repeats a repetition, which can take forever. "

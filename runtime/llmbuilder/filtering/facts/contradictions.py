@@ -13,21 +13,8 @@ _CLAIM = re.compile(
     r"(?P<predicate>.+)$"
 )
 _QUESTION = (
-    "is",
-    "are",
-    "was",
-    "were",
-    "can",
-    "do",
-    "does",
-    "did",
-    "who",
-    "what",
-    "if",
-    "when",
-    "nothing",
-    "nobody",
-)
+    "is", "are", "was", "were", "can", "do", "does", "did", "who", "what", "if", "when", "nothing", "nobody",
+)  # fmt: skip
 _UNSAID = re.compile(
     r"\b(?:no longer|any ?more|said|says|thought|if|once|sometimes|often|always|never|maybe|perhaps)\b"
 )

@@ -19,18 +19,8 @@ _CHANGE = re.compile(
     re.IGNORECASE,
 )
 _UNITS = (
-    "years",
-    "months",
-    "weeks",
-    "days",
-    "hours",
-    "minutes",
-    "seconds",
-    "times",
-    "miles",
-    "words",
-    "sentences",
-)
+    "years", "months", "weeks", "days", "hours", "minutes", "seconds", "times", "miles", "words", "sentences",
+)  # fmt: skip
 
 
 def against_prompt(text: str, prompt: str) -> Iterator[str]:
