@@ -132,6 +132,7 @@ MALFORMED = {
     "prefix ids are text": changed("tokenizer", "prefix_ids", "1"),
     "a size too large for any file": changed("files", "model.onnx", "size", 2**63),
     "generation is nested without end": changed("generation", {"a": [[[[[1]]]]]}),
+    "generation has half a character": changed("generation", "stop_strings", ["\ud800"]),
     "a float32 cache for cuda": changed("device", "cuda"),
     "heads is a fraction": changed("model", "num_attention_heads", 2.5),
     "size below zero": changed("files", "model.onnx", "size", -1),
@@ -300,6 +301,7 @@ def test_file_names_that_are_paths_are_refused(write, name):
         b"[" * 200_000,
         b'{"format": "llmbuilder-bundle", "version": ' + b"9" * 5000 + b"}",
         b'{"format": "llmbuilder-bundle", "version": 2, "a": NaN}',
+        b'{"format": "llmbuilder-bundle", "version": 1, "a": 1e999}',
     ],
     ids=[
         "empty",
@@ -313,6 +315,7 @@ def test_file_names_that_are_paths_are_refused(write, name):
         "deep",
         "huge number",
         "no number",
+        "too large a number",
     ],
 )
 def test_files_that_are_no_manifest_are_refused_by_path(tmp_path, content):

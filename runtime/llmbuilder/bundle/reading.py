@@ -26,6 +26,7 @@ from llmbuilder.bundle.values import (
     Read,
     choice,
     count,
+    finite,
     flag,
     mapping,
     no_constant,
@@ -89,7 +90,9 @@ def _parsed(content: bytes, path: Path) -> dict[str, Any]:
             f"{path} has over {LARGEST} bytes, too many for a manifest. Export the model again."
         )
     try:
-        raw = json.loads(content, object_pairs_hook=without_twins, parse_constant=no_constant)
+        raw = json.loads(
+            content, object_pairs_hook=without_twins, parse_constant=no_constant, parse_float=finite
+        )
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path} cannot be read as a manifest ({error}). Export the model again."

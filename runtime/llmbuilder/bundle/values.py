@@ -3,6 +3,8 @@
 A reader takes a value and where it stands; it gives what belongs there, or raises a ValueError that says both.
 """
 
+import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -47,6 +49,7 @@ def shallow(value: Any, where: str) -> dict[str, Any]:
     """An object whose values are nested a few times at most."""
     if _depth(mapping(value, where)) > _DEEPEST:
         raise wrong(where, f"nested {_DEEPEST} times at most", value)
+    text(json.dumps(value, ensure_ascii=False), where)
     return mapping(value, where)
 
 
@@ -117,6 +120,14 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twin = next(a for a, b in pairwise(names) if a == b)
         raise ValueError(f"the key {shown(twin)} stands there twice")
     return found
+
+
+def finite(number: str) -> float:
+    """A number that is not too large (a ``parse_float`` of json)."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{shown(number)} is too large a number")
+    return value
 
 
 def no_constant(name: str) -> None:
