@@ -115,7 +115,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
         refuse_unknown(model, traced.draft.model.architecture)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
-            files = write_files(folder, model, traced.tokenizer, traced.chat_template)
+            files = write_files(folder, model, traced.tokenizer, traced.chat_template, path)
             check_graph(folder / GRAPH_NAME, traced.draft.model, files[WEIGHTS_NAME].size)
         manifest = replace(traced.draft, files=files, quantization=quantization)
         _release_weights(model, traced.model)

@@ -1,5 +1,6 @@
 """Write the files of a bundle, the manifest last."""
 
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -18,14 +19,17 @@ from llmbuilder.userdata import file_sha256
 from llmbuilder_export.sources.tokenizer import TokenizerSource
 from llmbuilder_export.staging import sync
 
+_LICENSE = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)(\.(txt|md))?", re.IGNORECASE)
 _SMALLEST_EXTERNAL = 1024
 """Bytes from which a tensor lies in the weights file; smaller ones are read while the graph is being optimized."""
 
 
 def write_files(
-    folder: Path, model: ir.Model, tokenizer: TokenizerSource, chat_template: str | None
+    folder: Path, model: ir.Model, tokenizer: TokenizerSource, chat_template: str | None, source: Path
 ) -> dict[str, FileEntry]:
     """Write everything but the manifest into ``folder``; weights are streamed, one tensor at a time.
+
+    Licenses that lie in the directory ``source`` are taken over, as files that may be missing later.
 
     Returns:
         Size and hash of each file by its name.
@@ -34,7 +38,8 @@ def write_files(
     shutil.copyfile(tokenizer.path, folder / tokenizer.facts.file)
     if chat_template is not None:
         (folder / CHAT_TEMPLATE_NAME).write_text(chat_template, encoding="utf-8")
-    return {path.name: _entry(path) for path in sorted(folder.iterdir())}
+    needed = {path.name: _entry(path) for path in sorted(folder.iterdir())}
+    return needed | {path.name: _entry(path, optional=True) for path in _copy_licenses(source, folder)}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -52,6 +57,13 @@ def created_by() -> str:
         return "llmbuilder-runtime"
 
 
-def _entry(path: Path) -> FileEntry:
+def _copy_licenses(source: Path, folder: Path) -> list[Path]:
+    if not source.is_dir():
+        return []
+    found = [path for path in sorted(source.iterdir()) if _LICENSE.fullmatch(path.name) and path.is_file()]
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in found]
+
+
+def _entry(path: Path, *, optional: bool = False) -> FileEntry:
     sync(path)
-    return FileEntry(size=path.stat().st_size, sha256=file_sha256(path))
+    return FileEntry(size=path.stat().st_size, sha256=file_sha256(path), optional=optional)

@@ -58,10 +58,22 @@ KINDS = {
 def exported(request, tmp_path_factory, byte_bpe_file):
     """A kind of model with its bundle."""
     directory = tmp_path_factory.mktemp(request.param)
+    (directory / "LICENSE").write_text("Do what you like.")
     model = save_model(directory, request.param, **KINDS[request.param])
     output = directory.with_name(f"{directory.name}-onnx")
     report = export_model(directory, byte_bpe_file, output, quantization="none", progress=lambda _: None)
     return request.param, model, report
+
+
+def test_the_license_comes_along_as_a_file_that_may_be_missing(exported):
+    _, _, report = exported
+    assert (report.path / "LICENSE").read_text() == "Do what you like."
+    assert [name for name, entry in report.manifest.files.items() if entry.optional] == ["LICENSE"]
+
+
+def test_each_layer_says_how_much_of_a_text_it_sees(exported):
+    kind, _, report = exported
+    assert {layer.window for layer in report.manifest.model.layers} == {8 if kind == "mistral" else None}
 
 
 def test_the_bundle_computes_what_transformers_computes(exported):
