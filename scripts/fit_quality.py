@@ -29,7 +29,7 @@ from llmbuilder.quality.coherence import centred_style, evidence, overlaps, pair
 from llmbuilder.quality.fluency import OTHER, SPECIAL, codes, spelling, word_classes, word_order
 from llmbuilder.quality.lexicon import PATH, Lexicon, read_lexicon
 from llmbuilder.quality.relevance import raw_relevance
-from llmbuilder.quality.style import style
+from llmbuilder.quality.surface import surface
 from llmbuilder.quality.text import sentences, stem, tokens, words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,7 +135,7 @@ def statistics(prose: Sequence[Document], stories: Sequence[Document]) -> dict[s
     """Word frequencies, word order and spelling of both; style of the prose."""
     both = [*prose, *stories]
     tables = {**frequencies(both), **succession_of_words(both), **letters(both)}
-    features = np.stack([style(s) for d in prose for s in d.sentences])
+    features = np.stack([surface(s) for d in prose for s in d.sentences])
     return tables | {"style_mean": features.mean(axis=0), "style_scale": features.std(axis=0) + 1e-3}
 
 

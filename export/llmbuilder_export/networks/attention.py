@@ -67,7 +67,7 @@ class CachedAttention:
 def causal_attention(
     _layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
 ) -> torch.Tensor:
-    """Scaled dot-product attention over the call's own tokens; see `Attention`."""
+    """Scaled dot-product attention of queries [B, S, heads * size] over the call's own tokens; see `Attention`."""
     repeat = heads.count // heads.key_value_count
     q = _by_head(query, heads.count).transpose(1, 2)
     k = _by_head(key, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from llmbuilder.arrays import FloatArray
 from llmbuilder.errors import ExportError
 
 BLOCK = 32
 Bits = Literal[4, 8]
-FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
 _SHARES = {4: (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05), 8: (1.0,)}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
+from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
 from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.session import check_installation
@@ -19,7 +20,6 @@ from llmbuilder.engine.session import check_installation
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-FloatArray = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[Any]]
 
 ROWS = 8

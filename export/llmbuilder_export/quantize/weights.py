@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import LOGITS, Quantization
 from llmbuilder.errors import ExportError
 from llmbuilder_export.graph import (
@@ -23,7 +24,7 @@ from llmbuilder_export.graph import (
     shape_of,
     tensor_of,
 )
-from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, FloatArray, round_symmetric, search
+from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, round_symmetric, search
 from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
 

@@ -24,7 +24,7 @@ DEFAULT_MAX_LENGTH = 200
 _CUTTING = ("stop_strings", "max_time")
 
 
-class Rules(Protocol):
+class Requirement(Protocol):
     """What makes constraints, and judges a finished text."""
 
     def start(self, prompt: Prompt) -> Constraint:
@@ -91,7 +91,7 @@ class ConstrainedGenerator(Closing):
         self._options = _merged(config, max_length, overrides)
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self._generator = generator
-            self._rules = _make_rules(generator, words, grammars, ordered=ordered, match=match)
+            self._requirement = _make_requirement(generator, words, grammars, ordered=ordered, match=match)
 
     def generate(self, prompt: str, **overrides: Any) -> str:
         """Continue ``prompt`` and return the text."""
@@ -143,12 +143,12 @@ class ConstrainedGenerator(Closing):
         """A stop string is cut off the text, which begins at ``start``, and perhaps half a word with it."""
         if completion.finish_reason != "stop":
             return
-        complaint = self._rules.complaint(completion.text[start:])
+        complaint = self._requirement.complaint(completion.text[start:])
         if complaint is not None:
             raise ConstraintError(f"A stop string ended the text where {complaint}. Leave out stop_strings.")
 
     def _constrained(self, prompt: str) -> ConstrainedPrompt:
-        return ConstrainedPrompt(prompt, self._rules.start)
+        return ConstrainedPrompt(prompt, self._requirement.start)
 
     def _merge(self, overrides: dict[str, Any]) -> dict[str, Any]:
         """Options of a call; its max_length counts new tokens too."""
@@ -163,14 +163,14 @@ def _merged(
     return GenerationConfig.merge({"max_new_tokens": DEFAULT_MAX_LENGTH}, config, length, overrides).options()
 
 
-def _make_rules(
+def _make_requirement(
     generator: TextGenerator,
     words: dict[str, Sequence[str]],
     grammars: dict[str, Any],
     *,
     ordered: bool,
     match: str,
-) -> Rules:
+) -> Requirement:
     """Compile what was asked for, which must be of one kind."""
     if match not in ("word", "substring"):
         raise ConfigError(f"match must be 'word' or 'substring', got {match!r}.")

@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from llmbuilder.arrays import Ids
 from llmbuilder.constraints.patterns import fold, is_word
 
 Mask = npt.NDArray[np.bool_]
-Ids = npt.NDArray[np.int64]
 
 EDGE = "\0"
 """Stands before every token in the text that is searched, and after the last."""

@@ -217,7 +217,7 @@ def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filt
 def candidates(
     scores: Scores, temperature: float, steps: Sequence[Filter]
 ) -> tuple[Positions | None, Scores]:
-    """Steps 6 to 12: the token ids still possible, ascending (None: every one), and their scores."""
+    """Steps 6 to 12 on scores [V]: the ids [n] still possible, ascending (None: every one), and their scores [n]."""
     ids: Positions | None = None
     if steps and steps[0].keep is rules.top_k:  # spares the temperature all others
         ids = rules.contenders(scores, max(int(steps[0].value), steps[0].min_tokens_to_keep), temperature)

@@ -60,7 +60,11 @@ class OutputFilter:
 
     @staticmethod
     def check(text: str, config: Mapping[str, Any], *, prompt: str | None = None) -> FilterReport:
-        """Run every check that is asked for and report all of them; arguments and errors as in `filter`."""
+        """Run every check that is asked for and report all of them; arguments as in `filter`.
+
+        Raises:
+            ConfigError: a setting or a text that cannot be used.
+        """
         settings = FilterSettings.from_mapping(config)
         for name, value in (("text", text), ("prompt", "" if prompt is None else prompt)):
             if not isinstance(value, str):

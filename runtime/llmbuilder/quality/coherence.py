@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from llmbuilder.arrays import DoubleArray
 from llmbuilder.quality.fluency import share_in_order
 from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
-from llmbuilder.quality.style import FloatArray, style
+from llmbuilder.quality.surface import surface
 from llmbuilder.quality.text import sentences, stem, words
 
 MOST_SENTENCES = 400
@@ -61,7 +62,7 @@ def evidence(standard_errors: float, count: int) -> tuple[float, float]:
     return standard_errors * math.sqrt(count), float(count)
 
 
-def surplus(odds: FloatArray) -> float:
+def surplus(odds: DoubleArray) -> float:
     """Standard errors by which the superdiagonal of a [n, n] matrix exceeds its off-diagonal mean."""
     count = len(odds)
     others = odds[~np.eye(count, dtype=bool)]
@@ -71,22 +72,22 @@ def surplus(odds: FloatArray) -> float:
     return float((np.diagonal(odds, 1).mean() - others.mean()) / spread * math.sqrt(count - 1))
 
 
-def pair_log_odds(known: Lexicon, parts: Sequence[str]) -> FloatArray:
+def pair_log_odds(known: Lexicon, parts: Sequence[str]) -> DoubleArray:
     """Log-odds, up to a constant, that sentence j follows sentence i: [n, n]."""
     features = centred_style(parts, known.style_scale)
     shared = overlaps(parts, known.idf, known.unknown_idf)
-    odds: FloatArray = features @ known.succession @ features.T + np.tensordot(known.overlap, shared, axes=1)
+    odds: DoubleArray = features @ known.succession @ features.T + np.tensordot(known.overlap, shared, axes=1)
     return odds
 
 
-def centred_style(parts: Sequence[str], scale: FloatArray) -> FloatArray:
+def centred_style(parts: Sequence[str], scale: DoubleArray) -> DoubleArray:
     """Features of sentences against the mean of their text: [n, 42]."""
-    features = np.stack([style(part) for part in parts])
-    centred: FloatArray = (features - features.mean(axis=0)) / scale
+    features = np.stack([surface(part) for part in parts])
+    centred: DoubleArray = (features - features.mean(axis=0)) / scale
     return centred
 
 
-def overlaps(parts: Sequence[str], idf: Mapping[str, float], unknown: float) -> FloatArray:
+def overlaps(parts: Sequence[str], idf: Mapping[str, float], unknown: float) -> DoubleArray:
     """Vocabulary that every two sentences share, in four ways: [4, n, n].
 
     Cosine of idf-weighted stems; content words weighted by their rarity in this text; number of rare words; cosine of
@@ -114,6 +115,6 @@ def overlaps(parts: Sequence[str], idf: Mapping[str, float], unknown: float) -> 
     )
 
 
-def _cosine(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9)
+def _cosine(rows: DoubleArray) -> DoubleArray:
+    unit: DoubleArray = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9)
     return unit @ unit.T

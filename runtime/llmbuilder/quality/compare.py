@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmbuilder.arrays import DoubleArray
 from llmbuilder.checks import StrPath, check_count, check_text
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
@@ -16,7 +17,6 @@ from llmbuilder.generator import Completion, Options, TextGenerator, remembering
 from llmbuilder.quality.evaluate import Evaluation, evaluate
 from llmbuilder.quality.judge import Judge
 from llmbuilder.quality.significance import (
-    FloatArray,
     bootstrap_interval,
     difference_of_means,
     difference_within,
@@ -268,7 +268,7 @@ def _known(samples: Sequence[Sample]) -> list[float]:
     return [sample.quality for sample in samples if not math.isnan(sample.quality)]
 
 
-def distances(texts: Sequence[str]) -> FloatArray:
+def distances(texts: Sequence[str]) -> DoubleArray:
     """Jaccard distance of the word bigrams of every two texts, 0..1: [n, n]; texts without words are equal."""
     sets = [_ngrams(text) for text in texts]
     return np.array([[1 - _jaccard(a, b) for b in sets] for a in sets])
@@ -284,7 +284,7 @@ def _jaccard(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
     return len(a & b) / len(a | b) if a or b else 1.0
 
 
-def _mean_distance(between: FloatArray) -> float:
+def _mean_distance(between: DoubleArray) -> float:
     """Mean over different texts; 0 of a single one."""
     count = len(between)
     return float(between.sum() / (count * (count - 1))) if count > 1 else 0.0

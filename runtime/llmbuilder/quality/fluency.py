@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmbuilder.arrays import Ids
 from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
 from llmbuilder.quality.text import tokens
 
@@ -86,8 +86,8 @@ def _kind(token: str) -> str:
     return "<other>" if suffix is None else f"<-{suffix}>"
 
 
-def codes(found: Sequence[str]) -> NDArray[np.int64]:
-    """Letters of tokens as numbers, two borders (0) before each word: a to z are 1 to 26, anything else is 27."""
+def codes(found: Sequence[str]) -> Ids:
+    """Letters of tokens as numbers [n], two borders (0) before each word: a to z are 1 to 26, anything else is 27."""
     joined = "  " + "  ".join(re.sub(r"['’]", "", token).lower() for token in found) + "  "  # noqa: RUF001 (typographic marks)
     points = np.frombuffer(joined.encode("utf-32-le"), np.uint32).astype(np.int64)
     letters = points - ord("a") + 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbuilder.quality.style import FloatArray
+from llmbuilder.arrays import DoubleArray
 
 PATH = Path(__file__).with_name("english.npz")
 
@@ -27,19 +27,19 @@ class Lexicon:
     """That of stems which are not in the table."""
     classes: Mapping[str, int]
     """Frequent words, each a class of the word order table."""
-    order: FloatArray
+    order: DoubleArray
     """[classes, classes]: pointwise mutual information (nats) of neighbouring word classes."""
-    spelling: FloatArray
+    spelling: DoubleArray
     """[28, 28, 28]: log-probability (nats) of a letter after two others; 0 is the border, 27 any other sign."""
-    style_mean: FloatArray
+    style_mean: DoubleArray
     """[42]: mean of each feature of a sentence."""
-    style_scale: FloatArray
+    style_scale: DoubleArray
     """[42]: standard deviation of each."""
-    succession: FloatArray
+    succession: DoubleArray
     """[42, 42]: how much a feature of one sentence speaks for a feature of the next (log-odds)."""
-    overlap: FloatArray
+    overlap: DoubleArray
     """[4]: how much each kind of shared vocabulary speaks for two sentences being neighbours (log-odds)."""
-    calibration: Mapping[str, FloatArray]
+    calibration: Mapping[str, DoubleArray]
     """For each measure the weights of its raw values, then the constant, of a logistic map into 0..1."""
 
 

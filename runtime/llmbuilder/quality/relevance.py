@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llmbuilder.arrays import DoubleArray
 from llmbuilder.quality.lexicon import Lexicon, lexicon, log_odds, share
-from llmbuilder.quality.style import FloatArray, style
+from llmbuilder.quality.surface import surface
 from llmbuilder.quality.text import sentences, stem, words
 
 _REACH = 3.0
@@ -54,11 +55,11 @@ def _cosine(a: dict[str, float], b: dict[str, float]) -> float:
     return dot / norms if norms else 0.0
 
 
-def _mean_style(parts: Sequence[str], known: Lexicon) -> FloatArray:
-    mean: FloatArray = np.mean([style(part) for part in parts], axis=0)
+def _mean_style(parts: Sequence[str], known: Lexicon) -> DoubleArray:
+    mean: DoubleArray = np.mean([surface(part) for part in parts], axis=0)
     return (mean - known.style_mean) / known.style_scale
 
 
-def _style_cosine(a: FloatArray, b: FloatArray) -> float:
+def _style_cosine(a: DoubleArray, b: DoubleArray) -> float:
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norms if norms else 0.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from llmbuilder.arrays import DoubleArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -30,7 +30,7 @@ def difference_of_means(a: Sequence[float], b: Sequence[float], random: np.rando
     return _p_value(abs(float(np.mean(a) - np.mean(b))), np.abs(differences))
 
 
-def difference_within(distances: FloatArray, first: int, random: np.random.Generator) -> float:
+def difference_within(distances: DoubleArray, first: int, random: np.random.Generator) -> float:
     """p-value of a permutation test that two groups are equally spread.
 
     Args:
@@ -58,15 +58,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _mean_within(distances: FloatArray, members: NDArray[np.bool_]) -> FloatArray:
+def _mean_within(distances: DoubleArray, members: NDArray[np.bool_]) -> DoubleArray:
     """Mean distance between different members, for each row of memberships [rows, n]."""
     inside = members.astype(np.float64)
     size = inside.sum(axis=1)
     total = np.einsum("ri,ij,rj->r", inside, distances, inside, optimize=True)
-    mean: FloatArray = total / (size * (size - 1))
+    mean: DoubleArray = total / (size * (size - 1))
     return mean
 
 
-def _p_value(observed: float, drawn: FloatArray) -> float:
+def _p_value(observed: float, drawn: DoubleArray) -> float:
     """Share of draws at least as large, the observed arrangement counted as one of them; equal up to rounding."""
     return float((np.count_nonzero(drawn >= observed - 1e-12) + 1) / (len(drawn) + 1))

@@ -3,11 +3,9 @@
 import re
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmbuilder.arrays import DoubleArray
 from llmbuilder.quality.text import words
-
-FloatArray = NDArray[np.float64]
 
 _CLASSES = {
     name: frozenset(members.split())
@@ -46,7 +44,7 @@ _OPENINGS = (
 _QUOTES = re.compile(r'["“”]')
 
 
-def style(sentence: str) -> FloatArray:
+def surface(sentence: str) -> DoubleArray:
     """Features of a sentence, each about 0 to 2: [42].
 
     How often words of each closed class occur; length, punctuation and endings; the class of the first word.
