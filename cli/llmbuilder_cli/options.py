@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -23,58 +23,60 @@ Assignments = Annotated[
 ]
 
 
-def given_options(
-    *,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 sharpens the distribution.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Keep the likeliest tokens of this probability mass.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1 makes used tokens less likely.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="End at this text; may be repeated.")
-    ] = None,
-    greedy: Annotated[
-        bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    set_: Assignments = None,
-) -> dict[str, Any]:
-    """The options of `GenerationConfig` that a command was given; those of ``--set`` win."""
-    named = {
-        "max_new_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "stop_strings": stop,
-        "do_sample": False if greedy else None,
-        "seed": seed,
-    }
-    return {name: value for name, value in named.items() if value is not None} | parse_assignments(set_)
+class Flag(NamedTuple):
+    """An option of `GenerationConfig` on the command line."""
+
+    words: str
+    kind: Any
+    help: str
+    metavar: str | None = None
+
+
+FLAGS = {
+    "max_new_tokens": Flag("--max-tokens", int, "Most tokens to generate."),
+    "temperature": Flag("--temperature", float, "Below 1 sharpens the distribution."),
+    "top_k": Flag("--top-k", int, "Keep the k likeliest tokens; 0: all."),
+    "top_p": Flag("--top-p", float, "Keep the likeliest tokens of this probability mass."),
+    "min_p": Flag("--min-p", float, "Drop tokens below this share of the likeliest."),
+    "repetition_penalty": Flag("--repetition-penalty", float, "Above 1 makes used tokens less likely."),
+    "stop_strings": Flag("--stop", list[str], "End at this text; may be repeated.", "TEXT"),
+    "seed": Flag("--seed", int, "Same seed, same text."),
+}
+"""The options that have flags of their own. Their names are not read off the class, which help does not load."""
+_Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")]
 
 
 def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the parameters of `given_options`; it gets what that returns as ``options``."""
-    shared = inspect.signature(given_options).parameters
+    """Give a command the `FLAGS`, ``--greedy`` and ``--set``, which wins; it gets what was given as ``options``."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    shared = [
+        *(_parameter(name, _annotation(flag), None) for name, flag in FLAGS.items()),
+        _parameter("greedy", _Greedy, default=False),
+        _parameter("set_", Assignments, None),
+    ]
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
-        named = {name: arguments.pop(name) for name in shared}
-        command(**arguments, options=given_options(**named))
+        flags = {name: arguments.pop(name) for name in FLAGS}
+        options = {name: value for name, value in flags.items() if value is not None}
+        if arguments.pop("greedy"):
+            options["do_sample"] = False
+        options |= parse_assignments(arguments.pop("set_"))
+        command(**arguments, options=options)
 
-    parameters = [*own, *shared.values()]
+    parameters = [*own, *shared]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _annotation(flag: Flag) -> Any:
+    option = typer.Option(flag.words, help=flag.help, metavar=flag.metavar)
+    return Annotated[flag.kind | None, option]
 
 
 def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from llmbuilder_cli.options import FLAGS
+
 if TYPE_CHECKING:
     from llmbuilder.sessions.terminal import Terminal
 
 _MODES = {"text": False, "interactive": True}
-_SETTINGS = {
-    "max_new_tokens": ("Most tokens to generate", "--max-tokens"),
-    "temperature": ("Temperature (below 1 is more focused, above more varied)", "--temperature"),
-    "top_k": ("Likeliest tokens to choose among, 0 for all", "--top-k"),
-    "top_p": ("Probability mass to choose among", "--top-p"),
-    "repetition_penalty": ("Repetition penalty, 1 for none", "--repetition-penalty"),
-    "seed": ("Seed, none for another text each time", "--seed"),
+_QUESTIONS = {
+    "max_new_tokens": "Most tokens to generate",
+    "temperature": "Temperature (below 1 is more focused, above more varied)",
+    "top_k": "Likeliest tokens to choose among, 0 for all",
+    "top_p": "Probability mass to choose among",
+    "repetition_penalty": "Repetition penalty, 1 for none",
+    "seed": "Seed, none for another text each time",
 }
 
 
@@ -87,7 +89,7 @@ def _ask_settings(
 
     defaults = GenerationConfig.merge(own_defaults, given)
     changed = {}
-    for name, (question, _) in _SETTINGS.items():
+    for name, question in _QUESTIONS.items():
         default = getattr(defaults, name)
 
         def check(answer: str, name: str = name) -> str:
@@ -173,8 +175,8 @@ def _words(name: str, value: Any) -> list[str]:
         return [word for text in value for word in ("--stop", text)]
     if name == "do_sample" and value is False:
         return ["--greedy"]
-    if name in _SETTINGS and value is not None:
-        return [_SETTINGS[name][1], str(value)]
+    if name in FLAGS and value is not None:
+        return [FLAGS[name].words, str(value)]
     import json
 
     return ["--set", f"{name}={json.dumps(value)}"]

@@ -6,7 +6,9 @@ from importlib import metadata
 
 import pytest
 
+from llmbuilder.config import generation_options
 from llmbuilder.errors import BundleError
+from llmbuilder_cli.options import FLAGS
 from llmbuilder_cli.report import report_error
 
 
@@ -100,3 +102,13 @@ def test_a_bug_is_told_from_a_foreseen_error(capsys):
 def test_what_the_system_lacks_is_no_bug(capsys, error):
     report_error(type(error), error, None)
     assert capsys.readouterr().err == f"Error: {error}\n"
+
+
+def test_flags_are_of_options_that_exist_and_of_their_types():
+    options = generation_options()
+    wrong = {
+        name: options[name].type
+        for name, flag in FLAGS.items()
+        if getattr(flag.kind, "__name__", "") not in options[name].type.replace("tuple", "list")
+    }
+    assert wrong == {}
