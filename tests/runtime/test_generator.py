@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
@@ -464,3 +465,47 @@ def test_many_threads_may_share_one_generator(random):
 
 def test_the_tokenizer_is_there_for_use(random):
     assert random.tokenizer.decode(random.tokenizer.encode("🦊")) == "🦊"
+
+
+class TestMerging:
+    """Options are merged once a call, and once more for a prompt that brings its own."""
+
+    @pytest.fixture
+    def merges(self, monkeypatch):
+        counted = []
+        merge = GenerationConfig.merge.__func__
+
+        def counting(cls, *layers):
+            counted.append(layers)
+            return merge(cls, *layers)
+
+        monkeypatch.setattr(GenerationConfig, "merge", classmethod(counting))
+        return counted
+
+    @pytest.mark.parametrize(
+        ("call", "count"),
+        [
+            (lambda g: g.generate("a"), 1),
+            (lambda g: list(g.stream("a")), 1),
+            (lambda g: list(g.pieces("a", num_beams=2)), 1),
+            (lambda g: g.generate_batch(["a"] * 10), 1),
+            (lambda g: g.complete("a"), 1),
+            (lambda g: g.complete_batch(["a"] * 10), 1),
+            (lambda g: g.complete_batch(["a"] * 3, [None, {"seed": 1}, None]), 2),
+            (lambda g: list(g.complete_each([("a", None)] * 5)), 1),
+            (lambda g: list(g.complete_each([("a", None), ("b", {"seed": 1})])), 2),
+        ],
+    )
+    def test_a_call_merges_once_and_a_prompt_only_its_own(self, merges, call, count):
+        generator = TextGenerator(fake_engine(random_rule()), config=GenerationConfig(max_new_tokens=2))
+        merges.clear()
+        call(generator)
+        assert len(merges) == count
+
+    @pytest.mark.parametrize(("overrides", "count"), [({}, 1), ({"seed": 3}, 2)])
+    def test_a_reply_merges_once_and_once_more_with_options_of_its_own(self, merges, overrides, count):
+        generator = TextGenerator(fake_engine(random_rule()), config=GenerationConfig(max_new_tokens=2))
+        chat = ChatInterface(generator)
+        merges.clear()
+        chat.respond("Hello.", **overrides)
+        assert len(merges) == count

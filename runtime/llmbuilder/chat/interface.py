@@ -88,7 +88,7 @@ class ChatInterface(Closing):
 
     def stream(self, user_input: str, conversation: Conversation = (), **overrides: Any) -> Iterator[str]:
         """As `respond`, yielding the reply as it comes; that of a beam search, known at the end, in one piece."""
-        config = GenerationConfig.merge(self.config, overrides)
+        config = GenerationConfig.merge(self.config, overrides) if overrides else self.config
         turns = read_turns(conversation)
         ids = self._fit(turns, check_text("user_input", user_input), config)
         endings = ending_options(self._form, self._generator.engine, config)
