@@ -7,6 +7,7 @@ Importing this package loads nothing heavy: names are resolved when first used.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder._upstream import refuse_upstream
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 refuse_upstream()
+
+# From 1.29 on ONNX Runtime reports its use to Microsoft, keeps an id for it in the user's cache folder, and has a
+# thread for it that no forked child can end without. It looks at this once, when it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbuilder.decoding.rows import chunk_sizes
 from llmbuilder.decoding.slots import plan_slots
 from llmbuilder.engine.cache import LONG, HostCache
+from llmbuilder.engine.decoder import PREFILL_CHUNK
 from llmbuilder.engine.layout import CacheTensor
-from llmbuilder.engine.model import PREFILL_CHUNK, chunk_sizes
 
 exactly = settings(max_examples=150, derandomize=True)
 

@@ -22,6 +22,7 @@ class Watched(FakeModel):
         super().__init__(random_rule(), **options)
         self.runs = []
         self.decoders = 0
+        self.opened = []
         self.broken = None
 
     def decoder(self, **_):
@@ -41,7 +42,8 @@ class Watched(FakeModel):
                 model.runs.append(("step", number, len(tokens)))
                 return super().step(tokens)
 
-        return Noted(self)
+        self.opened.append(Noted(self))
+        return self.opened[-1]
 
 
 def make(**options):
@@ -363,6 +365,23 @@ class TestMemory:
         assert run(loop) == [group]
         with pytest.raises(ConfigError, match=r"26 tokens.*2 rows.*memory for 20.*Lower"):
             group.completions()
+
+
+class TestSlots:
+    def test_of_rows_that_ended_are_empty(self):
+        """So that their memory can be given back while others go on."""
+        generator, _ = make()
+        loop = generator.loop(3)
+        groups = [generator.group("a" * n, max_new_tokens=n, **ENDLESS) for n in (2, 9, 4)]
+        for group in groups:
+            loop.add(group)
+        while not loop.idle:
+            ended = {group for group in loop.advance() if group.width == 0}
+            (decoder,) = generator.engine.model.opened
+            if ended:
+                held = sorted(length for length in decoder.lengths if length)
+                going_on = [group for group in groups if group.width]
+                assert len(held) == len(going_on)
 
 
 class TestFailures:

@@ -8,11 +8,12 @@ import pytest
 from onnx_writer import tiny_logits, tiny_model, tiny_weights
 
 from llmbuilder.bundle.manifest import LayerCache, ModelFacts
-from llmbuilder.engine import model as module
+from llmbuilder.decoding.rows import chunk_sizes
+from llmbuilder.engine import decoder as module
 from llmbuilder.engine.loading import load_engine
-from llmbuilder.engine.model import Model, chunk_sizes
+from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import open_session
-from llmbuilder.errors import BundleError
+from llmbuilder.errors import BundleError, DeviceError
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 LAYER = LayerCache(heads=onnx_writer.KV_HEADS, key_size=onnx_writer.HEAD_DIM, value_size=onnx_writer.HEAD_DIM)
@@ -152,6 +153,41 @@ class TestStep:
             decoder.prefill(row, IDS[:2])
         buffers = [decoder.step([1] * rows) for rows in range(8, 0, -1)]
         assert all(np.shares_memory(buffers[0], logits) for logits in buffers)
+
+
+class TestFailure:
+    """ONNX Runtime has many errors of its own, which share no base class."""
+
+    @pytest.fixture
+    def decoder(self, model):
+        decoder = model.decoder()
+        decoder.prefill(0, IDS[:4])
+        return decoder
+
+    @pytest.fixture
+    def failing(self, model, monkeypatch):
+        class Failing:
+            io_binding = model.session.io_binding
+
+            def run_with_iobinding(self, binding):
+                raise RuntimeError("Failed to allocate memory " + 1000 * "x")
+
+        monkeypatch.setattr(model, "session", Failing())
+
+    @pytest.mark.parametrize("run", [lambda d: d.step([1]), lambda d: d.prefill(0, [1, 2])])
+    def test_of_a_run_is_a_short_error_with_place_and_remedy(self, decoder, failing, run):
+        with pytest.raises(
+            DeviceError, match=r"with the model: Failed to allocate .*Lower batch_size"
+        ) as caught:
+            run(decoder)
+        assert len(str(caught.value)) < 600
+
+    def test_of_a_run_leaves_the_rows_as_they_were(self, decoder, failing, model, monkeypatch, expected):
+        with pytest.raises(DeviceError):
+            decoder.step([1])
+        monkeypatch.undo()
+        assert decoder.lengths == [4]
+        close(decoder.step([2]), expected([*IDS[:4], 2])[-1:])
 
 
 class TestBudget:

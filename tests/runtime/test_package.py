@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -31,6 +32,23 @@ def test_a_public_name_is_loaded_when_it_is_used():
         "lb.generate_text; assert 'numpy' in sys.modules and 'onnxruntime' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_onnx_runtime_reports_nothing_to_anybody(tmp_path):
+    """From 1.29 on it does, and leaves an id in the user's cache folder, unless it is told not to, or is in a CI."""
+    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "USERPROFILE", "LOCALAPPDATA")}
+    environment = {name: os.environ[name] for name in kept if name in os.environ} | home
+    command = [sys.executable, "-c", "import llmbuilder, onnxruntime"]
+    subprocess.run(command, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_wants_onnx_runtimes_reports_can_have_them():
+    program = "import os, llmbuilder; assert os.environ['ORT_DISABLE_TELEMETRY'] == '0'"
+    subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"ORT_DISABLE_TELEMETRY": "0"}, check=True
+    )
 
 
 def test_the_upstream_package_beside_ours_is_refused_with_advice(monkeypatch):

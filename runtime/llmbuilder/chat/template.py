@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from llmbuilder import forking
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.errors import BundleError, ConfigError
 
@@ -36,6 +37,7 @@ class ChatTemplate(Closing):
         self._process: subprocess.Popen[str] | None = None
         self._end: Callable[[], object] = lambda: None
         self._closed = False
+        forking.tell(self)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The prompt of a conversation; with ``add_generation_prompt`` up to where the assistant speaks.
@@ -65,6 +67,15 @@ class ChatTemplate(Closing):
             self._closed = True
             self._stop()
 
+    def after_fork(self) -> None:
+        """Leave the process to the parent and start another when it is needed."""
+        self._lock = threading.Lock()
+        process, self._process = self._process, None
+        if process is not None:
+            forking.keep_for_ever(process)  # its end would write what the parent was about to write
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                os.close(pipe.fileno())
+
     def _start(self) -> subprocess.Popen[str]:
         self._process = process = subprocess.Popen(
             [sys.executable, "-P", "-m", "llmbuilder.chat.sandbox"],
@@ -75,7 +86,7 @@ class ChatTemplate(Closing):
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # Ctrl-C in a terminal is for the chat
         )
-        self._end = weakref.finalize(self, _end, process)
+        self._end = weakref.finalize(self, _end, process, os.getpid())
         if not _exchange(process, "", _SECONDS_TO_START):
             raise BundleError(
                 f"The process that renders the model's chat template did not start in {_SECONDS_TO_START:g} s. "
@@ -123,6 +134,7 @@ def _unusable(kind: type[BundleError], reason: str) -> BundleError:
     return kind(f"The model's chat template cannot be rendered: {reason.rstrip('.: ')}.")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
+def _end(process: subprocess.Popen[str], owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has not started it
+        process.kill()
+        process.communicate()

@@ -54,6 +54,8 @@ class Batch:
         self.decoder = decoder
         self._stepping: list[_Entry] = []
         self._filling: deque[_Entry] = deque()
+        self._rows = 0
+        """Rows that step, as they stood when they were last placed."""
 
     @property
     def groups(self) -> list[Group]:
@@ -180,9 +182,9 @@ class Batch:
         self._filling.append(entry)
 
     def _settle(self) -> None:
-        """Give the rows that step the first slots, copying as few as possible."""
+        """Give the rows that step the first slots, copying as few as possible, and empty those of rows that ended."""
         taken = [slot for entry in self._stepping for slot in entry.slots]
-        if taken == list(range(len(taken))):
+        if taken == list(range(self._rows)):
             return
         slots, copies = plan_slots(taken)
         for source, target in copies:
@@ -190,6 +192,15 @@ class Batch:
         placed = iter(slots)
         for entry in self._stepping:
             entry.slots = [next(placed) for _ in entry.slots]
+        self._rows = len(taken)
+        self._empty_unused()
+
+    def _empty_unused(self) -> None:
+        used = {slot for entry in (*self._stepping, *self._filling) for slot in entry.slots}
+        used |= {entry.filling.row for entry in self._filling if entry.filling is not None}
+        for slot, length in enumerate(self.decoder.lengths):
+            if length and slot not in used:
+                self.decoder.truncate(slot, 0)
 
 
 def _end_at_window(group: Group) -> None:

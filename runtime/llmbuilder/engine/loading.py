@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmbuilder import forking
 from llmbuilder.bundle.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.resolve import find_bundle
@@ -188,6 +189,11 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[object, _Loaded] = OrderedDict()
+        forking.tell(self)
+
+    def after_fork(self) -> None:
+        """Unlock: the thread that was loading is the parent's. Entries are whole at any time."""
+        self._lock = threading.Lock()
 
     def take(self, key: object, load: Callable[[], Engine]) -> Lease:
         with self._lock:

@@ -4,6 +4,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from llmbuilder import forking
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.limits import available_threads
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
@@ -57,9 +58,11 @@ def open_session(
     if content is not None:
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
     try:
-        session = ort.InferenceSession(
-            str(graph) if content is None else content, options, providers=providers
-        )
+        with forking.LOADING:
+            session = ort.InferenceSession(
+                str(graph) if content is None else content, options, providers=providers
+            )
+            forking.never_end_in_children(session)
     except Exception as error:  # ONNX Runtime's own errors share no base class
         raise BundleError(
             f"ONNX Runtime {ort.__version__} cannot load {graph} ({error}). Export the model again with this release."

@@ -1,0 +1,234 @@
+"""One running computation over a model: token ids in, logits out.
+
+All inputs and outputs of a decoding step are bound once for each number of rows and then only written in place, so that
+a step costs nothing in Python beyond the call itself.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
+from llmbuilder.decoding.rows import Filling, chunk_sizes
+from llmbuilder.engine.cache import Cache
+from llmbuilder.engine.head import last_logits
+from llmbuilder.engine.limits import available_memory
+from llmbuilder.errors import DeviceError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from llmbuilder.engine.model import Model
+
+PREFILL_CHUNK = 512
+"""Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
+
+_SHARE = 2
+"""By default the cache of a computation may take this part of the memory that is free when it begins."""
+_SHOWN = 300
+"""Characters of what ONNX Runtime says that a message repeats."""
+
+
+class Decoder:
+    """Rows of tokens in a KV cache, and the logits of what follows them.
+
+    Where a model needs it the first slot of the cache stays idle, and takes part in the steps of a row alone.
+    """
+
+    def __init__(self, model: "Model", cache: Cache) -> None:
+        """Use ``cache`` for a computation over ``model``."""
+        self.model = model
+        self.cache = cache
+        self._session = model.ready()
+        self._idle = model.idle_rows
+        self._budget: int | None = None
+        self._buffers: _Buffers | None = None
+        self._bindings: dict[tuple[int, int], onnxruntime.IOBinding] = {}
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each row."""
+        return self.cache.lengths[self._idle :]
+
+    @property
+    def budget(self) -> int:
+        """Number of tokens that all rows together may hold; `sys.maxsize` where nothing is known of memory."""
+        if self._budget is None:
+            size, free = self.model.cache_bytes, available_memory()
+            if size is None and free is not None:
+                size = free // _SHARE
+            self._budget = sys.maxsize if size is None else size // self.model.bytes_per_token
+        return self._budget
+
+    def begin(self, row: int, ids: Sequence[int]) -> Filling:
+        """Empty a row, to compute ``ids`` in it a chunk at a time."""
+        self.truncate(row, 0)
+        return Filling(self, row, ids)
+
+    def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
+        """Append ``ids`` to a row, computed by itself in chunks.
+
+        Args:
+            row: index of the row; room is made for it.
+            ids: token ids, at least ``keep`` of them.
+            keep: number of last positions whose logits are wanted.
+
+        Returns:
+            Logits of shape [keep, vocab_size], newly allocated.
+
+        Raises:
+            DeviceError: there is no memory for them, or ONNX Runtime fails; the row keeps what it had or a part more.
+        """
+        slot = row + self._idle
+        self._reserve(slot + 1, self._length(slot) + len(ids))
+        kept: list[FloatArray] = []
+        done = 0
+        for size in chunk_sizes(len(ids), PREFILL_CHUNK):
+            chunk = ids[done : done + size]
+            done += size
+            wanted = min(size, max(0, keep - (len(ids) - done)))
+            logits = self._run_chunk(slot, chunk, max(wanted, 1))
+            if wanted:
+                kept.append(logits)
+        return kept[0] if len(kept) == 1 else np.concatenate(kept)
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each of the first ``len(tokens)`` rows.
+
+        Returns:
+            Logits of shape [len(tokens), vocab_size], overwritten by the next step.
+
+        Raises:
+            DeviceError: there is no memory for them, or ONNX Runtime fails; the rows keep what they had.
+        """
+        rows = len(tokens)
+        first = self._idle if rows > 1 else 0
+        count = self._idle + rows - first
+        last = self._idle + rows
+        self._reserve(last, max(self.cache.lengths[first:last]) + 1)
+        buffers, binding = self._bound(first, count)
+        buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
+        self._run(binding)
+        self.cache.extend(self._idle, rows, 1)
+        return buffers.logits[self._idle : last, 0]
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
+        if (slot := row + self._idle) < self.cache.slots:
+            self.cache.truncate(slot, length)
+
+    def copy(self, source: int, target: int) -> None:
+        """Make row ``target`` equal to row ``source``."""
+        self._reserve(target + self._idle + 1, 0)
+        self.cache.copy(source + self._idle, target + self._idle)
+
+    def save(self, row: int) -> Any:
+        """Keep what a row has computed."""
+        return self.cache.save(row + self._idle)
+
+    def load(self, row: int, saved: Any, length: int) -> None:
+        """Begin a row with the first ``length`` tokens of a kept one."""
+        slot = row + self._idle
+        self._reserve(slot + 1, length)
+        self.cache.load(slot, saved, length)
+
+    def _length(self, slot: int) -> int:
+        return self.cache.lengths[slot] if slot < self.cache.slots else 0
+
+    def _reserve(self, slots: int, capacity: int) -> None:
+        if slots > self.cache.slots or capacity > self.cache.capacity:
+            self._buffers = None
+            self._bindings.clear()
+            self.cache.reserve(slots=slots, capacity=capacity)
+
+    def _bound(self, first: int, count: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
+        """The buffers, and the binding of some slots; made anew when the cache has grown, or in a fork."""
+        self._catch_up()
+        if self._buffers is None:
+            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
+        if (first, count) not in self._bindings:
+            binding = self._bindings[first, count] = self._session.io_binding()
+            self._buffers.bind(binding, first, count)
+            self.cache.bind(binding, first, count)
+        return self._buffers, self._bindings[first, count]
+
+    def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
+        """Append one chunk to one slot; logits [keep, V]."""
+        import onnxruntime as ort
+
+        past = self.cache.lengths[slot]
+        total = past + len(ids)
+        logits = np.empty((1, keep, self.model.facts.vocab_size), np.float32)
+        inputs = {
+            INPUT_IDS: np.array([ids], np.int64),
+            ATTENTION_MASK: np.ones((1, total), np.int64),
+            POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
+            self.model.head: last_logits(self.model.head, keep),
+        }
+        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
+        self._catch_up()
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+        self.cache.bind(binding, slot, 1)
+        self._run(binding)
+        self.cache.extend(slot, 1, len(ids))
+        last: FloatArray = logits[0]
+        return last
+
+    def _catch_up(self) -> None:
+        """Go on with the model's present session; bindings belong to the one they were made for."""
+        session = self.model.ready()
+        if session is not self._session:
+            self._session = session
+            self._bindings.clear()
+
+    def _run(self, binding: "onnxruntime.IOBinding") -> None:
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's own errors share no base class
+            raise DeviceError(
+                f"ONNX Runtime could not compute with {self.model.where}: {str(error)[:_SHOWN]} "
+                "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle."
+            ) from error
+
+
+class _Buffers:
+    """The arrays of a one-token step, with room for all rows of the cache.
+
+    The attention mask is as wide as the cache's capacity, so that its memory never moves: row r holds ones for its
+    own tokens and zeros behind them.
+    """
+
+    def __init__(self, rows: int, capacity: int, vocab_size: int) -> None:
+        self.ids = np.zeros((rows, 1), np.int64)
+        self.positions = np.zeros((rows, 1), np.int64)
+        self.mask = np.zeros((rows, capacity), np.int64)
+        self.masked = [0] * rows
+        self.logits = np.empty((rows, 1, vocab_size), np.float32)
+
+    def write(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> None:
+        """Set the inputs of a step that appends a token to each slot from ``first`` on, of the given lengths."""
+        for slot, token in enumerate(tokens, first):
+            length, masked = lengths[slot], self.masked[slot]
+            self.ids[slot] = token
+            self.positions[slot] = length
+            if masked <= length:
+                self.mask[slot, masked : length + 1] = 1
+            else:
+                self.mask[slot, length + 1 : masked] = 0
+            self.masked[slot] = length + 1
+
+    def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
+        """Bind the part of some slots."""
+        import onnxruntime as ort
+
+        part = slice(first, first + count)
+        inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[part]))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[part]))
