@@ -174,7 +174,11 @@ class GenerationConfig:
 
     @classmethod
     def merge(cls, *layers: "GenerationConfig | Mapping[str, Any] | None") -> "GenerationConfig":
-        """Lay the given options of each layer over those before it, then validate once."""
+        """Lay the given options of each layer over those before it, then validate once.
+
+        Raises:
+            ConfigError: a layer that holds no options, an unknown one, values out of range or in contradiction.
+        """
         merged: dict[str, Any] = {}
         for layer in layers:
             if isinstance(layer, GenerationConfig):

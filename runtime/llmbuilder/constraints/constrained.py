@@ -94,11 +94,20 @@ class ConstrainedGenerator(Closing):
             self._requirement = _make_requirement(generator, words, grammars, ordered=ordered, match=match)
 
     def generate(self, prompt: str, **overrides: Any) -> str:
-        """Continue ``prompt`` and return the text."""
+        """Continue ``prompt`` and return the text.
+
+        Raises:
+            ConstraintError: the text was ended before it met its constraint, or a stop string cut it there.
+            ConfigError, ContextOverflowError: as `TextGenerator.generate`.
+        """
         return self.generate_batch([prompt], **overrides)[0]
 
     def generate_batch(self, prompts: Sequence[str], **overrides: Any) -> list[str]:
-        """Continue each prompt; the texts are those of generating each alone."""
+        """Continue each prompt; the texts are those of generating each alone.
+
+        Raises:
+            ConstraintError, ConfigError, ContextOverflowError: as `generate`; the first of any prompt ends all.
+        """
         if isinstance(prompts, str):
             raise ConfigError(
                 "prompts must be a list of prompts, got a single string. Use generate() for one."
@@ -107,7 +116,11 @@ class ConstrainedGenerator(Closing):
         return [completions[0].text for completions in self._complete(prompts, overrides)]
 
     def complete(self, prompt: str, **overrides: Any) -> list[Completion]:
-        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation."""
+        """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
+
+        Raises:
+            ConstraintError, ConfigError, ContextOverflowError: as `generate`.
+        """
         return self._complete([prompt], overrides)[0]
 
     def stream(self, prompt: str, **overrides: Any) -> Iterator[str]:

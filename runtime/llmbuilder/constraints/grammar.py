@@ -161,7 +161,11 @@ class Grammar:
     ending: tuple[int, ...] | None = None
 
     def decide(self, logits: Scores) -> tuple[Scores, "Grammar"]:
-        """Leave what the grammar allows and the budget can complete; see `Constraint`."""
+        """Leave of the scores [V] what the grammar allows and the budget can complete; see `Constraint`.
+
+        Raises:
+            ConstraintError: no token of the vocabulary can come next.
+        """
         allowed = np.where(self._allowed(logits.size), logits, np.float32(-np.inf))
         if allowed.max() == -np.inf:
             raise ConstraintError(
@@ -184,7 +188,11 @@ class Grammar:
         return kept, replace(self, ways=ways)
 
     def advance(self, token: int) -> "Grammar":
-        """After one more token; see `Constraint`."""
+        """After one more token; see `Constraint`.
+
+        Raises:
+            ConstraintError: the token does not fit the grammar.
+        """
         matcher = self.matcher.deep_copy()
         if not matcher.consume_token(token):
             raise ConstraintError(

@@ -42,7 +42,7 @@ class Vocabulary:
         self._starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
 
     def search(self, source: str) -> Ids:
-        """Tokens in whose text, with `EDGE` before and after it, a regular expression is found."""
+        """Ascending ids [n] of tokens in whose text, with `EDGE` around it, a regular expression is found."""
         places = np.fromiter((m.start() for m in re.finditer(source, self._joined)), np.int64)
         # A match begins at the edge before its token or inside it.
         return self._tokens[np.unique(self._starts.searchsorted(places, side="right") - 1)]
