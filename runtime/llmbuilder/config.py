@@ -246,3 +246,23 @@ def _contradictions(c: GenerationConfig) -> Iterable[tuple[bool, str]]:
             "it needs num_beams=1, num_return_sequences=1 and use_cache=True."
         ),
     )
+
+
+Options = GenerationConfig | Mapping[str, Any] | None
+"""Options of a call or of one prompt, as a caller may give them."""
+
+
+def merge_own(common: GenerationConfig, own: Options) -> GenerationConfig:
+    """Options of one prompt among several: its own over the common ones.
+
+    Raises:
+        ConfigError: options that cannot be used, or that only the call has.
+    """
+    if own is None:
+        return common
+    merged = GenerationConfig.merge(common, own)
+    if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own):
+        raise ConfigError(
+            "batch_size holds for all prompts together and cannot be an option of one. Give it once, for the call."
+        )
+    return merged

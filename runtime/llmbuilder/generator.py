@@ -1,21 +1,21 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing, undone_on_error
-from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.config import GenerationConfig, Options, merge_own, one_answer
 from llmbuilder.decoding.completion import Completion
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.group import Group
 from llmbuilder.decoding.logits import log_softmax
 from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.running import Answer, finish_all, finish_each, open_loop, stream
 from llmbuilder.decoding.scoring import Score, score
-from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike
+from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike, check_prompts
 from llmbuilder.engine.loading import Engine, acquire
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
@@ -39,12 +39,8 @@ __all__ = [
 ]
 """What lies above takes from here what it needs of decoding and engine."""
 
-Options = GenerationConfig | Mapping[str, Any] | None
 
 DEFAULT_BATCH_SIZE = 8
-_FIRST_CAPACITY = 256
-_PATIENCE = 0.001
-"""Seconds before a source that has nothing at the moment is asked again, if nothing runs."""
 
 
 class TextGenerator(Closing):
@@ -116,10 +112,7 @@ class TextGenerator(Closing):
         return self.generate_batch([prompt], config, **overrides)[0]
 
     def stream(
-        self,
-        prompt: PromptLike,
-        config: GenerationConfig | None = None,
-        **overrides: Any,
+        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
     ) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work.
 
@@ -132,19 +125,13 @@ class TextGenerator(Closing):
         return self._stream(self._group(prompt, merged))
 
     def pieces(
-        self,
-        prompt: PromptLike,
-        config: GenerationConfig | None = None,
-        **overrides: Any,
+        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
     ) -> Iterator[str]:
         """As `stream`; the text of a beam search, known only at the end, is one piece."""
         return self._stream(self._group(prompt, one_answer(self._merge(config, overrides))))
 
     def generate_batch(
-        self,
-        prompts: Sequence[str],
-        config: GenerationConfig | None = None,
-        **overrides: Any,
+        self, prompts: Sequence[str], config: GenerationConfig | None = None, **overrides: Any
     ) -> list[str]:
         """Continue each prompt; the texts are those of generating each alone.
 
@@ -152,14 +139,11 @@ class TextGenerator(Closing):
             ConfigError, ContextOverflowError: as `generate`.
         """
         common = one_answer(self._merge(config, overrides))
-        completed = self._complete(prompts, [common] * len(_checked(prompts)), common)
+        completed = self._complete(prompts, [common] * len(check_prompts(prompts)), common)
         return [completion.text for (completion,) in completed]
 
     def complete(
-        self,
-        prompt: PromptLike,
-        config: GenerationConfig | None = None,
-        **overrides: Any,
+        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
     ) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
 
@@ -185,20 +169,20 @@ class TextGenerator(Closing):
         """
         if isinstance(configs, GenerationConfig | Mapping):
             raise ConfigError("configs are the options of each prompt, a list; one for all is config=...")
-        if configs is not None and len(configs) != len(_checked(prompts)):
+        if configs is not None and len(configs) != len(check_prompts(prompts)):
             raise ConfigError(
                 f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}."
             )
         common = self._merge(config, overrides)
-        own = configs or [None] * len(_checked(prompts))
-        return self._complete(prompts, [_merge_own(common, options) for options in own], common)
+        own = configs or [None] * len(check_prompts(prompts))
+        return self._complete(prompts, [merge_own(common, options) for options in own], common)
 
     def complete_each(
         self,
         requests: Iterable[tuple[PromptLike, Options] | None],
         config: GenerationConfig | None = None,
         **overrides: Any,
-    ) -> Iterator[tuple[int, list[Completion] | LLMBuilderError]]:
+    ) -> Iterator[tuple[int, Answer]]:
         """Continue any number of prompts, each with its own options, as rows come free.
 
         Args:
@@ -215,8 +199,8 @@ class TextGenerator(Closing):
             ConfigError: common options that cannot be used.
         """
         common = self._merge(config, overrides)
-        loop = self.loop(common.batch_size or DEFAULT_BATCH_SIZE)
-        return self._complete_each(loop, iter(requests), common)
+        groups = (self._requested(request, common) for request in requests)
+        return finish_each(self.loop(common.batch_size or DEFAULT_BATCH_SIZE), groups)
 
     def loop(self, max_rows: int = DEFAULT_BATCH_SIZE) -> Loop:
         """A loop over this model, for groups that come and go (see `group`), ``max_rows`` sequences at once."""
@@ -271,63 +255,27 @@ class TextGenerator(Closing):
         maker = self._open()
         return maker.group(maker.prepare(prompt, config), tag)
 
-    def _loop(self, groups: Sequence[Group], max_rows: int) -> Loop:
-        """A loop with room for ``groups``, which join it at once."""
-        longest = max(
-            (len(g.prompt.ids) + min(g.prompt.max_new_tokens, _FIRST_CAPACITY) for g in groups), default=1
-        )
-        rows = min(max_rows, sum(group.width for group in groups))
-        loop = Loop(self._engine.model.decoder, max_rows=max_rows, rows=max(rows, 1), capacity=longest)
-        for group in groups:
-            loop.add(group)
-        return loop
+    def _loop(self, groups: Sequence[Group], max_rows: int | None) -> Loop:
+        return open_loop(self._engine.model.decoder, groups, max_rows or DEFAULT_BATCH_SIZE)
 
     def _complete(
         self, prompts: Sequence[PromptLike], configs: Sequence[GenerationConfig], common: GenerationConfig
     ) -> list[list[Completion]]:
         """Continue each prompt with its own merged options; the first error ends all."""
         groups = [self._group(prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
-        loop = self._loop(groups, common.batch_size or DEFAULT_BATCH_SIZE)
-        while not loop.idle:
-            for group in loop.advance():
-                if group.error is not None:
-                    raise group.error
-        return [group.completions() for group in groups]
+        return finish_all(self._loop(groups, common.batch_size), groups)
 
-    def _complete_each(
-        self, loop: Loop, requests: Iterator[tuple[PromptLike, Options] | None], common: GenerationConfig
-    ) -> Iterator[tuple[int, list[Completion] | LLMBuilderError]]:
-        number, more = 0, True
-        while more or not loop.idle:
-            while more and loop.has_room:
-                try:
-                    request = next(requests)
-                except StopIteration:
-                    more = False
-                    break
-                if request is None:
-                    time.sleep(_PATIENCE if loop.idle else 0)
-                    break
-                try:
-                    loop.add(self._group(request[0], _merge_own(common, request[1]), number))
-                except LLMBuilderError as error:
-                    yield number, error
-                number += 1
-            for group in loop.advance():
-                if group.width == 0:
-                    yield cast("int", group.tag), group.error or group.completions()
+    def _requested(
+        self, request: tuple[PromptLike, Options] | None, common: GenerationConfig
+    ) -> Group | LLMBuilderError | None:
+        """The group of a request, or why there is none."""
+        try:
+            return request and self._group(request[0], merge_own(common, request[1]))
+        except LLMBuilderError as error:
+            return error
 
     def _stream(self, group: Group) -> Iterator[str]:
-        if group.prompt.config.return_full_text:
-            yield group.prompt.text
-        loop = self._loop([group], 1)
-        while not loop.idle:
-            loop.advance()
-            for piece in group.pieces():
-                if piece.text:
-                    yield piece.text
-        if group.error is not None:
-            raise group.error
+        return stream(self._loop([group], 1), group)
 
 
 @contextmanager
@@ -348,23 +296,3 @@ def opened(
     generator = TextGenerator(model, tokenizer_path, device=device, threads=threads)
     with undone_on_error(generator.close):
         yield generator
-
-
-def _merge_own(common: GenerationConfig, own: Options) -> GenerationConfig:
-    """Options of one prompt among several."""
-    if own is None:
-        return common
-    merged = GenerationConfig.merge(common, own)
-    if "batch_size" in (own.given if isinstance(own, GenerationConfig) else own):
-        raise ConfigError(
-            "batch_size holds for all prompts together and cannot be an option of one. Give it once, for the call."
-        )
-    return merged
-
-
-def _checked(prompts: Sequence[PromptLike]) -> Sequence[PromptLike]:
-    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-        raise ConfigError(
-            f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
-        )
-    return prompts

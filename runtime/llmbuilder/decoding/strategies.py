@@ -105,3 +105,16 @@ def _token_ids(prompt: Sequence[int]) -> list[int] | None:
         return None if any(isinstance(item, bool) for item in items) else list(map(operator.index, items))
     except TypeError:
         return None
+
+
+def check_prompts(prompts: Sequence[PromptLike]) -> Sequence[PromptLike]:
+    """The list of prompts that an argument must be.
+
+    Raises:
+        ConfigError: a single prompt, or no sequence.
+    """
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+        raise ConfigError(
+            f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
+        )
+    return prompts
