@@ -15,7 +15,7 @@ import torch
 
 from llmbuilder.bundle.manifest import Manifest
 from llmbuilder.engine.model import Model
-from llmbuilder.errors import ExportError, LLMBuilderError
+from llmbuilder.errors import DeviceError, ExportError
 from llmbuilder_export.networks.network import Network
 
 FloatArray = npt.NDArray[np.float32]
@@ -89,9 +89,7 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
             "ragged_batch": _ragged_batch(model, reference),
         }
         greedy = _greedy(model, reference)
-    except LLMBuilderError:
-        raise
-    except Exception as error:  # ONNX Runtime's own errors share no base class
+    except DeviceError as error:
         raise ExportError(
             f"ONNX Runtime cannot run the exported graph ({error}). "
             "This architecture cannot be exported; please report it."

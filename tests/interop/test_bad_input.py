@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -58,21 +57,11 @@ def missing_weights(bundle):
     return r"lacks model\.onnx\.data"
 
 
-def extra_file(bundle):
-    (bundle / "notes.txt").write_text("harmless")
-    return r"notes\.txt"
-
-
 def weights_behind_a_symbolic_link(bundle):
     weights = bundle / "model.onnx.data"
     weights.rename(bundle.parent / "elsewhere")
     weights.symlink_to(bundle.parent / "elsewhere")
-    return "not a plain file"
-
-
-def weights_with_a_second_name(bundle):
-    os.link(bundle / "model.onnx.data", bundle.parent / "elsewhere")
-    return "2 hard links"
+    return "is a link to .*opy"
 
 
 def weights_outside_of_the_bundle(bundle):
@@ -101,9 +90,7 @@ DAMAGES = [
     changed_graph,
     changed_tokenizer,
     missing_weights,
-    extra_file,
     weights_behind_a_symbolic_link,
-    weights_with_a_second_name,
     weights_outside_of_the_bundle,
     manifest_of_a_newer_release,
 ]
