@@ -141,9 +141,12 @@ class Batch:
 
     def _speculate(self, entries: Sequence[_Entry]) -> bool:
         """Compute a lone row's next token and a guess of those after it in one run; keep what the group confirms."""
-        entry, before = entries[0], self.decoder.lengths[0]
+        entry = entries[0]
+        if len(entries) > 1 or not entry.group.speculates:
+            return False
+        before = self.decoder.lengths[0]
         room = entry.group.prompt.context_length - before - 1
-        if len(entries) > 1 or room < 1 or not (draft := entry.group.draft(room)):
+        if room < 1 or not (draft := entry.group.draft(room)):
             return False
         logits = self.decoder.prefill(0, [*entry.tokens, *draft], keep=1 + len(draft))
         for confirmed, guess in enumerate((*draft, None)):
