@@ -17,8 +17,8 @@ def shown(value: object) -> str:
     """A value as it stands in a message: its `repr`, of which 80 characters at most."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # more digits, or lists in lists, than Python writes
-        return f"a {type(value).__name__} too large to show"
+    except Exception:  # noqa: BLE001 (more digits, or lists in lists, than Python writes; or a class of somebody else)
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
 
 
@@ -29,6 +29,7 @@ def is_whole(value: object, least: int) -> TypeGuard[SupportsInt]:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """Which of the known names may be meant, as a question; empty if none is near."""
+    name = name[:_SHOWN]  # what is longer is near to nothing, and would take long to compare
     begun = [each for each in known if len(name) > 2 and each.startswith(name)]
     close = _close(name, known, 0.8) or begun or _close(name, known, 0.6)
     return f"Did you mean {close[0]!r}?" if close else ""

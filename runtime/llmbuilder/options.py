@@ -24,7 +24,11 @@ _FEW = 10
 def plain(value: Any) -> Any:
     """Lists as tuples, numbers of NumPy as Python's, which cannot overflow."""
     if isinstance(value, list | tuple):
-        return tuple(map(plain, value))
+        return tuple(map(_number_of_python, value))
+    return _number_of_python(value)
+
+
+def _number_of_python(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 

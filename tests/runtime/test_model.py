@@ -13,7 +13,7 @@ from llmbuilder.engine import decoder as module
 from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import open_session
-from llmbuilder.errors import BundleError, DeviceError
+from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 LAYER = LayerCache(heads=onnx_writer.KV_HEADS, key_size=onnx_writer.HEAD_DIM, value_size=onnx_writer.HEAD_DIM)
@@ -155,80 +155,20 @@ class TestStep:
         assert all(np.shares_memory(buffers[0], logits) for logits in buffers)
 
 
-class TestFailure:
-    """ONNX Runtime has many errors of its own, which share no base class."""
-
-    @pytest.fixture
-    def decoder(self, model):
-        decoder = model.decoder()
-        decoder.prefill(0, IDS[:4])
-        return decoder
-
-    @pytest.fixture
-    def failing(self, model, monkeypatch):
-        class Failing:
-            io_binding = model.session.io_binding
-
-            def run_with_iobinding(self, binding):
-                raise RuntimeError("Failed to allocate memory " + 1000 * "x")
-
-        monkeypatch.setattr(model, "session", Failing())
-
-    @pytest.mark.parametrize("run", [lambda d: d.step([1]), lambda d: d.prefill(0, [1, 2])])
-    def test_of_a_run_is_a_short_error_with_place_and_remedy(self, decoder, failing, run):
-        with pytest.raises(
-            DeviceError, match=r"with the model: Failed to allocate .*Lower batch_size"
-        ) as caught:
-            run(decoder)
-        assert len(str(caught.value)) < 600
-
-    def test_of_a_run_leaves_the_rows_as_they_were(self, decoder, failing, model, monkeypatch, expected):
-        with pytest.raises(DeviceError):
-            decoder.step([1])
-        monkeypatch.undo()
-        assert decoder.lengths == [4]
-        close(decoder.step([2]), expected([*IDS[:4], 2])[-1:])
-
-
-class TestBudget:
-    BYTES_PER_TOKEN = onnx_writer.LAYERS * 2 * onnx_writer.KV_HEADS * onnx_writer.HEAD_DIM * 4
-
-    def test_is_what_the_bytes_given_hold(self, load):
-        assert load(cache_bytes=10 * self.BYTES_PER_TOKEN + 1).decoder().budget == 10
-
-    def test_is_half_of_the_memory_that_is_free_when_first_asked_for(self, model, monkeypatch):
-        free = iter([20 * self.BYTES_PER_TOKEN, 0])
-        monkeypatch.setattr(module, "available_memory", lambda: next(free))
-        decoder = model.decoder()
-        assert [decoder.budget, decoder.budget] == [10, 10]
-
-    def test_has_no_bound_where_nothing_is_known_of_memory(self, model, monkeypatch):
-        monkeypatch.setattr(module, "available_memory", lambda: None)
-        assert model.decoder().budget == sys.maxsize
-
-
-class TestRows:
-    def test_a_copied_row_goes_on_by_itself(self, model, expected):
-        decoder = model.decoder(rows=1)
-        decoder.prefill(0, IDS[:6])
-        decoder.copy(0, 1)
-        close(decoder.step([1, 2]), [expected([*IDS[:6], 1])[-1], expected([*IDS[:6], 2])[-1]])
-
-    def test_a_truncated_row_goes_on_from_there(self, model, expected):
-        decoder = model.decoder()
-        decoder.prefill(0, IDS[:9])
-        decoder.step([1])
-        decoder.truncate(0, 4)
-        close(decoder.step([2]), expected([*IDS[:4], 2])[-1:])
-        decoder.truncate(0, 0)
-        close(decoder.step([3]), expected([3])[-1:])
-
-    def test_truncating_to_more_than_there_is_changes_nothing(self, model):
-        decoder = model.decoder()
+class TestIds:
+    @pytest.mark.parametrize("token", [-1, onnx_writer.VOCAB, 10**6, 2**70])
+    def test_outside_the_vocabulary_are_refused_and_leave_the_decoder_usable(
+        self, model, expected, capfd, token
+    ):
+        decoder = model.decoder(rows=2)
         decoder.prefill(0, IDS[:3])
-        decoder.truncate(0, 10)
-        decoder.truncate(7, 0)
-        assert decoder.lengths == [3]
+        with pytest.raises(ConfigError, match=f"id {token} at position 1 is outside the vocabulary"):
+            decoder.prefill(1, [0, token])
+        with pytest.raises(ConfigError, match=f"id {token} at position 0 is outside the vocabulary"):
+            decoder.step([token])
+        assert decoder.lengths[0] == 3
+        close(decoder.step(IDS[3:4])[0], expected(IDS[:4])[-1])
+        assert capfd.readouterr().out == ""
 
 
 class TestGraph:

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
+from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
 from llmbuilder.engine.head import last_logits
@@ -80,8 +81,10 @@ class Decoder:
             Logits of shape [keep, vocab_size], newly allocated.
 
         Raises:
+            ConfigError: an id outside the vocabulary, which ONNX Runtime's kernels do not all look out for.
             DeviceError: there is no memory for them, or ONNX Runtime fails; the row keeps what it had or a part more.
         """
+        check_ids("ids", ids, self.model.facts.vocab_size)
         slot = row + self._idle
         self._reserve(slot + 1, self._length(slot) + len(ids))
         kept: list[FloatArray] = []
@@ -102,8 +105,10 @@ class Decoder:
             Logits of shape [len(tokens), vocab_size], overwritten by the next step.
 
         Raises:
+            ConfigError: an id outside the vocabulary.
             DeviceError: there is no memory for them, or ONNX Runtime fails; the rows keep what they had.
         """
+        check_ids("tokens", tokens, self.model.facts.vocab_size)
         rows = len(tokens)
         first = self._idle if rows > 1 else 0
         count = self._idle + rows - first

@@ -21,6 +21,7 @@ _INSTALL = (
 )
 _ERRORS_ONLY = 3
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_MOST_THREADS = 1024  # ONNX Runtime would try to start whatever it is asked for
 
 
 def open_session(
@@ -77,12 +78,14 @@ def open_session(
 
 def check_execution(device: object, threads: object) -> None:
     """Raise `ConfigError` if these cannot be the device and threads of `open_session` on any machine."""
-    if device not in get_args(Device):
+    if not isinstance(device, str) or device not in get_args(Device):
         raise ConfigError(f"device must be 'auto', 'cpu' or 'cuda', got {shown(device)}.")
     if threads is None:
         return
-    if not is_whole(threads, 1):
-        raise ConfigError(f"threads must be a whole number of at least 1, or None, got {shown(threads)}.")
+    if not is_whole(threads, 1) or int(threads) > _MOST_THREADS:
+        raise ConfigError(
+            f"threads must be a whole number from 1 to {_MOST_THREADS}, or None, got {shown(threads)}."
+        )
 
 
 def check_installation() -> None:
