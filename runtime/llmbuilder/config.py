@@ -121,7 +121,9 @@ class GenerationConfig:
     max_time: Annotated[float, _POSITIVE] | None = None
     """Seconds for one prompt from the start of its prefill; at least one token is generated."""
     stop_strings: Annotated[tuple[str, ...], _STRINGS] | None = None
-    """End when one occurs in the new text, across token borders; it is not part of the text returned."""
+    """End when one occurs in the new text, across token borders; it is not part of the text returned.
+
+    One that spells a control token, such as ``<|im_end|>``, ends the text where that token comes."""
     use_cache: bool = True
     """False recomputes the last window for every token, exactly as upstream LLMBuilder does."""
     batch_size: Annotated[int, _COUNT] | None = None

@@ -49,7 +49,11 @@ class ByteTokenizer:
 
     def name(self, token: int) -> str:
         """``<s>``, ``</s>`` or ``<0xFF>``."""
-        return {BOS: "<s>", EOS: "</s>"}.get(token, f"<0x{token:02X}>")
+        return self.spelling(token) or f"<0x{token:02X}>"
+
+    def spelling(self, token: int) -> str:
+        """``<s>`` and ``</s>``; bytes are text."""
+        return {BOS: "<s>", EOS: "</s>"}.get(token, "")
 
 
 class FakeModel:

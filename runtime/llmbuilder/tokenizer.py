@@ -1,8 +1,4 @@
-"""Text to token ids and back: SentencePiece models and ``tokenizer.json`` behind one protocol, and streaming text.
-
-Detokenizing one token at a time must neither split a character nor lose the spaces that only context reveals, so
-`Detokenizer` decodes a small window of ids before and after each new one and emits the difference.
-"""
+"""Text to token ids and back: SentencePiece models and ``tokenizer.json`` behind one protocol."""
 
 import functools
 import itertools
@@ -10,12 +6,16 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from llmbuilder.errors import TokenizerError
+from llmbuilder.checks import check_text
+from llmbuilder.errors import LLMBuilderError, TokenizerError
 
-_KNOWN_TEXTS = 4096
-_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from tokenizers import Tokenizer as Backend
+
 _ORDINARY = re.compile(r"[\w\s]*|.")
 """Added tokens that are text nonetheless: words, runs of white space, single characters."""
 
@@ -66,6 +66,28 @@ class Tokenizer(Protocol):
         """How the tokenizer's file spells an id, control tokens included."""
         ...
 
+    def spelling(self, token: int) -> str:
+        """The name of a control token that has no text; empty for all others."""
+        ...
+
+
+class _Translating:
+    """A block that calls a tokenizer's library: whatever fails there is a `TokenizerError`."""
+
+    def __init__(self, failure: str) -> None:
+        self._failure = failure
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Rust's panics are no exceptions to Python; all others may be of any class.
+        failed = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if failed and not isinstance(error, LLMBuilderError):
+            raise TokenizerError(f"{self._failure} ({error}). {_COPY}") from error
+
 
 class SentencePieceTokenizer:
     """A SentencePiece ``*.model`` (Kudo and Richardson 2018)."""
@@ -74,12 +96,9 @@ class SentencePieceTokenizer:
         """Load the model file."""
         from sentencepiece import SentencePieceProcessor
 
-        try:
+        self._failing = _Translating(f"{path} failed as a tokenizer")
+        with _Translating(f"{path} is not a readable SentencePiece model"):
             self._processor = SentencePieceProcessor(model_file=str(path))
-        except (OSError, RuntimeError) as error:
-            raise TokenizerError(
-                f"{path} is not a readable SentencePiece model ({error}). {_COPY}"
-            ) from error
 
     @property
     def vocab_size(self) -> int:
@@ -88,24 +107,26 @@ class SentencePieceTokenizer:
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
-        return list(self._processor.encode(text))
+        with self._failing:
+            return list(self._processor.encode(check_text("The text", text)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``; those beyond the vocabulary have none."""
         known = self.vocab_size
-        return str(self._processor.decode([int(i) for i in ids if i < known]))
+        with self._failing:
+            return str(self._processor.decode([int(i) for i in ids if i < known]))
 
     def pieces(self) -> list[bytes]:
         """The bytes each id stands for; the unknown token's are those of the text that it decodes to."""
-        processor = self._processor
-        return [
-            b""
-            if processor.is_control(i) or processor.is_unused(i)
-            else self.decode([i]).encode()
-            if processor.is_unknown(i)
-            else _spelled(processor.id_to_piece(i))
-            for i in range(self.vocab_size)
-        ]
+        with self._failing:
+            return [self._piece(i) for i in range(self.vocab_size)]
+
+    def _piece(self, token: int) -> bytes:
+        if self._processor.is_control(token) or self._processor.is_unused(token):
+            return b""
+        if self._processor.is_unknown(token):
+            return self.decode([token]).encode()
+        return _spelled(self._processor.id_to_piece(token))
 
     def find_control(self, text: str) -> list[ControlToken]:  # noqa: ARG002 (of the protocol)
         """None: SentencePiece reads no control tokens out of a text."""
@@ -113,7 +134,12 @@ class SentencePieceTokenizer:
 
     def name(self, token: int) -> str:
         """The piece."""
-        return str(self._processor.id_to_piece(token))
+        with self._failing:
+            return str(self._processor.id_to_piece(token))
+
+    def spelling(self, token: int) -> str:
+        """The piece of a control token."""
+        return self.name(token) if token < self.vocab_size and self._processor.is_control(token) else ""
 
 
 class JsonTokenizer:
@@ -126,11 +152,10 @@ class JsonTokenizer:
         """Load the file once as it is, and once so that control tokens are ordinary text."""
         from tokenizers import Tokenizer as Backend
 
-        try:
+        self._failing = _Translating(f"{path} failed as a tokenizer")
+        with _Translating(f"{path} is not a readable tokenizer.json"):
             self._parsing = Backend.from_file(str(path))
             self._literal = Backend.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"{path} is not a readable tokenizer.json ({error}). {_COPY}") from error
         for backend in (self._parsing, self._literal):
             backend.no_truncation()
             backend.no_padding()
@@ -155,11 +180,12 @@ class JsonTokenizer:
         """Token ids, with what the file's post-processor adds."""
         if not parse_special:
             return self._encode_literally(text)
-        return list(self._parsing.encode(text, add_special_tokens=add_special).ids)
+        return list(self._encoded(self._parsing, text, add_special=add_special).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
-        return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
+        with self._failing:
+            return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def pieces(self) -> list[bytes]:
         """The bytes each id stands for, by the file's own decoder: byte-level (GPT-2), or that of SentencePiece."""
@@ -175,7 +201,7 @@ class JsonTokenizer:
 
     def find_control(self, text: str) -> list[ControlToken]:
         """Where control tokens are spelled out, with the white space that some of them take in."""
-        encoded = self._parsing.encode(text, add_special_tokens=False)
+        encoded = self._encoded(self._parsing, text)
         found = zip(encoded.offsets, encoded.ids, strict=True)
         return [
             ControlToken(start, end, i, i in self._special) for (start, end), i in found if i in self._control
@@ -183,10 +209,19 @@ class JsonTokenizer:
 
     def name(self, token: int) -> str:
         """The token."""
-        return str(self._parsing.id_to_token(token))
+        with self._failing:
+            return str(self._parsing.id_to_token(token))
+
+    def spelling(self, token: int) -> str:
+        """The name of a special token; others that are added are text."""
+        return self._control[token] if token in self._special else ""
+
+    def _encoded(self, backend: "Backend", text: str, *, add_special: bool = False) -> "Encoding":
+        with self._failing:
+            return backend.encode(check_text("The text", text), add_special_tokens=add_special)
 
     def _encode_literally(self, text: str) -> list[int]:
-        encoded = self._literal.encode(text, add_special_tokens=False)
+        encoded = self._encoded(self._literal, text)
         if self._control.keys().isdisjoint(encoded.ids):
             return list(encoded.ids)
         # A Unigram model knows control tokens as words, too: they are taken apart.
@@ -235,53 +270,3 @@ def load_tokenizer(path: Path) -> Tokenizer:
     raise TokenizerError(
         f"{path} is neither a SentencePiece *.model nor a tokenizer.json. Name one of these."
     )
-
-
-class TextState(NamedTuple):
-    """Where a stream of text stands. ``before`` is the text of ``context``; ``pending`` ids have none yet."""
-
-    context: tuple[int, ...]
-    before: str
-    pending: tuple[int, ...]
-
-
-class Detokenizer:
-    """Turns token ids into text one at a time; the state is a value, so that beams may share and branch it."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        """Decode with ``tokenizer``."""
-        self._tokenizer = tokenizer
-        self._decode_again = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.decode)
-
-    def start(self, prompt_ids: Sequence[int]) -> TextState:
-        """The state before the first new token after ``prompt_ids``."""
-        context = tuple(prompt_ids)
-        return TextState(context, self._tokenizer.decode(context), ())
-
-    def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
-        """Add one token; return the text it completes (often, but not always, its own) and the new state."""
-        pending = (*state.pending, token)
-        after = self._tokenizer.decode(state.context + pending)
-        if after.endswith(_UNFINISHED):
-            return "", state._replace(pending=pending)
-        piece = _added(state.before, after)
-        if not piece:
-            return "", state._replace(pending=pending)
-        alone = self._decode_again(pending)
-        if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
-            return piece, TextState(state.context + pending, after, ())
-        return piece, TextState(pending, alone, ())
-
-    def finish(self, state: TextState) -> str:
-        """The text of what is still pending, unfinished characters included."""
-        if not state.pending:
-            return ""
-        return _added(state.before, self._tokenizer.decode(state.context + state.pending))
-
-
-def _added(before: str, after: str) -> str:
-    """What ``after`` has behind the part it shares with ``before``."""
-    if after.startswith(before):
-        return after[len(before) :]
-    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
-    return after[sum(1 for _ in shared) :]

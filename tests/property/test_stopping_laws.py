@@ -1,12 +1,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.decoding.stopping import BEGINNING, StopMatcher
 
 often = settings(max_examples=200, derandomize=True)
 
 letters = st.text("ab🦊", max_size=12)
 stop_strings = st.lists(st.text("ab🦊", min_size=1, max_size=4), max_size=3)
+spelling = st.lists(st.text("ab<>", min_size=1, max_size=5), max_size=3)
 
 
 @st.composite
@@ -19,11 +20,11 @@ def cut(draw):
 
 def run(matcher, pieces):
     """Shown text, held text and whether it stopped, after each piece."""
-    held, shown = "", ""
+    place, shown = BEGINNING, ""
     for piece in pieces:
-        text, held, stopped = matcher.advance(held, piece)
+        text, place, stopped = matcher.advance(place, piece)
         shown += text
-        yield shown, held, stopped
+        yield shown, place.held, stopped
         if stopped:
             return
 
@@ -64,3 +65,36 @@ def test_one_stop_string_acts_like_str_find(cut, stop):
     *_, (shown, held, stopped) = run(StopMatcher([stop]), pieces)
     at = text.find(stop)
     assert (shown + held, stopped) == ((text, False) if at < 0 else (text[:at], True))
+
+
+@often
+@given(
+    st.lists(st.tuples(st.text("ab<", max_size=4), st.sampled_from(["", "<a>", "b"])), max_size=5), spelling
+)
+def test_with_control_tokens_spelled_out_the_earlier_end_counts(pieces, stops):
+    """``pieces``: text, and how the control token after it is spelled."""
+    matcher, place, shown, stopped = StopMatcher(stops), BEGINNING, "", False
+    for piece, control in pieces:
+        text, place, stopped = matcher.advance(place, piece, control)
+        shown += text
+        if stopped:
+            break
+    assert (shown + place.held, stopped) == expected_spelled(pieces, stops)
+
+
+def expected_spelled(pieces, stops):
+    """The text before the first of all ends of stop strings, of the text and of that with control tokens."""
+    plain, spelled, is_text = "", "", []
+    for piece, control in pieces:
+        plain, spelled = plain + piece, spelled + piece + control
+        is_text += [True] * len(piece) + [False] * len(control)
+    where = [n for n, character in enumerate(is_text) if character]
+    ends = []
+    for stop in stops:
+        if stop in plain:
+            first = plain.find(stop)
+            ends.append((where[first + len(stop) - 1] + 1, first))
+        if stop in spelled:
+            first = spelled.find(stop)
+            ends.append((first + len(stop), sum(is_text[:first])))
+    return (plain[: min(ends)[1]], True) if ends else (plain, False)

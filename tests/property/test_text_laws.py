@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbuilder.detokenizer import Detokenizer
 from llmbuilder.testing import ByteTokenizer
-from llmbuilder.tokenizer import Detokenizer, load_tokenizer
+from llmbuilder.tokenizer import load_tokenizer
 
 often = settings(max_examples=150, derandomize=True)
 

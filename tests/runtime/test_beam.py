@@ -20,11 +20,11 @@ from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.ranking import make_scorer
 from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.detokenizer import Detokenizer
 from llmbuilder.engine.loading import Engine
 from llmbuilder.errors import ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import Completion, TextGenerator
 from llmbuilder.testing import BYTE_VOCAB, EOS, ByteTokenizer, FakeModel, NextLogits, random_rule, scripted
-from llmbuilder.tokenizer import Detokenizer
 
 CASES = json.loads(Path(__file__).with_name("beam_cases.json").read_text(encoding="utf-8"))
 WINDOW = 64

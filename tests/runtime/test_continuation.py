@@ -6,8 +6,8 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.continuation import Continuation, TextStream
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.stopping import StopMatcher
-from llmbuilder.testing import EOS, ByteTokenizer
-from llmbuilder.tokenizer import Detokenizer
+from llmbuilder.detokenizer import Detokenizer
+from llmbuilder.testing import BOS, EOS, ByteTokenizer
 
 
 def begun(script, prompt=b"ab", room=100, **options):
@@ -53,6 +53,21 @@ def test_a_stop_string_ends_it_and_is_cut_off():
         "one ",
         b"one END",
     )
+
+
+def test_a_stop_string_that_spells_a_control_token_ends_it_where_that_token_comes():
+    outcome = run(begun([*b"hi", BOS, *b"ho"], stop_strings="<s>"))
+    assert (outcome.finish_reason, outcome.text, outcome.token_ids) == ("stop", "hi", (*b"hi", BOS))
+
+
+def test_eos_still_ends_it_with_eos_unless_it_is_to_go_past_it():
+    assert run(begun([*b"hi", EOS], stop_strings="</s>")).finish_reason == "eos"
+    outcome = run(begun([*b"hi", EOS, *b"ho"], stop_strings="i</s>", early_stopping=False))
+    assert (outcome.finish_reason, outcome.text) == ("stop", "h")
+
+
+def test_half_a_character_before_a_control_token_that_stops_is_text():
+    assert run(begun([*"a🦊".encode()[:3], BOS], stop_strings="<s>")).text == "a\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_stop_string_does_not_begin_in_the_prompt():

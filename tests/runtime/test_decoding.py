@@ -8,9 +8,9 @@ from llmbuilder.decoding.prompt import prepare
 from llmbuilder.decoding.samples import SampleGroup
 from llmbuilder.decoding.sampling import make_sampler
 from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.detokenizer import Detokenizer
 from llmbuilder.errors import ContextOverflowError
 from llmbuilder.testing import BYTE_VOCAB, EOS, FakeDecoder, FakeModel, fake_engine, random_rule, scripted
-from llmbuilder.tokenizer import Detokenizer
 
 A = ord("a")
 

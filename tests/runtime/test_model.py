@@ -1,5 +1,4 @@
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from llmbuilder.engine import decoder as module
 from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import open_session
-from llmbuilder.errors import BundleError, ConfigError, DeviceError
+from llmbuilder.errors import BundleError, ConfigError
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 LAYER = LayerCache(heads=onnx_writer.KV_HEADS, key_size=onnx_writer.HEAD_DIM, value_size=onnx_writer.HEAD_DIM)

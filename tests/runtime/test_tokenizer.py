@@ -1,8 +1,9 @@
 import pytest
 
-from llmbuilder.errors import TokenizerError
+from llmbuilder.detokenizer import Detokenizer
+from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.testing import ByteTokenizer
-from llmbuilder.tokenizer import Detokenizer, JsonTokenizer, SentencePieceTokenizer, load_tokenizer
+from llmbuilder.tokenizer import JsonTokenizer, SentencePieceTokenizer, load_tokenizer
 
 TEXTS = ["The fox sat.", "Łódź 🦊🦊 日本語", "naïve café", "a"]
 
@@ -177,3 +178,61 @@ def test_an_unknown_kind_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("a")
     with pytest.raises(TokenizerError, match=r"neither a SentencePiece .* nor a tokenizer\.json"):
         load_tokenizer(tmp_path / "vocab.txt")
+
+
+def test_only_control_tokens_without_text_are_spelled(tokenizer):
+    for token in range(tokenizer.vocab_size):
+        spelled = tokenizer.spelling(token)
+        assert spelled in ("", tokenizer.name(token))
+        if spelled:
+            assert tokenizer.decode([token]) == ""
+    assert tokenizer.spelling(tokenizer.encode("a")[-1]) == ""
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte BPE"])
+@pytest.mark.parametrize("ids", [[-1], [2**70], ["x"], [None]])
+def test_whatever_a_library_raises_is_our_error(kind, ids, sentencepiece_file, byte_bpe_file):
+    path = sentencepiece_file if kind == "sentencepiece" else byte_bpe_file
+    tokenizer = load_tokenizer(path)
+    if ids == [2**70] and kind == "sentencepiece":
+        assert tokenizer.decode(ids) == ""
+    else:
+        with pytest.raises(
+            TokenizerError, match=rf"{path.name} failed as a tokenizer \(.*export the model again"
+        ):
+            tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte BPE"])
+@pytest.mark.parametrize("text", ["half \ud83e", None, b"x"])
+def test_what_is_no_text_is_refused(kind, text, sentencepiece_file, byte_bpe_file):
+    tokenizer = load_tokenizer(sentencepiece_file if kind == "sentencepiece" else byte_bpe_file)
+    for encode in (tokenizer.encode, lambda text: tokenizer.encode(text, parse_special=False)):
+        with pytest.raises(ConfigError, match=r"^The text "):
+            encode(text)
+
+
+class Panic(BaseException):
+    """As Rust's panics come: no exception, and known by name alone."""
+
+
+Panic.__name__ = "PanicException"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Exception("x"), TokenizerError),
+        (Panic("x"), TokenizerError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_panics_are_failures_and_interrupts_are_not(byte_bpe_file, error, expected):
+    class Failing:
+        def encode(self, *_, **__):
+            raise error
+
+    tokenizer = load_tokenizer(byte_bpe_file)
+    tokenizer._parsing = Failing()
+    with pytest.raises(expected):
+        tokenizer.encode("a")

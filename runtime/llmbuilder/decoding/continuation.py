@@ -11,9 +11,9 @@ from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Time
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.sampling import Sampler, TokenLogprobs, token_logprobs
-from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.decoding.stopping import BEGINNING, Place, StopMatcher
+from llmbuilder.detokenizer import Detokenizer, TextState
 from llmbuilder.errors import ConstraintError
-from llmbuilder.tokenizer import Detokenizer, TextState
 
 _NEVER = Times(0.0, 0.0, 0.0)
 
@@ -25,19 +25,25 @@ class TextStream:
     detokenizer: Detokenizer
     matcher: StopMatcher
     state: TextState
-    held: str = ""
+    place: Place = BEGINNING
     text: str = ""
     _taken: int = 0
 
     def push(self, token: int) -> bool:
         """Add a token; return whether a stop string is complete."""
         piece, self.state = self.detokenizer.advance(self.state, token)
-        return self._append(piece)
+        control = self.detokenizer.spelling(token)
+        whole = len(self.text) + len(self.place.held) + len(piece)
+        stopped = self._append(piece, control)
+        if stopped and control and len(self.text) == whole:
+            # Half a character that stands before the control token is text, too.
+            self.text += self.detokenizer.finish(self.state)
+        return stopped
 
     def finish(self) -> bool:
         """Release what was held back: nothing more can come. Return whether that completes a stop string."""
         stopped = self._append(self.detokenizer.finish(self.state))
-        self.text, self.held = self.text + self.held, ""
+        self.text, self.place = self.text + self.place.held, BEGINNING
         return stopped
 
     def take(self) -> str:
@@ -46,10 +52,10 @@ class TextStream:
         self._taken = len(self.text)
         return piece
 
-    def _append(self, piece: str) -> bool:
-        matched = self.matcher.advance(self.held, piece)
+    def _append(self, piece: str, control: str = "") -> bool:
+        matched = self.matcher.advance(self.place, piece, control)
         self.text += matched.text
-        self.held = matched.held
+        self.place = matched.place
         return matched.stopped
 
 

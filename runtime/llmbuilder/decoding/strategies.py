@@ -17,8 +17,9 @@ from llmbuilder.decoding.ranking import make_scorer
 from llmbuilder.decoding.samples import SampleGroup
 from llmbuilder.decoding.sampling import make_sampler
 from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.detokenizer import Detokenizer
 from llmbuilder.errors import ConfigError
-from llmbuilder.tokenizer import Detokenizer, Tokenizer
+from llmbuilder.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

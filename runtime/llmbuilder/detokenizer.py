@@ -1,0 +1,69 @@
+"""Ids to text, one at a time.
+
+Detokenizing one token at a time must neither split a character nor lose the spaces that only context reveals, so
+`Detokenizer` decodes a small window of ids before and after each new one and emits the difference.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from llmbuilder.tokenizer import Tokenizer
+
+_KNOWN_TEXTS = 4096
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+class TextState(NamedTuple):
+    """Where a stream of text stands. ``before`` is the text of ``context``; ``pending`` ids have none yet."""
+
+    context: tuple[int, ...]
+    before: str
+    pending: tuple[int, ...]
+
+
+class Detokenizer:
+    """Turns token ids into text one at a time; the state is a value, so that beams may share and branch it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Decode with ``tokenizer``."""
+        self._tokenizer = tokenizer
+        self._decode_again = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.decode)
+
+    def start(self, prompt_ids: Sequence[int]) -> TextState:
+        """The state before the first new token after ``prompt_ids``."""
+        context = tuple(prompt_ids)
+        return TextState(context, self._tokenizer.decode(context), ())
+
+    def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
+        """Add one token; return the text it completes (often, but not always, its own) and the new state."""
+        pending = (*state.pending, token)
+        after = self._tokenizer.decode(state.context + pending)
+        if after.endswith(_UNFINISHED):
+            return "", state._replace(pending=pending)
+        piece = _added(state.before, after)
+        if not piece:
+            return "", state._replace(pending=pending)
+        alone = self._decode_again(pending)
+        if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
+            return piece, TextState(state.context + pending, after, ())
+        return piece, TextState(pending, alone, ())
+
+    def spelling(self, token: int) -> str:
+        """How a control token is spelled, which adds nothing to the text; empty for all others."""
+        return self._tokenizer.spelling(token)
+
+    def finish(self, state: TextState) -> str:
+        """The text of what is still pending, unfinished characters included."""
+        if not state.pending:
+            return ""
+        return _added(state.before, self._tokenizer.decode(state.context + state.pending))
+
+
+def _added(before: str, after: str) -> str:
+    """What ``after`` has behind the part it shares with ``before``."""
+    if after.startswith(before):
+        return after[len(before) :]
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    return after[sum(1 for _ in shared) :]
