@@ -157,10 +157,10 @@ def _tokenizer_or_none(answer: str) -> str:
 
 
 def _mode(answer: str) -> str:
-    found = [mode for mode in _MODES if answer and mode.startswith(answer.lower())]
-    if len(found) != 1:
+    matching = [mode for mode in _MODES if answer and mode.startswith(answer.lower())]
+    if len(matching) != 1:
         raise ValueError(f"Answer {' or '.join(_MODES)}.")
-    return found[0]
+    return matching[0]
 
 
 def _something(answer: str) -> str:

@@ -30,7 +30,7 @@ def is_weight(value: ir.Value | None, rank: int | None = None) -> bool:
 
 
 def tensor_of(weight: ir.Value) -> ir.TensorProtocol:
-    """The content of an initializer."""
+    """The content of an initializer; `ValueError` if the value is none."""
     if weight.const_value is None:
         raise ValueError(f"{weight.name} is not a constant")
     return weight.const_value
@@ -42,14 +42,14 @@ def shape_of(weight: ir.Value) -> tuple[int, ...]:
 
 
 def name_of(value: ir.Value) -> str:
-    """The name of a value that must have one."""
+    """The name of a value; `ValueError` if it has none."""
     if value.name is None:
         raise ValueError(f"{value} has no name")
     return value.name
 
 
 def required(value: ir.Value | None) -> ir.Value:
-    """An input that the operator's definition requires."""
+    """An input that the operator's definition requires; `ValueError` if it is not there."""
     if value is None:
         raise ValueError("an operator lacks a required input")
     return value

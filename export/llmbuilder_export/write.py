@@ -60,8 +60,8 @@ def created_by() -> str:
 def _copy_licenses(source: Path, folder: Path) -> list[Path]:
     if not source.is_dir():
         return []
-    found = [path for path in sorted(source.iterdir()) if _LICENSE.fullmatch(path.name) and path.is_file()]
-    return [Path(shutil.copyfile(path, folder / path.name)) for path in found]
+    licenses = [path for path in sorted(source.iterdir()) if _LICENSE.fullmatch(path.name) and path.is_file()]
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in licenses]
 
 
 def _entry(path: Path, *, optional: bool = False) -> FileEntry:

@@ -93,7 +93,11 @@ class SentencePieceTokenizer:
     """A SentencePiece ``*.model`` (Kudo and Richardson 2018)."""
 
     def __init__(self, path: Path) -> None:
-        """Load the model file."""
+        """Load the model file.
+
+        Raises:
+            TokenizerError: it is not one.
+        """
         from sentencepiece import SentencePieceProcessor
 
         self._failing = _Translating(f"{path} failed as a tokenizer")
@@ -149,7 +153,11 @@ class JsonTokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the file once as it is, and once so that control tokens are ordinary text."""
+        """Load the file once as it is, and once so that control tokens are ordinary text.
+
+        Raises:
+            TokenizerError: it is not one.
+        """
         from tokenizers import Tokenizer as Backend
 
         self._failing = _Translating(f"{path} failed as a tokenizer")

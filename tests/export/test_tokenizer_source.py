@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from llmbuilder.errors import TokenizerError
+from llmbuilder.errors import ExportError, TokenizerError
 from llmbuilder.tokenizer import load_tokenizer
 from llmbuilder_export.sources.tokenizer import GOLDEN_TEXTS, load_tokenizer_source
 
@@ -139,8 +139,16 @@ def test_ids_outside_the_models_vocabulary_are_not_believed(json_model):
     assert load_tokenizer_source(None, directory, VOCABULARY).facts.eos_token_ids == (ids["</s>"],)
 
 
-def test_a_broken_configuration_file_is_passed_over(json_model):
-    directory, ids = json_model
+def test_a_broken_configuration_file_is_refused(json_model):
+    directory, _ = json_model
     (directory / "tokenizer_config.json").write_text("{")
+    with pytest.raises(
+        ExportError, match=r"tokenizer_config.json cannot be read as JSON .* Get the whole model again"
+    ):
+        load_tokenizer_source(None, directory, VOCABULARY)
+
+
+def test_a_configuration_file_that_holds_something_else_is_passed_over(json_model):
+    directory, ids = json_model
     write_json(directory / "special_tokens_map.json", ["eos_token"])
     assert load_tokenizer_source(None, directory, VOCABULARY).facts.eos_token_ids == (ids["</s>"],)

@@ -107,6 +107,43 @@ def test_smollm2(large):
     prove_batches_of(SAMPLE_SIZES, large)
 
 
+def prove_short_rows_beside_long_ones(generator, rows, long):
+    """Prompts of 20 tokens beside others of thousands, all greedy or drawn, some as beams; some end early."""
+    random = np.random.default_rng(2)
+    lengths = [20] * (rows - len(long)) + long
+    prompts = [random.integers(generator.tokenizer.vocab_size, size=length).tolist() for length in lengths]
+    options = [
+        {
+            "seed": row,
+            "max_new_tokens": 3 + row % 5,
+            "early_stopping": False,
+            "logprobs": 2,
+            **WAYS[row % len(WAYS)],
+        }
+        for row in range(rows)
+    ]
+    order = random.permutation(rows)
+    together = generator.complete_batch(
+        [prompts[row] for row in order], [options[row] for row in order], batch_size=rows
+    )
+    alone = [generator.complete(prompts[row], options[row]) for row in order]
+    different = sum(said(a) != said(b) for (a,), (b,) in zip(together, alone, strict=True))
+    assert different == 0
+    return {"prompts": rows, "tokens": sorted(set(lengths)), "different": different}
+
+
+def test_short_rows_beside_a_long_one(large):
+    prove_short_rows_beside_long_ones(large.generator, 5, [600])
+
+
+@pytest.mark.prove
+def test_63_short_rows_beside_rows_of_thousands(large, record_proof):
+    record_proof(
+        f"rows of 20 tokens beside rows of thousands, {large.name}",
+        **prove_short_rows_beside_long_ones(large.generator, 64, [1000, 3000, 6000]),
+    )
+
+
 @pytest.mark.prove
 def test_llmbuilder_model_in_batches_of_1_to_64(small, record_proof):
     record_proof(f"batch invariance, {small.name}", **prove_batches_of(range(1, LARGEST + 1), small))

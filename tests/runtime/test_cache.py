@@ -1,5 +1,8 @@
 import errno
 import mmap
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +59,38 @@ def assert_holds(cache, slot, expected):
     assert cache.lengths[slot] == expected[0].shape[1]
     for found, wanted in zip(cache.save(slot), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+RESIDENT = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from test_cache import make_cache, np, CacheTensor, FLOAT, HostCache, write
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+layout = [CacheTensor(f"past.{n}", f"present.{n}", heads=2, size=64, dtype=FLOAT) for n in range(8)]
+cache = HostCache(layout, slots=64, capacity=64, limit=8192)
+write(cache, 0, 1)
+before = resident()
+for slot in range(64):
+    write(cache, slot, 20)
+cache.reserve(capacity=4096)
+write(cache, 63, 4000)
+print(resident() - before, sum(t.bytes_per_token for t in layout))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_short_rows_beside_a_long_one_take_memory_for_their_own_tokens_only():
+    """64 rows as long as the longest would be a gigabyte."""
+    command = [sys.executable, "-c", RESIDENT, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, bytes_per_token = map(int, done.stdout.split())
+    tokens = 4020 + 63 * 20
+    pages_begun = 64 * 8 * 2 * 2 * mmap.PAGESIZE
+    assert grown < 1.2 * tokens * bytes_per_token + pages_begun + (4 << 20)
 
 
 class TestBinding:

@@ -304,11 +304,11 @@ class TestAnIdleRow:
         decoder.prefill(1, [5, 6])
         decoder.step([3])
         decoder.step([3, 4])
-        idle = decoder.model.idle_rows
+        idle = decoder._idle
         assert set(decoder._bindings) == ({(0, 2), (1, 2)} if idle else {(0, 1), (0, 2)})
 
     def test_never_gets_longer(self, decoder):
         decoder.prefill(0, [5])
         for _ in range(5):
             decoder.step([3])
-        assert decoder.cache.lengths[: decoder.model.idle_rows] == [0] * decoder.model.idle_rows
+        assert decoder.cache.lengths[: decoder._idle] == [0] * decoder._idle

@@ -54,7 +54,7 @@ def compare(
     from llmbuilder.quality.compare import compare_generations
     from llmbuilder.quality.html import to_html
 
-    found = compare_generations(
+    comparison = compare_generations(
         model,
         tokenizer,
         prompt,
@@ -66,12 +66,12 @@ def compare(
         **parse_assignments(set_),
     )
     if as_json:
-        typer.echo(_to_json(found))
+        typer.echo(_to_json(comparison))
     else:
-        _print(found)
+        _print(comparison)
     if html is not None:
         with writing(html):
-            html.write_text(to_html(found, prompt), encoding="utf-8")
+            html.write_text(to_html(comparison, prompt), encoding="utf-8")
         typer.echo(f"Plots and samples: {html}", err=True)
 
 
@@ -94,20 +94,20 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """Configurations of a file."""
     try:
         content = path.read_text(encoding="utf-8")
-        found = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
+        configs = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
     except (ValueError, RecursionError) as error:
         raise typer.BadParameter(
             f"{path} cannot be read: {error}. Correct it there.", param_hint="--configs"
         ) from error
-    if not isinstance(found, list) or not all(isinstance(options, dict) for options in found):
+    if not isinstance(configs, list) or not all(isinstance(options, dict) for options in configs):
         raise typer.BadParameter(
             f'{path} has no list of configurations. Write [{{"temperature": 0.3}}, ...], or [[config]] in TOML.',
             param_hint="--configs",
         )
-    return found
+    return configs
 
 
-def _print(found: "Comparison") -> None:
+def _print(comparison: "Comparison") -> None:
     """The table, then a line for each pair of configurations."""
     from rich.console import Console
     from rich.table import Table
@@ -117,7 +117,7 @@ def _print(found: "Comparison") -> None:
     table.add_column("configuration", overflow="fold")
     for name in ("quality", "95 %", "spread", "diversity", "tokens", "tokens/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for number, result in enumerate(found, 1):
+    for number, result in enumerate(comparison, 1):
         low, high = result.quality_interval
         table.add_row(
             str(number),
@@ -131,7 +131,7 @@ def _print(found: "Comparison") -> None:
         )
     console = Console(highlight=False, markup=False)
     console.print(table)
-    for verdict in found.verdicts:
+    for verdict in comparison.verdicts:
         console.print(str(verdict))
 
 
@@ -140,7 +140,7 @@ def describe(options: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in options.items()) or "(defaults)"
 
 
-def _to_json(found: "Comparison") -> str:
+def _to_json(comparison: "Comparison") -> str:
     results = [
         {
             "config": result.config.options(),
@@ -152,7 +152,7 @@ def _to_json(found: "Comparison") -> str:
             "tokens_per_second": result.tokens_per_second,
             "samples": [{"text": s.text, "quality": _finite(s.quality)} for s in result.samples],
         }
-        for result in found
+        for result in comparison
     ]
     verdicts = [
         {
@@ -164,7 +164,7 @@ def _to_json(found: "Comparison") -> str:
             "diversity_p": verdict.diversity_p,
             "differs": verdict.differs,
         }
-        for verdict in found.verdicts
+        for verdict in comparison.verdicts
     ]
     return json.dumps({"results": results, "verdicts": verdicts}, ensure_ascii=False, default=list)
 

@@ -44,7 +44,7 @@ def evaluate(
     from llmbuilder.quality.evaluate import evaluate_generation
 
     expected = None if reference is None else reference.read_text(encoding="utf-8", errors="replace")
-    found = evaluate_generation(
+    evaluations = evaluate_generation(
         [row["text"] for row in rows],
         [row.get("reference", expected) for row in rows],
         [row.get("prompt", prompt) for row in rows],
@@ -53,7 +53,7 @@ def evaluate(
         device=device,
         threads=threads,
     )
-    for line in map(_to_json, found) if as_json else _table(found):
+    for line in map(_to_json, evaluations) if as_json else _table(evaluations):
         typer.echo(line)
 
 
@@ -106,14 +106,14 @@ def _row(line: str, place: str) -> dict[str, str] | None:
     return row
 
 
-def _to_json(found: "Evaluation") -> str:
-    values = asdict(found) | {"quality": found.quality}
+def _to_json(evaluation: "Evaluation") -> str:
+    values = asdict(evaluation) | {"quality": evaluation.quality}
     return json.dumps({name: None if math.isnan(value) else value for name, value in values.items()})
 
 
-def _table(found: "Sequence[Evaluation]") -> list[str]:
+def _table(evaluations: "Sequence[Evaluation]") -> list[str]:
     """A line for each measure of one text, or a line for each text."""
-    rows: list[dict[str, float]] = [asdict(each) for each in found]
+    rows: list[dict[str, float]] = [asdict(each) for each in evaluations]
     names = [name for name in rows[0] if any(not math.isnan(row[name]) for row in rows)]
     if len(rows) == 1:
         return [f"{name:10}  {_number(rows[0][name])}" for name in names]

@@ -14,8 +14,7 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
-from llmbuilder.engine.limits import available_threads
-from llmbuilder.engine.session import check_installation
+from llmbuilder.engine.session import check_installation, session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -91,9 +90,7 @@ def _session(model: ir.Model, names: Sequence[str]) -> "tuple[ort.InferenceSessi
 
     proto, weights = _split(model)
     _measure(proto.graph, names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = available_threads()
+    options = session_options(ort)
     shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), shared)
     return ort.InferenceSession(

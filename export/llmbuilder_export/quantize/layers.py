@@ -54,16 +54,16 @@ def find_embedding(graph: ir.Graph) -> ir.Node | None:
 def feeding(values: Iterable[ir.Value | None], linears: Iterable[Linear]) -> set[Linear]:
     """The linear layers from which ``values`` are computed with no other linear layer in between."""
     makers = {linear.result: linear for linear in linears}
-    found: set[Linear] = set()
+    reached: set[Linear] = set()
     waiting, seen = [value for value in values if value is not None], set[ir.Value]()
     while waiting:
         value = waiting.pop()
         if value in makers:
-            found.add(makers[value])
+            reached.add(makers[value])
         elif value not in seen and (node := value.producer()) is not None:
             seen.add(value)
             waiting += [source for source in node.inputs if source is not None]
-    return found
+    return reached
 
 
 def _linear(node: ir.Node) -> Linear | None:

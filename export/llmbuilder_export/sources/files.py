@@ -62,6 +62,6 @@ def shown(name: object) -> str:
 
 def listed(names: Iterable[object], most: int = 5) -> str:
     """The first names of several, and how many more there are."""
-    known = sorted(shown(name) for name in names)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return f"{', '.join(known[:most])}{more}"
+    sorted_names = sorted(shown(name) for name in names)
+    more = f" and {len(sorted_names) - most} more" if len(sorted_names) > most else ""
+    return f"{', '.join(sorted_names[:most])}{more}"

@@ -63,12 +63,15 @@ def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
         read = NormalizedConfigManager.get_normalized_config_class(config.model_type)
     except KeyError:
         return
-    said = read(config.get_text_config())
-    if (said.num_layers, said.num_attention_heads) != (observed.num_layers, observed.num_attention_heads):
+    configured = read(config.get_text_config())
+    if (configured.num_layers, configured.num_attention_heads) != (
+        observed.num_layers,
+        observed.num_attention_heads,
+    ):
         raise ExportError(
             f"{observed.architecture} was seen to attend in {observed.num_layers} layers with "
-            f"{observed.num_attention_heads} heads, but its configuration says {said.num_layers} and "
-            f"{said.num_attention_heads}: this architecture cannot be exported."
+            f"{observed.num_attention_heads} heads, but its configuration says {configured.num_layers} and "
+            f"{configured.num_attention_heads}: this architecture cannot be exported."
         )
 
 

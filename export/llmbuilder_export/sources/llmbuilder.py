@@ -77,20 +77,20 @@ def _measure(state: State, path: Path) -> _Shape:
         ExportError: the weights that tell them are not there.
     """
     tokens, positions = state.get(_TOKENS), state.get(_POSITIONS)
-    found = {
+    sizes = {
         "vocab_size": _size(tokens, 0),
         "num_layers": len({match[1] for name in state if (match := _BLOCK.match(name))}),
         "embedding_dim": _size(tokens, 1),
         "max_seq_length": _size(positions, 0),
     }
-    known = {name: size for name, size in found.items() if size}
-    if unknown := sorted(set(found) - set(known)):
+    told = {name: size for name, size in sizes.items() if size}
+    if unknown := sorted(set(sizes) - set(told)):
         raise ExportError(
             f"{path} is not an LLMBuilder GPT: {_TOKENS}, {_POSITIONS} and blocks.* do not tell its "
             f"{', '.join(unknown)}. It holds {', '.join(list(state)[:5])} ... "
             "Pass a checkpoint that LLMBuilder trained."
         )
-    return _Shape(**known)
+    return _Shape(**told)
 
 
 def _size(weight: torch.Tensor | None, dimension: int) -> int | None:
@@ -104,10 +104,10 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         raise ExportError(
             f"The config file {path} cannot be read as JSON: {error}. Correct it, or pass another with --config."
         ) from error
-    found = _model_options(content)
-    if found is None:
+    options = _model_options(content)
+    if options is None:
         raise ExportError(f'The config file {path} must hold an object such as {{"num_heads": 8}}.')
-    return found
+    return options
 
 
 def _find_config(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,9 +117,9 @@ def _find_config(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(metadata, Mapping):
         places.append(metadata.get("config"))
     for place in places:
-        found = _model_options(place)
-        if found is not None and _lookup(found, "num_heads") is not None:
-            return found
+        options = _model_options(place)
+        if options is not None and _lookup(options, "num_heads") is not None:
+            return options
     return {}
 
 

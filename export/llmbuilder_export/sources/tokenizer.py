@@ -1,6 +1,5 @@
 """Find a model's tokenizer and note what the runtime must know of it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from llmbuilder.bundle.manifest import TokenizerFacts
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer import Tokenizer, load_tokenizer
+from llmbuilder_export.sources.files import read_json
 
 SENTENCEPIECE_NAME = "tokenizer.model"
 JSON_NAME = "tokenizer.json"
@@ -158,10 +158,4 @@ def _names(directory: Path, kind: str) -> Iterator[str]:
 
 def _configs(directory: Path, names: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
     """The JSON objects among the named files."""
-    for name in names:
-        try:
-            content = json.loads((directory / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, Mapping):
-            yield content
+    return (read_json(directory / name) for name in names)

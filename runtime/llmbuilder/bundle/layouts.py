@@ -1,4 +1,7 @@
-"""The shapes of operators that only move, cut or repeat elements; see `llmbuilder.bundle.shapes`."""
+"""The shapes of operators that only move, cut or repeat elements; see `llmbuilder.bundle.shapes`.
+
+As there, a function takes an operator's call and gives its results, or raises a `ShapeError`.
+"""
 
 import math
 

@@ -52,7 +52,11 @@ class Bundle:
 
     @property
     def chat_template(self) -> str | None:
-        """Jinja source of the model's own chat template, if it has one."""
+        """Jinja source of the model's own chat template, if it has one.
+
+        Raises:
+            BundleError: the file is gone, or not UTF-8.
+        """
         if CHAT_TEMPLATE_NAME not in self.manifest.files:
             return None
         path = self.directory / CHAT_TEMPLATE_NAME
@@ -127,14 +131,14 @@ def require_bundle(directory: Path) -> None:
 
 def _files_to_check(directory: Path, manifest: Manifest, *, optional: bool) -> dict[str, FileEntry]:
     """The files that are read, and on demand the optional ones that are there."""
-    found = {path.name for path in directory.iterdir()}
+    present = {path.name for path in directory.iterdir()}
     needed = {name: entry for name, entry in manifest.files.items() if not entry.optional}
-    if missing := sorted(needed.keys() - found):
+    if missing := sorted(needed.keys() - present):
         raise BundleError(
             f"{directory} lacks {', '.join(missing)}. Copy the whole bundle again, or export again."
         )
     if optional:
-        needed |= {name: manifest.files[name] for name in manifest.files.keys() & found}
+        needed |= {name: manifest.files[name] for name in manifest.files.keys() & present}
     return needed
 
 
@@ -160,14 +164,14 @@ def _read_graph(path: Path, entry: FileEntry) -> bytes:
 
 def _check_hash(path: Path, entry: FileEntry, digest: Callable[[Path], str]) -> None:
     try:
-        found = digest(path)
+        actual = digest(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    _compare(path, entry, found)
+    _compare(path, entry, actual)
 
 
-def _compare(path: Path, entry: FileEntry, found: str) -> None:
-    if found != entry.sha256:
+def _compare(path: Path, entry: FileEntry, actual: str) -> None:
+    if actual != entry.sha256:
         raise BundleError(
             f"{path} was changed: its SHA-256 is not the manifest's. Copy the bundle again, or export again."
         )

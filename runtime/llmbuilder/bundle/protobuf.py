@@ -61,21 +61,21 @@ class _Reader:
         self._fields = 0
 
     def message(self, schema: Schema, at: int, end: int) -> Message:
-        found: Message = {}
+        message: Message = {}
         while at < end:
-            at = self._field(schema, at, end, found)
-        return found
+            at = self._field(schema, at, end, message)
+        return message
 
-    def _field(self, schema: Schema, at: int, end: int, found: Message) -> int:
-        """Read one field into ``found``; return the position after it."""
+    def _field(self, schema: Schema, at: int, end: int, message: Message) -> int:
+        """Read one field into ``message``; return the position after it."""
         key, after = self._number(at, end, 0xFFFFFFFF)
         field = schema.get(key >> 3)
         if field is None:
             _damaged(f"an unknown field {key >> 3}", at)
         self._count(at)
         if field.repeated:
-            values = found.setdefault(field.name, [])
-        elif field.name in found:
+            values = message.setdefault(field.name, [])
+        elif field.name in message:
             _damaged(f"a second {field.name}", at)
         wire = key & 7
         if field.repeated and wire == _BYTES and field.kind in (Kind.INT64, Kind.FLOAT):
@@ -86,7 +86,7 @@ class _Reader:
         if field.repeated:
             values.append(value)
         else:
-            found[field.name] = value
+            message[field.name] = value
         return after
 
     def _packed(self, field: Field, at: int, end: int, values: list[Any]) -> int:

@@ -40,6 +40,7 @@ from llmbuilder.bundle.values import (
     without_twins,
     wrong,
 )
+from llmbuilder.checks import is_whole
 from llmbuilder.errors import BundleError
 
 LARGEST = 16 << 20
@@ -71,7 +72,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     """
     raw = _parsed(content, path)
     version = raw.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+    if not is_whole(version, 1) or int(version) > VERSION:
         raise BundleError(
             f"{path} has manifest version {shown(version)}, but this release reads versions up to {VERSION}. "
             "Upgrade llmbuilder-runtime, or export the model again with this release."

@@ -4,6 +4,8 @@ Shapes are plain numbers: a graph is walked with sizes as they occur when a mode
 shapes are computed with, the values are known too, as far as they come from constants and other shapes; those that come
 from a prompt are not. A dimension cut by an unknown number counts as whole.
 
+A function takes an operator's call and gives its results, or raises a `ShapeError` that says why there are none.
+
 The operators are those of https://onnx.ai/onnx/operators/ and
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
 """

@@ -11,6 +11,8 @@ from dataclasses import MISSING, fields
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from llmbuilder.checks import is_whole
+
 T = TypeVar("T")
 Read = Callable[[Any, str], Any]
 
@@ -71,9 +73,9 @@ def count(low: int, high: int = 2**63 - 1) -> Callable[[Any, str], int]:
     """A whole number in a range."""
 
     def read(value: Any, where: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        if not is_whole(value, low) or int(value) > high:
             raise wrong(where, f"a whole number from {low} to {high}", value)
-        return value
+        return int(value)
 
     return read
 
@@ -114,12 +116,12 @@ def sequence(read: Read) -> Callable[[Any, str], tuple[Any, ...]]:
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of a list of pairs (an ``object_pairs_hook`` of json), whose keys must all differ."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         names = sorted(name for name, _ in pairs)
         twin = next(a for a, b in pairwise(names) if a == b)
         raise ValueError(f"the key {shown(twin)} stands there twice")
-    return found
+    return content
 
 
 def finite(number: str) -> float:

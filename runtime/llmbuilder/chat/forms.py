@@ -177,8 +177,8 @@ class TemplateForm:
     def _hide_control(self, message: Message, hidden: Hidden) -> Message:
         """A message without the control tokens that it spells out."""
         role, text = message["role"], message["content"]
-        found = self._find_control(text)
-        spans = [(t.start, t.end) for t in found if role != "assistant" or self._is_reserved(t)]
+        tokens = self._find_control(text)
+        spans = [(t.start, t.end) for t in tokens if role != "assistant" or self._is_reserved(t)]
         return {"role": role, "content": hidden.hide(text, spans)}
 
     def _is_reserved(self, token: ControlToken) -> bool:
@@ -216,8 +216,8 @@ class TemplateForm:
 
 def _messages(system: str | None, turns: Sequence[Turn], user: str, *, apart: bool) -> list[Message]:
     """What everybody said, in order; not ``apart`` the system prompt stands before the first user's text."""
-    said = [("user", turn.user, "assistant", turn.assistant) for turn in turns]
-    flat = [*(pair for turn in said for pair in (turn[:2], turn[2:])), ("user", user)]
+    exchanges = [("user", turn.user, "assistant", turn.assistant) for turn in turns]
+    flat = [*(pair for turn in exchanges for pair in (turn[:2], turn[2:])), ("user", user)]
     if system and apart:
         flat.insert(0, ("system", system))
     elif system:

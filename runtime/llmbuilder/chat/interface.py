@@ -154,8 +154,8 @@ def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
         text = held + piece
         text = text if begun else text.lstrip()
-        said = text.rstrip()
-        held = text[len(said) :]
-        if said:
+        spoken = text.rstrip()
+        held = text[len(spoken) :]
+        if spoken:
             begun = True
-            yield said
+            yield spoken

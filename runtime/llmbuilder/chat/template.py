@@ -99,8 +99,8 @@ class ChatTemplate(Closing):
         answer = _exchange(process, json.dumps(request) + "\n", self._seconds)
         if not answer.endswith("\n"):
             raise _unusable(BundleError, f"it took more than {self._seconds:g} s, or too much memory")
-        found: dict[str, str] = json.loads(answer)
-        return found
+        parts: dict[str, str] = json.loads(answer)
+        return parts
 
     def _stop(self) -> None:
         if self._process is not None:

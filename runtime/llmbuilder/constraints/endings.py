@@ -67,27 +67,27 @@ def _walks(matcher: Any, alphabet: Bytes, most: int) -> Iterator[Walk]:
 
 def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> Walk:
     """Complete a text with the bytes used least so far if ``fair``, else with those that close things."""
-    said = b""
+    walked = b""
     used: Counter[int] = Counter()
     while not (matcher.is_accepting() or matcher.is_stopped()):
-        if len(said) > most:
-            return Walk(said, "too long")
+        if len(walked) > most:
+            return Walk(walked, "too long")
         needed = matcher.compute_ff_bytes()
         if needed:
             forced = alphabet.spell(needed)
             if forced is None or not matcher.consume_tokens(list(forced)):
-                return Walk(said, "unsayable", needed)
-            said += needed
+                return Walk(walked, "unsayable", needed)
+            walked += needed
             continue
         ways = alphabet.allowed(matcher)
         if not ways:
-            return Walk(said, "unsayable")
+            return Walk(walked, "unsayable")
         byte, token = min(ways, key=lambda way: used[way[0]]) if fair else _closing(ways)
         used[byte] += 1
-        said += bytes([byte])
+        walked += bytes([byte])
         if not matcher.consume_token(token):
-            return Walk(said, "unsayable")
-    return Walk(said, "unsayable" if matcher.is_error() else "complete")
+            return Walk(walked, "unsayable")
+    return Walk(walked, "unsayable" if matcher.is_error() else "complete")
 
 
 def _closing(ways: list[tuple[int, int]]) -> tuple[int, int]:

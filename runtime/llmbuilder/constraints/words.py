@@ -75,9 +75,9 @@ class WordRules:
     def complaint(self, text: str) -> str | None:
         """What is wrong with a finished text, read by itself."""
         folded = fold(text)
-        said = [p.word for p in self.forbidden.reader.patterns if p.found(folded)]
-        if said:
-            return f"it says the forbidden {said[0]!r}"
+        spoken = [p.word for p in self.forbidden.reader.patterns if p.found(folded)]
+        if spoken:
+            return f"it says the forbidden {spoken[0]!r}"
         lacking = [w for w in self.required.words if not any(p.found(folded) for p in patterns(w))]
         return f"it lacks the required {lacking[0]!r}" if lacking else None
 

@@ -41,11 +41,11 @@ def find_draft(ids: Sequence[int], count: int) -> Sequence[int]:
     Returns:
         Up to ``count`` ids, none if the last two have not stood together before.
     """
-    known = np.asarray(ids, np.int64)
-    for size in range(min(LONGEST_MATCH, len(known) - 1), SHORTEST_MATCH - 1, -1):
-        windows = np.lib.stride_tricks.sliding_window_view(known[:-1], size)
-        found = np.flatnonzero((windows == known[-size:]).all(axis=1))
-        if found.size:
-            start = int(found[-1]) + size
-            return [int(i) for i in known[start : start + count]]
+    earlier = np.asarray(ids, np.int64)
+    for size in range(min(LONGEST_MATCH, len(earlier) - 1), SHORTEST_MATCH - 1, -1):
+        windows = np.lib.stride_tricks.sliding_window_view(earlier[:-1], size)
+        matches = np.flatnonzero((windows == earlier[-size:]).all(axis=1))
+        if matches.size:
+            start = int(matches[-1]) + size
+            return [int(i) for i in earlier[start : start + count]]
     return []

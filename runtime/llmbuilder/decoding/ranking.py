@@ -46,7 +46,7 @@ def make_scorer(prompt: Prompt, vocab_size: int) -> Scorer:
     for which they forbid every token can only end, at no cost.
     """
     config = prompt.config
-    known = rules.as_ids(prompt.ids)
+    prompt_ids = rules.as_ids(prompt.ids)
     steps = processors(config, prompt_ids=prompt.ids, eos_ids=prompt.eos_ids)
     kept = filters(config, min_tokens_to_keep=max(2, len(prompt.eos_ids) + 1)) if config.do_sample else ()
 
@@ -56,7 +56,7 @@ def make_scorer(prompt: Prompt, vocab_size: int) -> Scorer:
         if penalty is not None:
             scores = scores - penalty[: scores.size]
         if steps:
-            scores = process(steps, scores, np.concatenate((known, rules.as_ids(new_ids))))
+            scores = process(steps, scores, np.concatenate((prompt_ids, rules.as_ids(new_ids))))
         if likeliest(scores) is None:
             return Scored(np.array([so_far], np.float32), rules.as_ids([forced_end(prompt.eos_ids)]))
         ids = None
@@ -101,21 +101,21 @@ def _gumbel(size: int, random: np.random.Generator) -> Scores:
 def _descending(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> Iterator[Candidate]:
     """The possible candidates by their keys, largest first; looked for ``count`` at first, then twice as many."""
     seen = 0
-    while len(found := _largest(scored, keys, count)) > seen:
-        yield from found[seen:]
-        seen, count = len(found), 2 * count
+    while len(best := _largest(scored, keys, count)) > seen:
+        yield from best[seen:]
+        seen, count = len(best), 2 * count
 
 
 def _largest(scored: Sequence[Scored], keys: Sequence[Scores], count: int) -> list[Candidate]:
     """The possible candidates with the ``count`` largest keys, those of all beams taken together."""
     together = np.concatenate(keys)
     ends = np.cumsum([beam_keys.size for beam_keys in keys])
-    found = []
+    chosen = []
     for position in rules.largest(together, count):
         if together[position] > -np.inf:
             beam = int(ends.searchsorted(position, side="right"))
             scores, ids = scored[beam]
             place = int(position - ends[beam])  # counted from the end
             token = scores.size + place if ids is None else int(ids[place])
-            found.append(Candidate(float(scores[place]), beam, token))
-    return found
+            chosen.append(Candidate(float(scores[place]), beam, token))
+    return chosen

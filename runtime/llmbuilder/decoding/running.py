@@ -67,7 +67,11 @@ def finish_each(loop: Loop, source: Iterator[Group | LLMBuilderError | None]) ->
 
 
 def stream(loop: Loop, group: Group) -> Iterator[str]:
-    """The text of a loop's only group as it becomes certain, after its prompt if the options say so."""
+    """The text of a loop's only group as it becomes certain, after its prompt if the options say so.
+
+    Raises:
+        LLMBuilderError: what ended the group, after the text it had.
+    """
     if group.prompt.config.return_full_text:
         yield group.prompt.text
     while not loop.idle:

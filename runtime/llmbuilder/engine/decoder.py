@@ -15,14 +15,13 @@ from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITI
 from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
+from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.head import last_logits
 from llmbuilder.engine.limits import available_memory
 from llmbuilder.errors import DeviceError
 
 if TYPE_CHECKING:
     import onnxruntime
-
-    from llmbuilder.engine.model import Model
 
 PREFILL_CHUNK = 512
 """Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
@@ -39,12 +38,25 @@ class Decoder:
     Where a model needs it the first slot of the cache stays idle, and takes part in the steps of a row alone.
     """
 
-    def __init__(self, model: "Model", cache: Cache) -> None:
-        """Use ``cache`` for a computation over ``model``."""
-        self.model = model
+    def __init__(
+        self, graph: LoadedGraph, cache: Cache, *, idle_rows: int = 0, cache_bytes: int | None = None
+    ) -> None:
+        """Use ``cache`` for a computation over ``graph``.
+
+        Args:
+            graph: what computes.
+            cache: keys and values, with ``idle_rows`` slots more than rows.
+            idle_rows: slots before the first row that only fill up steps, 0 or 1.
+            cache_bytes: most bytes that ``cache`` may take; None: half of what is free when that is first asked.
+
+        Raises:
+            DeviceError, BundleError: after a fork, if the graph cannot be loaded again.
+        """
+        self.graph = graph
         self.cache = cache
-        self._session = model.ready()
-        self._idle = model.idle_rows
+        self._session = graph.ready()
+        self._idle = idle_rows
+        self._cache_bytes = cache_bytes
         self._budget: int | None = None
         self._buffers: _Buffers | None = None
         self._bindings: dict[tuple[int, int], onnxruntime.IOBinding] = {}
@@ -58,10 +70,10 @@ class Decoder:
     def budget(self) -> int:
         """Number of tokens that all rows together may hold; `sys.maxsize` where nothing is known of memory."""
         if self._budget is None:
-            size, free = self.model.cache_bytes, available_memory()
+            size, free = self._cache_bytes, available_memory()
             if size is None and free is not None:
                 size = free // _SHARE
-            self._budget = sys.maxsize if size is None else size // self.model.bytes_per_token
+            self._budget = sys.maxsize if size is None else size // self.graph.bytes_per_token
         return self._budget
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
@@ -153,7 +165,7 @@ class Decoder:
         """The buffers, and the binding of some slots; made anew when the cache has grown, or in a fork."""
         self._catch_up()
         if self._buffers is None:
-            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.model.facts.vocab_size)
+            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.graph.facts.vocab_size)
         if (first, count) not in self._bindings:
             binding = self._bindings[first, count] = self._session.io_binding()
             self._buffers.bind(binding, first, count)
@@ -166,12 +178,12 @@ class Decoder:
 
         past = self.cache.lengths[slot]
         total = past + len(ids)
-        logits = np.empty((1, keep, self.model.facts.vocab_size), np.float32)
+        logits = np.empty((1, keep, self.graph.facts.vocab_size), np.float32)
         inputs = {
             INPUT_IDS: np.array([ids], np.int64),
             ATTENTION_MASK: np.ones((1, total), np.int64),
             POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
-            self.model.head: last_logits(self.model.head, keep),
+            self.graph.head: last_logits(self.graph.head, keep),
         }
         # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
         self._catch_up()
@@ -187,7 +199,7 @@ class Decoder:
 
     def _catch_up(self) -> None:
         """Go on with the model's present session; bindings belong to the one they were made for."""
-        session = self.model.ready()
+        session = self.graph.ready()
         if session is not self._session:
             self._session = session
             self._bindings.clear()
@@ -197,7 +209,7 @@ class Decoder:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime's own errors share no base class
             raise DeviceError(
-                f"ONNX Runtime could not compute with {self.model.where}: {str(error)[:_SHOWN]} "
+                f"ONNX Runtime could not compute with {self.graph.where}: {str(error)[:_SHOWN]} "
                 "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle."
             ) from error
 

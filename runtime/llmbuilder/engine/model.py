@@ -1,66 +1,51 @@
-"""A loaded graph and the facts of its network, shared between threads; every call makes its own `Decoder` over it."""
+"""A loaded graph that computes, shared between threads; every call makes its own `Decoder` over it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from llmbuilder import forking
-from llmbuilder.bundle.manifest import GRAPH_NAME, CacheType, Manifest, ModelFacts
+from llmbuilder.bundle.manifest import GRAPH_NAME, Manifest, ModelFacts
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
 from llmbuilder.engine.decoder import Decoder
-from llmbuilder.engine.head import find_head
-from llmbuilder.engine.layout import read_layout
+from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.session import Device, open_session
-from llmbuilder.errors import BundleError, DeviceError
+from llmbuilder.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import onnxruntime
 
 _ROUND = 64
 
 
-class Model:
-    """One ONNX Runtime session and the facts of its network."""
+class Model(LoadedGraph):
+    """A loaded graph, and how much may be computed with it."""
 
     def __init__(
         self,
         session: "onnxruntime.InferenceSession",
         facts: ModelFacts,
         *,
-        where: object = "the model",
-        cache_type: CacheType = "float32",
         cache_bytes: int | None = None,
-        load_anew: "Callable[[], onnxruntime.InferenceSession] | None" = None,
+        **graph: Any,
     ) -> None:
-        """Check that the session's inputs and outputs are those of a bundle's graph.
+        """Take a session as a `LoadedGraph`, whose arguments ``graph`` are.
 
         Args:
             session: the loaded graph.
             facts: what the manifest says of it.
-            where: the bundle, for messages.
-            cache_type: type of the cache in the manifest.
             cache_bytes: most bytes that the cache of one computation may take; None: half of what is free when it
                 begins.
-            load_anew: makes another such session, for a forked child; None: there the model cannot be used.
+            graph: where it is from, the type of its cache, how it is loaded anew.
 
         Raises:
             BundleError: graph and manifest contradict each other.
         """
-        self.session = session
-        self.facts = facts
-        self.where = where
+        super().__init__(session, facts, **graph)
         self.cache_bytes = cache_bytes
         self.idle_rows = 0
         """Rows that stand idle before all others, so that no step has a row alone."""
-        self.layout = read_layout(session, facts, cache_type, where)
-        self.head = find_head(session, where)
-        self._load_anew = load_anew
-        self._has_forked = False
-        forking.tell(self)
 
     @classmethod
     def open(
@@ -110,36 +95,6 @@ class Model:
         model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
         return model
 
-    def ready(self) -> "onnxruntime.InferenceSession":
-        """The session; after a fork one of this process, because a child has none of its parent's threads.
-
-        Raises:
-            DeviceError, BundleError: it cannot be loaded again, see `open`.
-        """
-        if self._has_forked:
-            with forking.LOADING:
-                if self._has_forked:
-                    self.session = self._loaded_anew()
-                    self._has_forked = False
-        return self.session
-
-    def after_fork(self) -> None:
-        """Load anew before the next computation."""
-        self._has_forked = True
-
-    def _loaded_anew(self) -> "onnxruntime.InferenceSession":
-        if self._load_anew is None:
-            raise DeviceError(
-                f"The session over {self.where} belongs to the process that this one was forked from. "
-                "Load the model after the fork."
-            )
-        return self._load_anew()
-
-    @property
-    def bytes_per_token(self) -> int:
-        """Bytes that a token takes in the cache."""
-        return sum(tensor.bytes_per_token for tensor in self.layout)
-
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
         """Start a computation with room for ``rows`` sequences of ``capacity`` tokens; both grow by themselves.
 
@@ -149,7 +104,7 @@ class Model:
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
         slots = rows + self.idle_rows
         cache = HostCache(self.layout, slots=slots, capacity=rounded, limit=self.facts.context_length)
-        return Decoder(self, cache)
+        return Decoder(self, cache, idle_rows=self.idle_rows, cache_bytes=self.cache_bytes)
 
 
 def alone_differs(model: Model) -> bool:

@@ -55,7 +55,7 @@ def open_session(
     if wanted == "cuda":
         _require_cuda(ort)
     providers = ["CUDAExecutionProvider"] if wanted == "cuda" else ["CPUExecutionProvider"]
-    options = _options(ort, threads)
+    options = session_options(ort, threads)
     if content is not None:
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
     try:
@@ -94,8 +94,8 @@ def check_installation() -> None:
     Raises:
         DeviceError: see above.
     """
-    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(found) > 1:
+    builds = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(builds) > 1:
         raise DeviceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
             f"{_UNINSTALL} {_INSTALL}"
@@ -103,14 +103,15 @@ def check_installation() -> None:
     try:
         from onnxruntime import InferenceSession  # noqa: F401
     except ImportError as error:
-        if not found:
+        if not builds:
             raise DeviceError(f"ONNX Runtime is not installed. {_INSTALL}") from error
         raise DeviceError(
-            f"{found[0]} is installed but cannot be used ({error}). {_UNINSTALL} {_INSTALL}"
+            f"{builds[0]} is installed but cannot be used ({error}). {_UNINSTALL} {_INSTALL}"
         ) from error
 
 
-def _options(ort: "onnxruntime", threads: int | None) -> "onnxruntime.SessionOptions":
+def session_options(ort: "onnxruntime", threads: int | None = None) -> "onnxruntime.SessionOptions":
+    """What every session runs with; ``threads`` None: as many as this process may use."""
     options = ort.SessionOptions()
     # Set explicitly, or ONNX Runtime pins threads to cores it may not have (onnxruntime issue 10113).
     options.intra_op_num_threads = threads or available_threads()

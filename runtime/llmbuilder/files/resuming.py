@@ -36,8 +36,8 @@ def describe(generator: TextGenerator, source: Path, options: GenerationConfig) 
         "options": {name: value for name, value in options.options().items() if name != "batch_size"},
         "prompts": {"bytes": size, "sha256": _hash_beginning(source, size)},
     }
-    found: Facts = json.loads(json.dumps(facts))
-    return found
+    stored: Facts = json.loads(json.dumps(facts))
+    return stored
 
 
 def note(target: Path) -> Path:

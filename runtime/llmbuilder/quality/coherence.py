@@ -41,9 +41,9 @@ def coherence(text: str) -> float:
 
 def cut(text: str) -> list[str]:
     """Sentences of a text; if they are too few to judge, those that begin with a small letter count too."""
-    found = sentences(text)
-    if len(found) >= LEAST_SENTENCES:
-        return found
+    parts = sentences(text)
+    if len(parts) >= LEAST_SENTENCES:
+        return parts
     return sentences(_SMALL_START.sub(lambda start: start[0].upper(), text))
 
 

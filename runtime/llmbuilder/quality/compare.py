@@ -102,8 +102,8 @@ class Verdict:
             if p < SIGNIFICANT
             for word in [better if difference > 0 else worse]
         ]
-        found = " and ".join(parts) or "not told apart"
-        return f"{self.second + 1} against {self.first + 1}: {found}"
+        told_apart = " and ".join(parts) or "not told apart"
+        return f"{self.second + 1} against {self.first + 1}: {told_apart}"
 
 
 class Comparison(list[ComparisonResult]):
@@ -182,13 +182,13 @@ def compare(
 
 def _check_configs(configs: Any) -> tuple[Options, ...]:
     several = isinstance(configs, Iterable) and not isinstance(configs, str | Mapping)
-    found = tuple(configs) if several else ()
-    if not found:
+    given = tuple(configs) if several else ()
+    if not given:
         raise ConfigError(
             "configs must be a list of at least one configuration, such as [GenerationConfig(temperature=0.7)], "
             f"got {reprlib.repr(configs)}."
         )
-    return found
+    return given
 
 
 def _write(
@@ -208,10 +208,10 @@ def _write(
     ]
     rows = max((config.batch_size or BATCH_SIZE for config in configs), default=BATCH_SIZE)
     engine, _ = remembering(generator.engine)
-    found = iter(
+    completed = iter(
         TextGenerator.from_engine(engine).complete_batch([prompt] * len(wanted), options, batch_size=rows)
     )
-    texts = [[next(found)[0] for _ in range(_different(config, count))] for config in configs]
+    texts = [[next(completed)[0] for _ in range(_different(config, count))] for config in configs]
     return [list(itertools.islice(itertools.cycle(own), count)) for own in texts]
 
 
@@ -275,9 +275,9 @@ def distances(texts: Sequence[str]) -> DoubleArray:
 
 
 def _ngrams(text: str) -> set[tuple[str, ...]]:
-    said = words(text)
-    size = min(NGRAM, max(len(said), 1))
-    return set(zip(*(said[start:] for start in range(size)), strict=False))
+    spoken = words(text)
+    size = min(NGRAM, max(len(spoken), 1))
+    return set(zip(*(spoken[start:] for start in range(size)), strict=False))
 
 
 def _jaccard(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:

@@ -108,11 +108,11 @@ def evaluate_generation(
     references = _for_each(texts, reference_text, "reference_text")
     prompts = _for_each(texts, prompt, "prompt")
     with _judge(model_path, tokenizer_path, device, threads) as judge:
-        found = [
+        evaluations = [
             evaluate(text, reference, start, judge)
             for text, reference, start in zip(texts, references, prompts, strict=True)
         ]
-    return found[0] if single else found
+    return evaluations[0] if single else evaluations
 
 
 def evaluate(

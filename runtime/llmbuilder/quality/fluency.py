@@ -29,8 +29,8 @@ def fluency(text: str) -> float:
     found = tokens(text)
     if len(found) < 2:
         return math.nan
-    known = lexicon()
-    return share(log_odds("fluency", word_order(found, known), spelling(found, known)))
+    expected = lexicon()
+    return share(log_odds("fluency", word_order(found, expected), spelling(found, expected)))
 
 
 def word_order(found: Sequence[str], known: Lexicon) -> float:

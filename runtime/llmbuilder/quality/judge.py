@@ -103,11 +103,11 @@ class Judge:
     def _logprobs(self, ids: Sequence[int]) -> list[float]:
         """Log-probability of each token but the first, in windows that overlap by half."""
         window, step = self._window, max(self._window // 2, 1)
-        found = list(self._generator.score(ids[:window]).logprobs)
+        logprobs = list(self._generator.score(ids[:window]).logprobs)
         for start in range(step, len(ids) - window + step, step):
             part = self._generator.score(ids[start : start + window]).logprobs
-            found += part[window - step - 1 :]
-        return found
+            logprobs += part[window - step - 1 :]
+        return logprobs
 
     @property
     def _window(self) -> int:

@@ -49,13 +49,13 @@ def surface(sentence: str) -> DoubleArray:
 
     How often words of each closed class occur; length, punctuation and endings; the class of the first word.
     """
-    said = words(sentence)
-    count = max(len(said), 1)
-    first = said[0] if said else ""
+    spoken = words(sentence)
+    count = max(len(spoken), 1)
+    first = spoken[0] if spoken else ""
     return np.array(
         [
-            *(min(sum(word in members for word in said), 2) / 2 for members in _CLASSES.values()),
-            *_surface(sentence, said, count),
+            *(min(sum(word in members for word in spoken), 2) / 2 for members in _CLASSES.values()),
+            *_surface(sentence, spoken, count),
             *(first in opening for opening in _OPENINGS),
         ],
         np.float64,

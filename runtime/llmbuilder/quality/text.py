@@ -16,8 +16,8 @@ def sentences(text: str) -> list[str]:
     """Sentences of a text (see `llmbuilder.sentences`), without the white space between them."""
     text = " ".join(text.split())
     ends = [0, *sentence_ends(text), len(text)]
-    found = (text[start:end].strip() for start, end in itertools.pairwise(ends))
-    return [sentence for sentence in found if sentence]
+    parts = (text[start:end].strip() for start, end in itertools.pairwise(ends))
+    return [sentence for sentence in parts if sentence]
 
 
 def words(text: str) -> list[str]:

@@ -35,13 +35,13 @@ def diversity(text: str) -> float:
     The share of different words within 50 neighbouring ones, averaged over all such windows, so that long texts are
     not punished for their length.
     """
-    said = words(text)
-    if not said:
+    spoken = words(text)
+    if not spoken:
         return math.nan
-    window = min(WINDOW, len(said))
-    inside = Counter(said[:window])
+    window = min(WINDOW, len(spoken))
+    inside = Counter(spoken[:window])
     kinds = [len(inside)]
-    for left, entering in zip(said, said[window:], strict=False):
+    for left, entering in zip(spoken, spoken[window:], strict=False):
         inside[entering] += 1
         inside[left] -= 1
         if not inside[left]:

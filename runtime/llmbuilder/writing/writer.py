@@ -123,11 +123,11 @@ class CreativeWriter(Closing):
         check_text("scene", scene)
         turns = check_count("turns", turns)
         names = find_speakers(scene) if speakers is None else _check_speakers(speakers)
-        said: list[tuple[str, str]] = []
+        lines: list[tuple[str, str]] = []
         for number in range(turns):
             name = names[number % len(names)]
-            said.append((name, self._turn(scene, names, name, said)))
-        return "\n".join(f"{name}: {words}" for name, words in said)
+            lines.append((name, self._turn(scene, names, name, lines)))
+        return "\n".join(f"{name}: {words}" for name, words in lines)
 
     def close(self) -> None:
         """Give the model back."""

@@ -62,10 +62,10 @@ def wrong_sums(text: str) -> Iterator[str]:
 
 def _wrong(match: re.Match[str], right: float | None) -> Iterator[str]:
     shown = match["result"]
-    said = -value(shown[1:]) if shown.startswith("-") else value(shown)
+    stated = -value(shown[1:]) if shown.startswith("-") else value(shown)
     decimals = len(shown.partition(".")[2])
     rounding = 0.5 * 10**-decimals if decimals else 0.0
-    if right is not None and abs(said - right) > rounding + 1e-9:
+    if right is not None and abs(stated - right) > rounding + 1e-9:
         yield f"wrong sum {match[0]!r}: it is {plain(right)}"
 
 

@@ -36,10 +36,10 @@ def against_prompt(text: str, prompt: str) -> Iterator[str]:
 
 def _other_years(text: str, prompt: str) -> Iterator[str]:
     given = {event.lower(): year for event, year in _EVENT.findall(prompt)}
-    said: dict[str, list[str]] = {}
+    told: dict[str, list[str]] = {}
     for event, year in _EVENT.findall(text):
-        said.setdefault(event.lower(), []).append(year)
-    for event, years in said.items():
+        told.setdefault(event.lower(), []).append(year)
+    for event, years in told.items():
         if event in given and given[event] not in years:
             yield f"{event} in {years[0]}, but in {given[event]} by the prompt"
 
@@ -50,9 +50,9 @@ def _other_names(text: str, prompt: str) -> Iterator[str]:
         if given.get(thing, name) != name:
             yield f"the {thing} is named {name}, but {given[thing]} in the prompt"
     own = _OWN_NAME.search(prompt)
-    said = _OWN_NAME.search(text)
-    if own and said and own[1] != said[1]:
-        yield f"the name is {said[1]}, but {own[1]} in the prompt"
+    told = _OWN_NAME.search(text)
+    if own and told and own[1] != told[1]:
+        yield f"the name is {told[1]}, but {own[1]} in the prompt"
 
 
 def _other_counts(text: str, prompt: str) -> Iterator[str]:
