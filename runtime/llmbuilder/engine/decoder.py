@@ -96,7 +96,7 @@ class Decoder:
             ConfigError: an id outside the vocabulary, which ONNX Runtime's kernels do not all look out for.
             DeviceError: there is no memory for them, or ONNX Runtime fails; the row keeps what it had or a part more.
         """
-        check_ids("ids", ids, self.model.facts.vocab_size)
+        check_ids("ids", ids, self.graph.facts.vocab_size)
         slot = row + self._idle
         self._reserve(slot + 1, self._length(slot) + len(ids))
         kept: list[FloatArray] = []
@@ -120,7 +120,7 @@ class Decoder:
             ConfigError: an id outside the vocabulary.
             DeviceError: there is no memory for them, or ONNX Runtime fails; the rows keep what they had.
         """
-        check_ids("tokens", tokens, self.model.facts.vocab_size)
+        check_ids("tokens", tokens, self.graph.facts.vocab_size)
         rows = len(tokens)
         first = self._idle if rows > 1 else 0
         count = self._idle + rows - first
