@@ -58,7 +58,8 @@ def save_conversation(path: Path, saved: Saved) -> None:
         if not is_taken:
             replace_file(path, text)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be written: {error}. Name a file in a folder of yours.") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ConfigError(f"{path} cannot be written: {reason}. Name a file in a folder of yours.") from error
     if is_taken:
         raise ConfigError(f"{path} is there already and no conversation: save under another name.")
 
