@@ -1,16 +1,18 @@
 """Checks of arguments that several functions take."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
 from os import PathLike
-from typing import SupportsInt, TypeGuard
+from pathlib import Path
+from typing import Any, SupportsInt, TypeGuard
 
 from llmbuilder.errors import ConfigError
 
 StrPath = str | PathLike[str]
 """What every argument that names a file may be."""
 _SHOWN = 80
+_TOO_LARGE = 10**400  # for a message
 
 
 def shown(value: object) -> str:
@@ -24,7 +26,12 @@ def shown(value: object) -> str:
 
 def is_whole(value: object, least: int) -> TypeGuard[SupportsInt]:
     """Whether a value is a whole number of at least ``least``, and no bool."""
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) < _TOO_LARGE
+
+
+def is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a list or the like, and no text."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -55,6 +62,22 @@ def check_text(name: str, value: object) -> str:
             "Decode its bytes as UTF-8 with errors='replace'."
         ) from error
     return value
+
+
+def check_path(name: str, value: object) -> Path:
+    """The path that an argument must be, whether anything is there or not.
+
+    Raises:
+        ConfigError: no path, or one that this system cannot have.
+    """
+    try:
+        path = Path(value)  # type: ignore[arg-type]
+        path.lstat()
+    except FileNotFoundError:
+        return path
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(f"{name} must be a path of this system, got {shown(value)}: {error}.") from error
+    return path
 
 
 def check_texts(name: str, value: object) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from llmbuilder.options import (
 )
 
 _WHAT = "generation option"
+_MOST_CHARACTERS = 500_000  # of stop strings; each takes some 350 bytes while they are looked for
+_MOST_ROWS = 1024  # of one prompt; memory may allow fewer
 
 
 def _are_ids(value: object) -> bool:
@@ -40,11 +42,16 @@ def _is_decay(value: object) -> bool:
 
 
 def _are_strings(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(text, str) and text for text in value)
+    return (
+        isinstance(value, tuple)
+        and all(isinstance(text, str) and text for text in value)
+        and sum(map(len, value)) <= _MOST_CHARACTERS
+    )
 
 
 _COUNT = whole(1)
 _FROM_0 = whole(0)
+_ROWS = whole(1, _MOST_ROWS)
 _POSITIVE = number(lambda v: v > 0, "above 0")
 _FACTOR = number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
 _TEMPERATURE = _FACTOR._replace(
@@ -57,7 +64,11 @@ _POWER = number(lambda v: abs(v) <= 30, "from -30 to 30")
 _TOKEN = whole(0)._replace(text="a token id, at least 0")
 _IDS = Range(_are_ids, "a token id, at least 0, or a non-empty list of them")
 _DECAY = Range(_is_decay, "a pair (start, factor) of a whole number of at least 0 and a number above 0")
-_STRINGS = Range(_are_strings, "a non-empty string or a list of them", read=one_or_many)
+_STRINGS = Range(
+    _are_strings,
+    f"a non-empty string or a list of them, of {_MOST_CHARACTERS} characters at most in all",
+    read=one_or_many,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +111,7 @@ class GenerationConfig:
 
     do_sample: bool = True
     """Draw from the distribution; False takes the likeliest token."""
-    num_beams: Annotated[int, _COUNT] = 1
+    num_beams: Annotated[int, _ROWS] = 1
     """Beams of beam search; 1: none."""
     num_beam_groups: Annotated[int, _COUNT] = 1
     """Groups of diverse beam search (Vijayakumar et al. 2018)."""
@@ -130,7 +141,7 @@ class GenerationConfig:
     """Most sequences decoded in one run; never changes what they say. A prompt that needs more has runs of its own."""
     seed: Annotated[int, _FROM_0] | None = None
     """Same seed, same text; None: another text every time."""
-    num_return_sequences: Annotated[int, _COUNT] = 1
+    num_return_sequences: Annotated[int, _ROWS] = 1
     """Continuations for each prompt; above 1 only with `TextGenerator.complete` and `complete_batch`."""
     logprobs: Annotated[int, _FROM_0] | None = None
     """Report the log-probability of each token and of the n likeliest, before any rule; 0: of the token alone."""

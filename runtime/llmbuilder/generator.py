@@ -1,10 +1,10 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from llmbuilder.checks import StrPath
+from llmbuilder.checks import StrPath, is_list
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig, Options, merge_own, one_answer
 from llmbuilder.decoding.completion import Completion
@@ -15,11 +15,18 @@ from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.running import Answer, finish_all, finish_each, open_loop, stream
 from llmbuilder.decoding.scoring import Score, score
-from llmbuilder.decoding.strategies import ConstrainedPrompt, GroupMaker, PromptLike, check_prompts
+from llmbuilder.decoding.strategies import (
+    ConstrainedPrompt,
+    GroupMaker,
+    PromptLike,
+    check_prompts,
+    requested,
+)
+from llmbuilder.decoding.textlimit import TextLimit
 from llmbuilder.engine.loading import Engine, acquire
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
-from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
+from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.tokenizer import Tokenizer
 
 __all__ = [
@@ -33,6 +40,7 @@ __all__ = [
     "PromptLike",
     "Score",
     "TextGenerator",
+    "TextLimit",
     "log_softmax",
     "opened",
     "remembering",
@@ -167,7 +175,7 @@ class TextGenerator(Closing):
         Raises:
             ConfigError, ContextOverflowError: as `generate`; not one entry of ``configs`` for each prompt.
         """
-        if isinstance(configs, GenerationConfig | Mapping):
+        if configs is not None and not is_list(configs):
             raise ConfigError("configs are the options of each prompt, a list; one for all is config=...")
         if configs is not None and len(configs) != len(check_prompts(prompts)):
             raise ConfigError(
@@ -199,7 +207,7 @@ class TextGenerator(Closing):
             ConfigError: common options that cannot be used.
         """
         common = self._merge(config, overrides)
-        groups = (self._requested(request, common) for request in requests)
+        groups = requested(requests, lambda prompt, own: self._group(prompt, merge_own(common, own)))
         return finish_each(self.loop(common.batch_size or DEFAULT_BATCH_SIZE), groups)
 
     def loop(self, max_rows: int = DEFAULT_BATCH_SIZE) -> Loop:
@@ -264,15 +272,6 @@ class TextGenerator(Closing):
         """Continue each prompt with its own merged options; the first error ends all."""
         groups = [self._group(prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
         return finish_all(self._loop(groups, common.batch_size), groups)
-
-    def _requested(
-        self, request: tuple[PromptLike, Options] | None, common: GenerationConfig
-    ) -> Group | LLMBuilderError | None:
-        """The group of a request, or why there is none."""
-        try:
-            return request and self._group(request[0], merge_own(common, request[1]))
-        except LLMBuilderError as error:
-            return error
 
     def _stream(self, group: Group) -> Iterator[str]:
         return stream(self._loop([group], 1), group)

@@ -81,8 +81,13 @@ def is_real(value: object, holds: Callable[[float], bool]) -> bool:
     return math.isfinite(number) and holds(number)
 
 
-def whole(least: int) -> Range:
-    """Whole numbers from ``least`` on."""
+def whole(least: int, most: int | None = None) -> Range:
+    """Whole numbers from ``least`` on, up to ``most`` if there is such a bound."""
+    if most is not None:
+        return Range(
+            lambda value: is_whole(value, least) and int(value) <= most,
+            f"a whole number from {least} to {most}",
+        )
     return Range(lambda value: is_whole(value, least), f"a whole number of at least {least}")
 
 

@@ -11,7 +11,7 @@ from llmbuilder.checks import StrPath, check_text
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
-from llmbuilder.generator import Device, TextGenerator, opened, remembering
+from llmbuilder.generator import Device, TextGenerator, TextLimit, opened, remembering
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
 _KNOWN_COSTS = 4096
@@ -62,6 +62,7 @@ class ChatInterface(Closing):
             self._owner = generator
             self._generator = TextGenerator(engine)
             self._form = make_form(engine)
+            self._limit = TextLimit(engine.tokenizer, engine.context_length)
             self._cost = functools.lru_cache(_KNOWN_COSTS)(self._measure)
 
     @property
@@ -90,7 +91,9 @@ class ChatInterface(Closing):
         """As `respond`, yielding the reply as it comes; that of a beam search, known at the end, in one piece."""
         config = GenerationConfig.merge(self.config, overrides) if overrides else self.config
         turns = read_turns(conversation)
-        ids = self._fit(turns, check_text("user_input", user_input), config)
+        self._limit.check("user_input", check_text("user_input", user_input))
+        self._limit.check("system_prompt", self.system_prompt or "")
+        ids = self._fit(turns, user_input, config)
         endings = ending_options(self._form, self._generator.engine, config)
         return _trimmed(self._generator.pieces(ids, config, return_full_text=False, **endings))
 
@@ -144,6 +147,8 @@ class ChatInterface(Closing):
 
     def _measure(self, system: str | None, turn: Turn) -> int:
         """Tokens that a turn adds to a conversation."""
+        if self._limit.exceeded_by(len(turn.user) + len(turn.assistant)):
+            return self._generator.engine.context_length
         once, twice = (len(self._form.encode(system, [turn] * count, turn.user)) for count in (1, 2))
         return twice - once
 

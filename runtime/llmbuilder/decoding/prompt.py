@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmbuilder.checks import shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.errors import ConfigError, ContextOverflowError
@@ -99,7 +100,7 @@ def check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
     for position, token in enumerate(ids):
         if not 0 <= token < vocab:
             raise ConfigError(
-                f"{name}: id {token} at position {position} is outside the vocabulary of {vocab} tokens. "
+                f"{name}: id {shown(token)} at position {position} is outside the vocabulary of {vocab} tokens. "
                 "Take the ids from this model's tokenizer."
             )
 

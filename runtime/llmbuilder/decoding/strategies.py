@@ -1,11 +1,11 @@
 """From a prompt and its options to the group that decodes it: which strategy, with which parts."""
 
 import operator
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from llmbuilder.checks import check_text
+from llmbuilder.checks import check_text, is_list, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.beam import BeamGroup
 from llmbuilder.decoding.constraint import Constraint
@@ -17,8 +17,9 @@ from llmbuilder.decoding.ranking import make_scorer
 from llmbuilder.decoding.samples import SampleGroup
 from llmbuilder.decoding.sampling import make_sampler
 from llmbuilder.decoding.stopping import StopMatcher
+from llmbuilder.decoding.textlimit import TextLimit
 from llmbuilder.detokenizer import Detokenizer
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.tokenizer import Tokenizer
 
 
@@ -46,21 +47,23 @@ class GroupMaker:
         self._limits = limits
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
+        self._limit = TextLimit(tokenizer, limits.context_length)
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt, all of them in the vocabulary.
 
         Raises:
             ConfigError: neither text nor ids, text with half a character, or ids outside the vocabulary.
+            ContextOverflowError: text of more characters than the window could ever hold.
         """
         if isinstance(prompt, str):
             # Every tokenizer fails at half a character in a way of its own.
-            return self._tokenizer.encode(check_text("The prompt", prompt))
+            check_text("The prompt", prompt)
+            self._limit.check("The prompt", prompt)
+            return self._tokenizer.encode(prompt)
         ids = _token_ids(prompt)
         if ids is None:
-            raise ConfigError(
-                f"A prompt must be text or a sequence of token ids, got {reprlib.repr(prompt)}."
-            )
+            raise ConfigError(f"A prompt must be text or a sequence of token ids, got {shown(prompt)}.")
         check_ids("prompt", ids, self._limits.usable_vocab)
         return ids
 
@@ -78,11 +81,14 @@ class GroupMaker:
         if prompt.config.num_beams > 1:
             scorer = make_scorer(prompt, self._limits.usable_vocab)
             return BeamGroup(prompt, self._stream(prompt), scorer, tag=tag)
-        continuations = [self._continuation(prompt, k) for k in range(prompt.config.num_return_sequences)]
+        start = self._stream(prompt)
+        continuations = [
+            self._continuation(prompt, replace(start), k) for k in range(prompt.config.num_return_sequences)
+        ]
         strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
         return strategy(prompt, continuations, tag=tag)
 
-    def _continuation(self, prompt: Prompt, index: int) -> Continuation:
+    def _continuation(self, prompt: Prompt, stream: TextStream, index: int) -> Continuation:
         sampler = make_sampler(
             prompt.config,
             prompt_ids=prompt.ids,
@@ -90,7 +96,7 @@ class GroupMaker:
             vocab_size=self._limits.usable_vocab,
             sequence_index=index,
         )
-        return Continuation(prompt, sampler, self._stream(prompt))
+        return Continuation(prompt, sampler, stream)
 
     def _stream(self, prompt: Prompt) -> TextStream:
         matcher = StopMatcher(prompt.config.stop_strings or ())
@@ -114,8 +120,36 @@ def check_prompts(prompts: Sequence[PromptLike]) -> Sequence[PromptLike]:
     Raises:
         ConfigError: a single prompt, or no sequence.
     """
-    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+    if not is_list(prompts):
         raise ConfigError(
             f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
         )
     return prompts
+
+
+def requested(
+    requests: Iterable[Any], make: Callable[[PromptLike, Any], Group]
+) -> Iterator[Group | LLMBuilderError | None]:
+    """The groups that ``make`` makes of requests, each a prompt and its options; an error in place of one it cannot.
+
+    None among the requests stays None.
+
+    Raises:
+        ConfigError: no requests to go through, but a single one, or something else.
+    """
+    try:
+        each = None if isinstance(requests, str | bytes | Mapping) else iter(requests)
+    except TypeError:
+        each = None
+    if each is None:
+        raise ConfigError(f"requests must be pairs of a prompt and its options, got {shown(requests)}.")
+    return (request if request is None else _made(request, make) for request in each)
+
+
+def _made(request: Any, make: Callable[[PromptLike, Any], Group]) -> Group | LLMBuilderError:
+    try:
+        if not is_list(request) or len(request) != 2:
+            raise ConfigError(f"A request must be a pair of a prompt and its options, got {shown(request)}.")
+        return make(*request)
+    except LLMBuilderError as error:
+        return error

@@ -12,6 +12,7 @@ from llmbuilder import forking
 from llmbuilder.bundle.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.resolve import find_bundle
+from llmbuilder.checks import check_path
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
@@ -91,13 +92,14 @@ def acquire(
         ConfigError: no such device, or no number of threads.
     """
     check_execution(device, threads)
-    directory = find_bundle(Path(model_path), None if tokenizer_path is None else Path(tokenizer_path))
+    tokenizer = None if tokenizer_path is None else check_path("tokenizer_path", tokenizer_path)
+    directory = find_bundle(check_path("model_path", model_path), tokenizer)
     stamp = (directory / MANIFEST_NAME).stat()
     key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)
     lease = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
-    if tokenizer_path is not None and lease.engine.bundle is not None:
+    if tokenizer is not None and lease.engine.bundle is not None:
         with undone_on_error(lease.close):
-            _check_tokenizer(Path(tokenizer_path), lease.engine.bundle)
+            _check_tokenizer(tokenizer, lease.engine.bundle)
     return lease
 
 

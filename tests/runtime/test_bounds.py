@@ -1,0 +1,117 @@
+"""One request never stops all: what is too much is refused before anything is made for it."""
+
+import json
+
+import pytest
+
+from llmbuilder.chat.interface import ChatInterface
+from llmbuilder.config import GenerationConfig
+from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.files.jsonl import generate_file
+from llmbuilder.generator import TextGenerator
+from llmbuilder.testing import ByteTokenizer, fake_engine, random_rule
+
+WINDOW = 64
+MOST = 64 * WINDOW
+
+
+class Counting(ByteTokenizer):
+    """Counts the characters that it encodes."""
+
+    def __init__(self):
+        self.encoded = 0
+
+    def encode(self, text, *arguments, **options):
+        self.encoded += len(text)
+        return super().encode(text, *arguments, **options)
+
+
+@pytest.fixture
+def engine():
+    engine = fake_engine(random_rule(), context_length=WINDOW)
+    object.__setattr__(engine, "tokenizer", Counting())
+    return engine
+
+
+@pytest.fixture
+def generator(engine):
+    return TextGenerator.from_engine(engine, GenerationConfig(max_new_tokens=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 1025}, "num_beams must be a whole number from 1 to 1024, got 1025"),
+        ({"num_beams": 10**6}, "num_beams must be a whole number from 1 to 1024, got 1000000"),
+        ({"num_return_sequences": 10**9}, "num_return_sequences must be a whole number from 1 to 1024"),
+        ({"stop_strings": ["x" * 500_001]}, "500000 characters at most in all"),
+        ({"stop_strings": ["stop!"] * 100_001}, "500000 characters at most in all"),
+    ],
+)
+def test_options_have_bounds(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GenerationConfig(**options)
+
+
+def test_as_many_rows_as_are_allowed_are_decoded(generator):
+    assert len(generator.complete("a", num_return_sequences=1024)) == 1024
+
+
+def test_the_prompts_text_is_decoded_once_for_all_its_rows(engine):
+    decoded = []
+    engine.tokenizer.decode = lambda ids: decoded.append(len(ids)) or ""
+    TextGenerator.from_engine(engine).complete("a" * 50, num_return_sequences=8, max_new_tokens=1)
+    assert decoded.count(50) == 1
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+def test_a_prompt_of_more_characters_than_any_text_of_the_window_is_not_encoded(generator, engine, truncate):
+    with pytest.raises(ContextOverflowError, match=rf"has {MOST + 1} characters.* more than {MOST}\."):
+        generator.generate("x" * (MOST + 1), truncate_prompt=truncate)
+    with pytest.raises(ContextOverflowError, match="characters"):
+        generator.score("x" * (MOST + 1))
+    assert engine.tokenizer.encoded == 0
+
+
+def test_a_prompt_of_as_many_characters_is_counted_in_tokens(generator):
+    with pytest.raises(ContextOverflowError, match=f"has {MOST} tokens"):
+        generator.generate("x" * MOST)
+    (completion,) = generator.complete("x" * MOST, truncate_prompt=True)
+    assert completion.truncated_tokens == MOST - WINDOW
+
+
+def test_long_tokens_make_long_prompts(engine):
+    engine.tokenizer.pieces = lambda: [b"x" * 100]
+    with pytest.raises(ContextOverflowError, match=r"6401 characters.* more than 6400"):
+        TextGenerator.from_engine(engine).generate("x" * 6401)
+    with pytest.raises(ContextOverflowError, match="6400 tokens"):
+        TextGenerator.from_engine(engine).generate("x" * 6400)
+
+
+def test_a_chats_message_of_megabytes_is_not_encoded_nor_an_old_turn(engine):
+    chat = ChatInterface(TextGenerator.from_engine(engine), max_new_tokens=2)
+    engine.tokenizer.encoded = 0
+    for truncate in (False, True):
+        with pytest.raises(ContextOverflowError, match="user_input has 5000000 characters"):
+            chat.respond("x" * 5_000_000, truncate_prompt=truncate)
+    old = [{"user": "x" * 5_000_000, "assistant": "y"}, {"user": "a", "assistant": "b"}]
+    chat.respond("c", old)
+    assert chat.dropped_turns >= 1
+    assert engine.tokenizer.encoded < 10_000
+
+
+def test_a_line_that_asks_too_much_fails_by_itself(generator, tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    wrong = [
+        {"num_beams": 1_000_000},
+        {"stop_strings": ["x" * 1_000_000]},
+        {"prompt": "x" * 1_000_000},
+        {"prompt": ["x"]},
+        {"prompt": None},
+    ]
+    lines = [{"prompt": "a"}, *({"prompt": "b"} | line for line in wrong), {"prompt": "c"}]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert generate_file(generator, source, target).errors == len(wrong)
+    written = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert ["text" in line for line in written] == [True, *[False] * len(wrong), True]
+    assert all(len(line.get("error", "")) <= 500 for line in written)
