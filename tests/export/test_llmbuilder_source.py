@@ -162,7 +162,7 @@ def test_a_weight_under_two_names_is_refused(saved, prefix):
 def test_weights_of_other_types_than_floating_point_are_refused(saved, dtype):
     state = gpt_state()
     state["ln_f.bias"] = state["ln_f.bias"].to(dtype)
-    with pytest.raises(ExportError, match=r"ln_f\.bias|complex numbers"):
+    with pytest.raises(ExportError, match=r"stores ln_f\.bias as|complex numbers|unusual type"):
         load_source(saved({"model_state_dict": state, "model_config": model_config()}))
 
 
@@ -213,13 +213,9 @@ def test_as_many_layers_are_built_as_there_are_weights_for(saved, layer):
         load_source(saved({"model_state_dict": state, "model_config": {"num_heads": HEADS}}))
 
 
-@pytest.mark.parametrize(
-    "weight",
-    [torch.zeros(1, dtype=torch.half).expand(10**9, 10**6), torch.ones(2, 2).to_sparse()],
-    ids=["repeated", "sparse"],
-)
-def test_a_weight_that_is_not_stored_whole_is_refused(saved, weight):
-    state = gpt_state() | {"token_embedding.weight": weight}
+def test_a_weight_that_is_not_stored_whole_is_refused(saved):
+    repeated = torch.zeros(1, dtype=torch.half).expand(10**9, 10**6)
+    state = gpt_state() | {"token_embedding.weight": repeated}
     with pytest.raises(ExportError, match=r"does not store token_embedding\.weight whole"):
         load_source(saved({"model_state_dict": state, "model_config": model_config()}))
 

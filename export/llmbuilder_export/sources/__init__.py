@@ -25,7 +25,7 @@ def load_source(path: Path, config: Path | None = None, max_context: int | None 
         raise ModelNotFoundError(
             f"There is no model at {path}. Pass a checkpoint file or a Hugging Face directory."
         )
-    if path.is_file():
+    if not path.is_dir():
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 
         source = load_llmbuilder(path, config, max_context)

@@ -1,9 +1,6 @@
 """Read what LLMBuilder writes with ``torch.save``, trusting nothing in it."""
 
-import pickle
-import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,8 @@ from typing import Any
 import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
-from llmbuilder_export.sources.files import shown
+from llmbuilder_export.sources.archives import check_archive
+from llmbuilder_export.sources.files import listed, refuse_special, shown
 
 State = dict[str, torch.Tensor]
 
@@ -19,8 +17,6 @@ _STATE_KEYS = ("model_state_dict", "state_dict", "model")
 _WRAPPERS = ("_orig_mod.", "module.")
 _MASK = "causal_mask"
 _FLOATING = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
-_FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")
-_PICKLE = b"\x80"
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -30,18 +26,22 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         ModelNotFoundError: there is no such file.
         ExportError: damaged, not a checkpoint, or holding more than tensors and plain values.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ModelNotFoundError(f"There is no checkpoint at {path}. Check the path.")
+    refuse_special(path)
     try:
+        mapped = check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to its own users
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise ExportError(_refusal(path, str(error))) from error
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except ExportError:
+        raise
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error}). Check its permissions and its disk.") from error
     except Exception as error:  # reading what is no pickle may fail in any way
-        raise ExportError(_no_checkpoint(path)) from error
+        raise ExportError(
+            f"{path} is damaged or not a PyTorch checkpoint. Pass the file LLMBuilder saved, such as model.pt."
+        ) from error
     if not isinstance(content, Mapping):
         raise ExportError(
             f"{path} holds a {type(content).__name__}, not an LLMBuilder checkpoint. "
@@ -63,8 +63,7 @@ def find_state(checkpoint: Mapping[str, Any], path: Path) -> State:
             return _plain(weights, path)
     raise ExportError(
         f"{path} holds no model weights: none of {', '.join(_STATE_KEYS)} is a state dict. "
-        f"Its keys are {', '.join(map(repr, list(checkpoint)[:10]))}. "
-        "Pass the file that training saved, such as model.pt."
+        f"Its keys are {listed(checkpoint)}. Pass the file that training saved, such as model.pt."
     )
 
 
@@ -155,25 +154,3 @@ def _plain_name(name: str) -> str:
     for prefix in _WRAPPERS:
         name = name.removeprefix(prefix)
     return name
-
-
-def _refusal(path: Path, reason: str) -> str:
-    """Why a pickle was not loaded. PyTorch's own words are left out: they say how to load it all the same."""
-    with path.open("rb") as file:
-        is_pickle = file.read(1) == _PICKLE or zipfile.is_zipfile(path)
-    if not is_pickle:
-        return _no_checkpoint(path)
-    found = _FORBIDDEN.search(reason)
-    what = (
-        f"holds more than weights and plain values ({found[1]})"
-        if found
-        else "is damaged, or a pickle of another kind than torch.save writes"
-    )
-    return (
-        f"{path} {what}: loading it could run code. "
-        "Save only the model's state dict and config, with torch.save, or get it from a source you trust."
-    )
-
-
-def _no_checkpoint(path: Path) -> str:
-    return f"{path} is damaged or not a PyTorch checkpoint. Pass the file LLMBuilder saved, such as model.pt."
