@@ -1,7 +1,6 @@
 """Weights are a model's own, all of them and no others: what a directory lacks is never made up."""
 
 import json
-import os
 
 import pytest
 import torch
@@ -185,64 +184,3 @@ def test_a_missing_expert_is_refused_by_name(changed):
     }
     with pytest.raises(ExportError, match=r"model\.layers\.1\.mlp\.experts"):
         load_source(changed(without(name), "qwen3_moe", **experts))
-
-
-def test_weights_of_pytorchs_own_files_are_checked_alike(tmp_path):
-    model = save_model(tmp_path, "llama")
-    (tmp_path / "model.safetensors").unlink()
-    weights = model.state_dict()
-    torch.save(weights, tmp_path / "pytorch_model.bin")
-    assert load_source(tmp_path).network.facts.num_layers == 2
-    torch.save(without(LAST)(weights), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ExportError, match=f"lacks weights of LlamaForCausalLM: {LAST}"):
-        load_source(tmp_path)
-    torch.save(weights | {LAST: weights[LAST].to(torch.int8)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ExportError, match=f"stores {LAST} as int8"):
-        load_source(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "", "sub/1.safetensors", 7, None])
-def test_an_index_that_names_files_elsewhere_is_refused(tmp_path, name):
-    save_model(tmp_path, "llama")
-    (tmp_path / "model.safetensors").unlink()
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": {HEAD: name}}))
-    with pytest.raises(ExportError, match=r"index\.json names the file .*, which is not in"):
-        load_source(tmp_path)
-
-
-@pytest.mark.parametrize("content", ["{", "[" * 100_000, "[]", '{"weight_map": {}}', '{"weight_map": 3}'])
-def test_an_index_that_is_none_is_refused(tmp_path, content):
-    save_model(tmp_path, "llama")
-    (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(ExportError, match=r"index\.json (cannot be read as JSON|lists no weights)"):
-        load_source(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "name", ["config.json", "generation_config.json", "model.safetensors", "adapter_config.json"]
-)
-def test_a_pipe_among_the_files_is_refused_without_waiting_for_it(tmp_path, name):
-    save_model(tmp_path, "llama")
-    (tmp_path / name).unlink(missing_ok=True)
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(ExportError, match=rf"{name} is not a plain file"):
-        load_source(tmp_path)
-
-
-def test_files_linked_as_the_hub_stores_them_are_read(tmp_path):
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "snapshot").mkdir()
-    save_model(tmp_path / "blobs", "llama")
-    for path in (tmp_path / "blobs").iterdir():
-        (tmp_path / "snapshot" / path.name).symlink_to(f"../blobs/{path.name}")
-    assert load_source(tmp_path / "snapshot").network.facts.num_layers == 2
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x08" + bytes(7) + b"{}nothing"])
-def test_a_damaged_weights_file_is_named(tmp_path, content):
-    save_model(tmp_path, "llama")
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(ExportError, match=r"model\.safetensors is damaged|lacks weights"):
-        load_source(tmp_path)

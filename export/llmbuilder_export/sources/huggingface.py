@@ -125,7 +125,7 @@ def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.disable_progress_bar()
     with _in_our_words(directory):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    check_files(directory)
+    check_files(directory, config)
     with _in_our_words(directory):
         model, loaded = AutoModelForCausalLM.from_pretrained(
             directory,

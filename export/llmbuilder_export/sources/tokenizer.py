@@ -47,6 +47,7 @@ def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> T
 
     Raises:
         TokenizerError: none or several found, unreadable, or with more ids than the model.
+        ExportError: a configuration beside it is damaged or no plain file.
     """
     path = _find(given, model)
     tokenizer = load_tokenizer(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from llmbuilder.errors import ExportError
 from llmbuilder_export.sources.checkpoint import read_checkpoint
@@ -24,14 +24,27 @@ _MADE = re.compile(
 _LAYER = re.compile(r"\.(\d+)\.")
 _FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _AGAIN = "Get the whole model again."
+_MOST_SHARDS = 10_000
+_LONGEST_HEADER = 16 << 20
+"""Bytes in which a safetensors file may name its weights: about 150,000 of them."""
 
 
-def check_files(directory: Path) -> None:
+def check_files(directory: Path, config: PretrainedConfig) -> None:
     """Look at the names and types of all stored weights, before a library reads them.
 
+    Args:
+        directory: where they lie.
+        config: what ``config.json`` says there.
+
     Raises:
-        ExportError: weights are missing, in no plain file of the directory, stored twice, or no numbers to export.
+        ExportError: weights are missing, in no plain file of the directory, stored twice, fewer than there are layers,
+            or no numbers to export.
     """
+    if (other := getattr(config, "transformers_weights", None)) is not None:
+        raise ExportError(
+            f"{directory}/config.json takes the weights from {shown(other)}. "
+            f"Remove transformers_weights there, and name the file {_PLACES[0]}."
+        )
     seen: dict[str, Path] = {}
     for path in _files(directory):
         for name, kind in _stored(path):
@@ -43,6 +56,11 @@ def check_files(directory: Path) -> None:
                     "Get the model from before it was quantized."
                 )
             seen[name] = path
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > len(seen):
+        raise ExportError(
+            f"{directory}/config.json says {shown(layers)} layers, but only {len(seen)} weights are stored. {_AGAIN}"
+        )
 
 
 def _files(directory: Path) -> list[Path]:
@@ -52,16 +70,22 @@ def _files(directory: Path) -> list[Path]:
         if (directory / name).exists():
             return _plain([directory / name])
         if index.exists():
-            shards = read_json(index).get("weight_map")
-            names = set(shards.values()) if isinstance(shards, Mapping) else set()
-            if not names:
-                raise ExportError(f"{index} lists no weights. {_AGAIN}")
-            return _plain(inside(directory, shard, index) for shard in sorted(names, key=str))
+            return _plain(_shards(directory, index))
     raise ExportError(f"{directory} holds no weights: there is neither {' nor '.join(_PLACES)}. {_AGAIN}")
 
 
-def _plain(paths: Iterator[Path] | list[Path]) -> list[Path]:
-    files = list(paths)
+def _shards(directory: Path, index: Path) -> list[Path]:
+    """The files that an index lists, each once."""
+    content = read_json(index).get("weight_map")
+    values = list(content.values()) if isinstance(content, Mapping) else []
+    odd = [value for value in values if not isinstance(value, str)]
+    shards = sorted({*values}) if not odd else odd[:1]
+    if not 0 < len(shards) <= _MOST_SHARDS:
+        raise ExportError(f"{index} lists {len(shards) or 'no'} files of weights. {_AGAIN}")
+    return [inside(directory, shard, index) for shard in shards]
+
+
+def _plain(files: list[Path]) -> list[Path]:
     for path in files:
         refuse_special(path)
     return files
@@ -79,6 +103,12 @@ def _stored(path: Path) -> Iterator[tuple[str, str]]:
 
 def _stored_safely(path: Path) -> Iterator[tuple[str, str]]:
     try:
+        with path.open("rb") as beginning:
+            header = int.from_bytes(beginning.read(8), "little")
+        if _LONGEST_HEADER < header <= path.stat().st_size:
+            raise ExportError(
+                f"{path} names its weights in {header:,} bytes, more than any model needs. {_AGAIN}"
+            )
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)
                 kind = file.get_slice(name).get_dtype()
