@@ -1,11 +1,12 @@
 """The checks, each by itself: a text and its limit in, a score and perhaps a failure out."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llmbuilder.filtering.clock import Clock
 from llmbuilder.filtering.facts import find_errors
+from llmbuilder.filtering.patterns import matches
 from llmbuilder.filtering.personal import find_personal
 from llmbuilder.filtering.scripts import foreign_letters
 from llmbuilder.quality.coherence import coherence
@@ -50,9 +51,9 @@ def check_personal(text: str) -> Finding:
     return Finding(len(found), f"it has {_listed(kinds)}" if found else None)
 
 
-def check_patterns(text: str, patterns: Sequence[str]) -> Finding:
+def check_patterns(text: str, patterns: Sequence[str], clock: Clock) -> Finding:
     """Score: how many of the patterns match."""
-    matching = [pattern for pattern in patterns if re.search(pattern, text, re.IGNORECASE)]
+    matching = [pattern for pattern in patterns if matches(pattern, text, clock)]
     return Finding(len(matching), f"{_listed(list(map(repr, matching)))} matches" if matching else None)
 
 
@@ -68,9 +69,9 @@ def check_scripts(text: str, allowed: Sequence[str]) -> Finding:
     )
 
 
-def check_facts(text: str, prompt: str | None) -> Finding:
+def check_facts(text: str, prompt: str | None, clock: Clock) -> Finding:
     """Score: how many errors `llmbuilder.filtering.facts.find_errors` finds."""
-    errors = find_errors(text, prompt)
+    errors = find_errors(text, prompt, clock)
     return Finding(len(errors), "; ".join(errors) or None)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from llmbuilder.errors import ConfigError
 from llmbuilder.filtering import checks
 from llmbuilder.filtering.checks import Finding
+from llmbuilder.filtering.clock import Clock
 from llmbuilder.filtering.personal import mask_personal
 from llmbuilder.filtering.profanity import mask_profanity
 from llmbuilder.filtering.settings import FilterSettings
@@ -53,7 +54,8 @@ class OutputFilter:
             prompt: what the text continues; only ``factuality_check`` looks at it.
 
         Raises:
-            ConfigError: a setting is unknown or has a wrong value, or the text is not a string.
+            ConfigError: a setting is unknown or has a wrong value, the text is not a string, or filtering it takes
+                longer than `llmbuilder.filtering.clock.SECONDS`.
         """
         report = OutputFilter.check(text, config, prompt=prompt)
         return report.text if report.passed else None
@@ -69,8 +71,9 @@ class OutputFilter:
         for name, value in (("text", text), ("prompt", "" if prompt is None else prompt)):
             if not isinstance(value, str):
                 raise ConfigError(f"The {name} to filter must be a string, got {type(value).__name__}.")
-        found = dict(_run_checks(text, settings, prompt))
-        masked, profane = mask_profanity(text) if settings.profanity_filter else (text, ())
+        clock = Clock(len(text))
+        found = dict(_run_checks(text, settings, prompt, clock))
+        masked, profane = mask_profanity(text, clock) if settings.profanity_filter else (text, ())
         if settings.profanity_filter:
             found["profanity_filter"] = Finding(len(profane))
         failures = tuple(f"{name}: {finding.failure}." for name, finding in found.items() if finding.failure)
@@ -82,7 +85,9 @@ class OutputFilter:
         )
 
 
-def _run_checks(text: str, settings: FilterSettings, prompt: str | None) -> Iterator[tuple[str, Finding]]:
+def _run_checks(
+    text: str, settings: FilterSettings, prompt: str | None, clock: Clock
+) -> Iterator[tuple[str, Finding]]:
     """What each check of the original text found, by the name of its setting."""
     if settings.min_length is not None:
         yield "min_length", checks.check_min_length(text, settings.min_length)
@@ -96,8 +101,8 @@ def _run_checks(text: str, settings: FilterSettings, prompt: str | None) -> Iter
         finding = checks.check_personal(text)
         yield "personal_data", Finding(finding.score) if settings.personal_data == "mask" else finding
     if settings.banned_patterns:
-        yield "banned_patterns", checks.check_patterns(text, settings.banned_patterns)
+        yield "banned_patterns", checks.check_patterns(text, settings.banned_patterns, clock)
     if settings.allowed_scripts:
         yield "allowed_scripts", checks.check_scripts(text, settings.allowed_scripts)
     if settings.factuality_check:
-        yield "factuality_check", checks.check_facts(text, prompt)
+        yield "factuality_check", checks.check_facts(text, prompt, clock)

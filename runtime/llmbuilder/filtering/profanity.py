@@ -8,9 +8,15 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmbuilder.filtering.clock import Clock
+from llmbuilder.filtering.pieces import pieces
+
 if TYPE_CHECKING:
     from glin_profanity import Filter
 
+_LONGEST_PIECE = 1000
+_LONGEST_WORD = 100
+_LONG_RUN = re.compile(rf"([^\W_]{{{_LONGEST_WORD + 1},}})")
 _MARK = "\ue000"  # of the private use area: in no word
 
 _EVERYDAY = """
@@ -41,18 +47,39 @@ class Masked(NamedTuple):
     words: tuple[str, ...]
 
 
-def mask_profanity(text: str) -> Masked:
+def mask_profanity(text: str, clock: Clock | None = None) -> Masked:
     """Put an asterisk for each character of a profane word: ``shit`` and ``sh1t`` become ``****``.
 
     Whole words only, so that Scunthorpe, class and cocktail stay. Letters replaced by look-alikes or asterisks, spread
     by dots or spaces, or stretched are seen through. English only. It knows words, not insults: a cruel sentence
-    without one passes.
+    without one passes. A text is read in pieces of some thousand characters, and what has a hundred letters and digits
+    on end is no word.
+
+    Raises:
+        ConfigError: ``clock`` has no time left.
     """
-    pieces = _matcher().check_profanity(text).get("processed_text", text).split(_MARK)
-    kept = pieces[0]
+    clock = clock or Clock(len(text))
+    masked: list[str] = []
     words: list[str] = []
-    for number, piece in enumerate(pieces[1:], start=2):
-        last = number == len(pieces)
+    for piece in pieces(text, _LONGEST_PIECE):
+        for part in _LONG_RUN.split(piece):
+            clock.left("profanity_filter")
+            found = Masked(part, ()) if _is_no_word(part) else _mask(part)
+            masked.append(found.text)
+            words += found.words
+    return Masked("".join(masked), tuple(words))
+
+
+def _is_no_word(part: str) -> bool:
+    return len(part) > _LONGEST_WORD and part.isalnum()
+
+
+def _mask(text: str) -> Masked:
+    parts = _matcher().check_profanity(text).get("processed_text", text).split(_MARK)
+    kept = parts[0]
+    words: list[str] = []
+    for number, piece in enumerate(parts[1:], start=2):
+        last = number == len(parts)
         end = len(text) - len(piece) if last else text.find(piece, len(kept) + 1)
         words.append(text[len(kept) : end])
         kept += re.sub(r"\S", "*", words[-1]) + piece

@@ -1,13 +1,12 @@
 """The settings of a filter, checked when made."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from llmbuilder.checks import shown
 from llmbuilder.errors import ConfigError
-from llmbuilder.filtering.backtracking import repeats_repetition
+from llmbuilder.filtering.patterns import compile_pattern
 from llmbuilder.filtering.scripts import SCRIPTS
 from llmbuilder.options import Range, check_options, number, one_or_many, refuse_unknown, whole
 
@@ -85,20 +84,4 @@ class FilterSettings:
                 f"min_length={self.min_length} exceeds max_length={self.max_length}: no text passes. Change one."
             )
         for pattern in self.banned_patterns:
-            _check_pattern(pattern)
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-        endless = repeats_repetition(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigError(
-            f"banned_patterns: {pattern!r} is not a regular expression: {error}. "
-            "Correct it; to find a text as it is, use re.escape."
-        ) from error
-    if endless:
-        raise ConfigError(
-            f"banned_patterns: {pattern!r} repeats a repetition, which can take forever. "
-            "Write it without a repetition inside a repeated group."
-        )
+            compile_pattern(pattern)

@@ -1,12 +1,13 @@
 """Statements of one text that contradict each other."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from llmbuilder.filtering.facts.numbers import in_digits
 from llmbuilder.quality.text import sentences
 
+_LONGEST = 2000  # characters of a sentence that may still be a simple one
 _VERBS = "is|are|was|were|can|could|has|have|had|does|did|will|would|must|should"
 _CLAIM = re.compile(
     rf"^(?P<subject>[^,;:]{{1,80}}?) (?P<verb>{_VERBS})(?P<short>n't|n’t)?(?P<long> not|not)? "  # noqa: RUF001
@@ -41,15 +42,19 @@ class Claim(NamedTuple):
     sentence: str
 
 
-def contradictions(text: str) -> Iterator[str]:
+def contradictions(text: str, tick: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Pairs of sentences of which one denies the other, or which give what has one value two.
 
     Only simple sentences with the same subject are compared, word by word, each with the first that says something of
     the same. What was need not be any more, so of sentences in the past only those that name the same day or year
-    deny each other.
+    deny each other. ``tick`` is called at each sentence.
     """
     said: dict[tuple[str, ...], Claim] = {}
-    for claim in filter(None, map(parse, sentences(text))):
+    for sentence in sentences(text):
+        tick()
+        claim = parse(sentence) if len(sentence) <= _LONGEST else None
+        if claim is None:
+            continue
         about = claim.subject, claim.verb
         first = said.setdefault((*about, claim.predicate), claim)
         if _deny(first, claim):
