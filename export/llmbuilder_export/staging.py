@@ -225,7 +225,8 @@ def _explained(output: Path) -> Iterator[None]:
             ) from error
         if error.errno is None or not _is_of(output, error.filename):
             raise
-        raise ExportError(f"{output} cannot be written ({error}). Pass another output with -o.") from error
+        reason = error.strerror or error
+        raise ExportError(f"{output} cannot be written ({reason}). Pass another output with -o.") from error
 
 
 def _is_cut_short(error: OSError) -> bool:

@@ -4,9 +4,9 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmbuilder.checks import check_text
@@ -71,22 +71,18 @@ class Tokenizer(Protocol):
         ...
 
 
-class _Translating:
+@contextmanager
+def _translated(failure: str) -> Iterator[None]:
     """A block that calls a tokenizer's library: whatever fails there is a `TokenizerError`."""
-
-    def __init__(self, failure: str) -> None:
-        self._failure = failure
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    try:
+        yield
+    except LLMBuilderError:
+        raise
+    except BaseException as error:
         # Rust's panics are no exceptions to Python; all others may be of any class.
-        failed = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if failed and not isinstance(error, LLMBuilderError):
-            raise TokenizerError(f"{self._failure} ({error}). {_COPY}") from error
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise TokenizerError(f"{failure} ({error}). {_COPY}") from error
+        raise
 
 
 class SentencePieceTokenizer:
@@ -100,8 +96,8 @@ class SentencePieceTokenizer:
         """
         from sentencepiece import SentencePieceProcessor
 
-        self._failing = _Translating(f"{path} failed as a tokenizer")
-        with _Translating(f"{path} is not a readable SentencePiece model"):
+        self._failure = f"{path} failed as a tokenizer"
+        with _translated(f"{path} is not a readable SentencePiece model"):
             self._processor = SentencePieceProcessor(model_file=str(path))
 
     @property
@@ -111,18 +107,18 @@ class SentencePieceTokenizer:
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
-        with self._failing:
+        with _translated(self._failure):
             return list(self._processor.encode(check_text("The text", text)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``; those beyond the vocabulary have none."""
         known = self.vocab_size
-        with self._failing:
+        with _translated(self._failure):
             return str(self._processor.decode([int(i) for i in ids if i < known]))
 
     def pieces(self) -> list[bytes]:
         """The bytes each id stands for; the unknown token's are those of the text that it decodes to."""
-        with self._failing:
+        with _translated(self._failure):
             return [self._piece(i) for i in range(self.vocab_size)]
 
     def _piece(self, token: int) -> bytes:
@@ -138,7 +134,7 @@ class SentencePieceTokenizer:
 
     def name(self, token: int) -> str:
         """The piece."""
-        with self._failing:
+        with _translated(self._failure):
             return str(self._processor.id_to_piece(token))
 
     def spelling(self, token: int) -> str:
@@ -160,8 +156,8 @@ class JsonTokenizer:
         """
         from tokenizers import Tokenizer as Backend
 
-        self._failing = _Translating(f"{path} failed as a tokenizer")
-        with _Translating(f"{path} is not a readable tokenizer.json"):
+        self._failure = f"{path} failed as a tokenizer"
+        with _translated(f"{path} is not a readable tokenizer.json"):
             self._parsing = Backend.from_file(str(path))
             self._literal = Backend.from_file(str(path))
         for backend in (self._parsing, self._literal):
@@ -192,7 +188,7 @@ class JsonTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
-        with self._failing:
+        with _translated(self._failure):
             return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def pieces(self) -> list[bytes]:
@@ -217,7 +213,7 @@ class JsonTokenizer:
 
     def name(self, token: int) -> str:
         """The token."""
-        with self._failing:
+        with _translated(self._failure):
             return str(self._parsing.id_to_token(token))
 
     def spelling(self, token: int) -> str:
@@ -225,7 +221,7 @@ class JsonTokenizer:
         return self._control[token] if token in self._special else ""
 
     def _encoded(self, backend: "Backend", text: str, *, add_special: bool = False) -> "Encoding":
-        with self._failing:
+        with _translated(self._failure):
             return backend.encode(check_text("The text", text), add_special_tokens=add_special)
 
     def _encode_literally(self, text: str) -> list[int]:

@@ -220,7 +220,7 @@ class TestMemory:
     def given_back(self, monkeypatch):
         """Ranges of bytes that were given back."""
         ranges = []
-        monkeypatch.setattr(pages.Pages, "give_back", lambda self, *ends: ranges.append(ends))
+        monkeypatch.setattr(module, "give_back", lambda array, *ends: ranges.append(ends))
         return ranges
 
     @pytest.fixture
@@ -280,35 +280,35 @@ class TestMemory:
 
 class TestPages:
     def test_begin_as_zeros(self):
-        array = pages.Pages((3, 5), FLOAT).array
+        array = pages.mapped_zeros((3, 5), FLOAT)
         assert (array.shape, array.dtype) == ((3, 5), FLOAT)
         assert (array == 0).all()
 
     def test_given_back_leave_what_lies_around_them(self):
         page = mmap.PAGESIZE
-        held = pages.Pages((4 * page,), BYTE)
-        held.array[:] = 1
-        held.give_back(10, 3 * page + 10)
-        assert (held.array[:page] == 1).all()
-        assert (held.array[3 * page :] == 1).all()
+        held = pages.mapped_zeros((4 * page,), BYTE)
+        held[:] = 1
+        pages.give_back(held, 10, 3 * page + 10)
+        assert (held[:page] == 1).all()
+        assert (held[3 * page :] == 1).all()
 
     @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 4095), (4096, 4096), (5000, 100)])
     def test_without_a_whole_page_to_give_back_keep_all(self, first, last):
-        held = pages.Pages((2 * mmap.PAGESIZE,), BYTE)
-        held.array[:] = 1
-        held.give_back(first, last)
-        assert (held.array == 1).all()
+        held = pages.mapped_zeros((2 * mmap.PAGESIZE,), BYTE)
+        held[:] = 1
+        pages.give_back(held, first, last)
+        assert (held == 1).all()
 
     def test_are_an_ordinary_array_where_the_system_has_no_such_mapping(self, monkeypatch):
         monkeypatch.setattr(pages, "_PRIVATE", 0)
-        held = pages.Pages((2 * mmap.PAGESIZE,), BYTE)
-        held.array[:] = 1
-        held.give_back(0, mmap.PAGESIZE)
-        assert (held.array == 1).all()
+        held = pages.mapped_zeros((2 * mmap.PAGESIZE,), BYTE)
+        held[:] = 1
+        pages.give_back(held, 0, mmap.PAGESIZE)
+        assert (held == 1).all()
 
     def test_need_no_kernel_that_knows_huge_pages(self, monkeypatch):
         monkeypatch.setattr(pages, "_SMALL_PAGES", 99)
-        assert (pages.Pages((3,), FLOAT).array == 0).all()
+        assert (pages.mapped_zeros((3,), FLOAT) == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -30,21 +30,6 @@ class _Entry:
     filling: Filling | None = None
     """The first of these texts, under way."""
 
-    def advance(self, logits: Sequence[FloatArray]) -> None:
-        """Let the group choose; one that cannot ends with its error and leaves its neighbours alone."""
-        try:
-            moves = self.group.advance(logits)
-        except LLMBuilderError as error:
-            self.end(error)
-            return
-        self.slots = [self.slots[move.source] for move in moves]
-        self.tokens = [move.token for move in moves]
-
-    def end(self, error: LLMBuilderError) -> None:
-        """End because of an error."""
-        self.group.finish("cancelled", error)
-        self.slots, self.texts = [], deque()
-
 
 class Batch:
     """Groups that share the runs of one decoder."""
@@ -98,7 +83,7 @@ class Batch:
                 self._step(entries)
         except LLMBuilderError as error:
             for entry in entries:
-                entry.end(error)
+                _end(entry, error)
         for entry in entries:
             self._place(entry)
         self._settle()
@@ -110,7 +95,7 @@ class Batch:
             filling = entry.filling or self._begin(entry)
             computed = 0 if filling.finished else filling.advance(most)
         except LLMBuilderError as error:
-            entry.end(error)
+            _end(entry, error)
             return 0
         entry.filling = filling
         if filling.finished:
@@ -119,7 +104,7 @@ class Batch:
             entry.slots.append(filling.row)
             if not entry.tokens:
                 assert filling.logits is not None  # noqa: S101 (prompts are not empty)
-                entry.advance([filling.logits])
+                _advance(entry, [filling.logits])
         return computed
 
     def _begin(self, entry: _Entry) -> Filling:
@@ -137,7 +122,7 @@ class Batch:
                 tokens[slot] = token
         logits = self.decoder.step(tokens)
         for entry in entries:
-            entry.advance([logits[slot] for slot in entry.slots])
+            _advance(entry, [logits[slot] for slot in entry.slots])
 
     def _speculate(self, entries: Sequence[_Entry]) -> bool:
         """Compute a lone row's next token and a guess of those after it in one run; keep what the group confirms."""
@@ -150,7 +135,7 @@ class Batch:
             return False
         logits = self.decoder.prefill(0, [*entry.tokens, *draft], keep=1 + len(draft))
         for confirmed, guess in enumerate((*draft, None)):
-            entry.advance([logits[confirmed]])
+            _advance(entry, [logits[confirmed]])
             if entry.tokens != [guess]:
                 self.decoder.truncate(0, before + 1 + confirmed)
                 break
@@ -204,6 +189,22 @@ class Batch:
         for slot, length in enumerate(self.decoder.lengths):
             if length and slot not in used:
                 self.decoder.truncate(slot, 0)
+
+
+def _advance(entry: _Entry, logits: Sequence[FloatArray]) -> None:
+    """Let the group choose; one that cannot ends with its error and leaves its neighbours alone."""
+    try:
+        moves = entry.group.advance(logits)
+    except LLMBuilderError as error:
+        _end(entry, error)
+        return
+    entry.slots = [entry.slots[move.source] for move in moves]
+    entry.tokens = [move.token for move in moves]
+
+
+def _end(entry: _Entry, error: LLMBuilderError) -> None:
+    entry.group.finish("cancelled", error)
+    entry.slots, entry.texts = [], deque()
 
 
 def _end_at_window(group: Group) -> None:

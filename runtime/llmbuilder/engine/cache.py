@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from llmbuilder.engine.layout import CacheLayout
 from llmbuilder.engine.limits import within_memory
-from llmbuilder.engine.pages import Pages
+from llmbuilder.engine.pages import give_back, mapped_zeros
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -111,7 +111,7 @@ class HostCache:
         if (new_slots, new_capacity) == (self.slots, self.capacity):
             return
         for index, new in enumerate(self._allocate(new_slots, new_capacity)):
-            self._move(self._tensors[index].array, new.array)
+            self._move(self._tensors[index], new)
             self._tensors[index] = new
         self._written = [*self.lengths, *[0] * (new_slots - self.slots)]
         self.lengths += [0] * (new_slots - self.slots)
@@ -121,8 +121,8 @@ class HostCache:
         """Bind slots from ``first`` on as past and present."""
         import onnxruntime as ort
 
-        for tensor, pages in zip(self.layout, self._tensors, strict=True):
-            value = ort.OrtValue.ortvalue_from_numpy(pages.array[first : first + count])
+        for tensor, array in zip(self.layout, self._tensors, strict=True):
+            value = ort.OrtValue.ortvalue_from_numpy(array[first : first + count])
             binding.bind_ortvalue_input(tensor.past, value)
             binding.bind_ortvalue_output(tensor.present, value)
 
@@ -138,29 +138,29 @@ class HostCache:
 
     def copy(self, source: int, target: int) -> None:
         """Make slot ``target`` equal to slot ``source``, moving only its valid tokens."""
-        self.load(target, [pages.array[source] for pages in self._tensors], self.lengths[source])
+        self.load(target, [array[source] for array in self._tensors], self.lengths[source])
 
     def save(self, slot: int) -> HostRow:
         """Copy the valid tokens of a slot out of the cache."""
         length = self.lengths[slot]
-        return [pages.array[slot, :, :length].copy() for pages in self._tensors]
+        return [array[slot, :, :length].copy() for array in self._tensors]
 
     def load(self, slot: int, saved: HostRow, length: int) -> None:
         """Make a slot the first ``length`` tokens of a kept one; there must be room."""
         self._shorten(slot, length)
-        for pages, kept in zip(self._tensors, saved, strict=True):
-            pages.array[slot, :, :length] = kept[:, :length]
-            self.bytes_copied += pages.array[slot, :, :length].nbytes
+        for array, kept in zip(self._tensors, saved, strict=True):
+            array[slot, :, :length] = kept[:, :length]
+            self.bytes_copied += array[slot, :, :length].nbytes
 
     def _shorten(self, slot: int, length: int) -> None:
         """Set a slot's length; where it was written far beyond, give the memory back."""
         written = max(self._written[slot], self.lengths[slot])
         if written - length >= LONG:
-            for tensor, pages in zip(self.layout, self._tensors, strict=True):
+            for tensor, array in zip(self.layout, self._tensors, strict=True):
                 token = tensor.size * tensor.dtype.itemsize
                 for head in range(slot * tensor.heads, (slot + 1) * tensor.heads):
                     start = head * self.capacity
-                    pages.give_back((start + length) * token, (start + written) * token)
+                    give_back(array, (start + length) * token, (start + written) * token)
             written = length
         self._written[slot] = written
         self.lengths[slot] = length
@@ -171,11 +171,11 @@ class HostCache:
             new[slot, :, :length] = old[slot, :, :length]
             self.bytes_copied += old[slot, :, :length].nbytes
 
-    def _allocate(self, slots: int, capacity: int) -> list[Pages]:
+    def _allocate(self, slots: int, capacity: int) -> list[npt.NDArray[np.generic]]:
         size = slots * capacity * sum(tensor.bytes_per_token for tensor in self.layout)
         with within_memory(
             f"A KV cache for {slots} sequences of {capacity} tokens",
             size,
             "Lower batch_size, or ask for shorter prompts and fewer new tokens.",
         ):
-            return [Pages((slots, t.heads, capacity, t.size), t.dtype) for t in self.layout]
+            return [mapped_zeros((slots, t.heads, capacity, t.size), t.dtype) for t in self.layout]

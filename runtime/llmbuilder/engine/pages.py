@@ -1,4 +1,7 @@
-"""Arrays that the operating system gives page by page, when they are first written, and takes back in parts."""
+"""Arrays that the operating system gives page by page, when they are first written, and takes back in parts.
+
+NumPy asks for huge pages, of which the first token of each head would take one: 2 MB on most machines.
+"""
 
 import math
 import mmap
@@ -12,32 +15,24 @@ _SMALL_PAGES = getattr(mmap, "MADV_NOHUGEPAGE", None)
 _GIVE_BACK = getattr(mmap, "MADV_DONTNEED", None)
 
 
-class Pages:
-    """An array that takes memory only where it was written.
+def mapped_zeros(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    """An array of zeros that takes memory only where it was written, if the system has such mappings.
 
-    NumPy asks for huge pages, of which the first token of each head would take one: 2 MB on most machines. Where the
-    system has no such mapping, `give_back` does nothing.
+    Raises:
+        MemoryError, OSError: the system does not give even the addresses.
     """
+    if not _PRIVATE:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, max(math.prod(shape) * dtype.itemsize, 1), flags=_PRIVATE)
+    if _SMALL_PAGES is not None:
+        with suppress(OSError):  # a kernel without huge pages does not know the word
+            pages.madvise(_SMALL_PAGES)
+    return np.ndarray(shape, dtype, buffer=pages)
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-        """An array of zeros.
 
-        Raises:
-            MemoryError, OSError: the system does not give even the addresses.
-        """
-        self._mapped: mmap.mmap | None = None
-        if not _PRIVATE:
-            self.array: npt.NDArray[np.generic] = np.zeros(shape, dtype)
-            return
-        self._mapped = mmap.mmap(-1, max(math.prod(shape) * dtype.itemsize, 1), flags=_PRIVATE)
-        if _SMALL_PAGES is not None:
-            with suppress(OSError):  # a kernel without huge pages does not know the word
-                self._mapped.madvise(_SMALL_PAGES)
-        self.array = np.ndarray(shape, dtype, buffer=self._mapped)
-
-    def give_back(self, first: int, last: int) -> None:
-        """Return the whole pages within bytes [first, last); what they held is undefined from then on."""
-        start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = last // mmap.PAGESIZE * mmap.PAGESIZE
-        if self._mapped is not None and _GIVE_BACK is not None and start < end:
-            self._mapped.madvise(_GIVE_BACK, start, end - start)
+def give_back(array: npt.NDArray[np.generic], first: int, last: int) -> None:
+    """Return the whole pages within bytes [first, last) of `mapped_zeros`; what they held is undefined from then on."""
+    start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = last // mmap.PAGESIZE * mmap.PAGESIZE
+    if isinstance(array.base, mmap.mmap) and _GIVE_BACK is not None and start < end:
+        array.base.madvise(_GIVE_BACK, start, end - start)
