@@ -18,6 +18,8 @@ was wrong, where, and what to do next, in no more than 500 characters that any t
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _HEAD, _TAIL = 330, 165
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e\xa1-\ud7ff\ue000-\U0010ffff]|[\u2028-\u202e\u2066-\u2069]")
@@ -77,3 +79,23 @@ class ExportError(LLMBuilderError, RuntimeError):
 
 class FileError(LLMBuilderError, OSError):
     """A file cannot be written; the message names it."""
+
+
+@contextmanager
+def translated(kind: type[LLMBuilderError], failure: str, advice: str) -> Iterator[None]:
+    """A block that calls a library of somebody else: whatever fails there is an error of ours.
+
+    Errors that are ours already stay what they are, and so does what ends a program, such as `KeyboardInterrupt`.
+
+    Raises:
+        LLMBuilderError: of this ``kind``, with the failure, what the library says of it, and the advice.
+    """
+    try:
+        yield
+    except LLMBuilderError:
+        raise
+    except BaseException as error:
+        # Rust's panics are no exceptions to Python; all others may be of any class.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise kind(f"{failure} ({error}). {advice}") from error
+        raise

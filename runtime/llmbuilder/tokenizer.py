@@ -4,13 +4,12 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmbuilder.checks import check_text
-from llmbuilder.errors import LLMBuilderError, TokenizerError
+from llmbuilder.errors import TokenizerError, translated
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -71,20 +70,6 @@ class Tokenizer(Protocol):
         ...
 
 
-@contextmanager
-def _translated(failure: str) -> Iterator[None]:
-    """A block that calls a tokenizer's library: whatever fails there is a `TokenizerError`."""
-    try:
-        yield
-    except LLMBuilderError:
-        raise
-    except BaseException as error:
-        # Rust's panics are no exceptions to Python; all others may be of any class.
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise TokenizerError(f"{failure} ({error}). {_COPY}") from error
-        raise
-
-
 class SentencePieceTokenizer:
     """A SentencePiece ``*.model`` (Kudo and Richardson 2018)."""
 
@@ -97,7 +82,7 @@ class SentencePieceTokenizer:
         from sentencepiece import SentencePieceProcessor
 
         self._failure = f"{path} failed as a tokenizer"
-        with _translated(f"{path} is not a readable SentencePiece model"):
+        with translated(TokenizerError, f"{path} is not a readable SentencePiece model", _COPY):
             self._processor = SentencePieceProcessor(model_file=str(path))
 
     @property
@@ -107,18 +92,18 @@ class SentencePieceTokenizer:
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return list(self._processor.encode(check_text("The text", text)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``; those beyond the vocabulary have none."""
         known = self.vocab_size
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return str(self._processor.decode([int(i) for i in ids if i < known]))
 
     def pieces(self) -> list[bytes]:
         """The bytes each id stands for; the unknown token's are those of the text that it decodes to."""
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return [self._piece(i) for i in range(self.vocab_size)]
 
     def _piece(self, token: int) -> bytes:
@@ -134,7 +119,7 @@ class SentencePieceTokenizer:
 
     def name(self, token: int) -> str:
         """The piece."""
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return str(self._processor.id_to_piece(token))
 
     def spelling(self, token: int) -> str:
@@ -157,7 +142,7 @@ class JsonTokenizer:
         from tokenizers import Tokenizer as Backend
 
         self._failure = f"{path} failed as a tokenizer"
-        with _translated(f"{path} is not a readable tokenizer.json"):
+        with translated(TokenizerError, f"{path} is not a readable tokenizer.json", _COPY):
             self._parsing = Backend.from_file(str(path))
             self._literal = Backend.from_file(str(path))
         for backend in (self._parsing, self._literal):
@@ -188,7 +173,7 @@ class JsonTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def pieces(self) -> list[bytes]:
@@ -213,7 +198,7 @@ class JsonTokenizer:
 
     def name(self, token: int) -> str:
         """The token."""
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return str(self._parsing.id_to_token(token))
 
     def spelling(self, token: int) -> str:
@@ -221,7 +206,7 @@ class JsonTokenizer:
         return self._control[token] if token in self._special else ""
 
     def _encoded(self, backend: "Backend", text: str, *, add_special: bool = False) -> "Encoding":
-        with _translated(self._failure):
+        with translated(TokenizerError, self._failure, _COPY):
             return backend.encode(check_text("The text", text), add_special_tokens=add_special)
 
     def _encode_literally(self, text: str) -> list[int]:

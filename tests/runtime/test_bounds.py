@@ -6,6 +6,7 @@ import pytest
 
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.errors import ConfigError, ContextOverflowError
 from llmbuilder.files.jsonl import generate_file
 from llmbuilder.generator import TextGenerator
@@ -115,3 +116,16 @@ def test_a_line_that_asks_too_much_fails_by_itself(generator, tmp_path):
     written = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     assert ["text" in line for line in written] == [True, *[False] * len(wrong), True]
     assert all(len(line.get("error", "")) <= 500 for line in written)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"required_words": ["word"] * 1001}, r"required_words may be 1000 words .* got 1001"),
+        ({"forbidden_words": ["word"] * 100_001}, r"forbidden_words may be 100000 words .* got 100001"),
+        ({"forbidden_words": ["x" * 500_001]}, "500000 characters in all, got 1 of 500001"),
+    ],
+)
+def test_constraints_have_bounds(generator, words, message):
+    with pytest.raises(ConfigError, match=message):
+        ConstrainedGenerator(generator, **words)

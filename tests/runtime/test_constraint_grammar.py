@@ -4,7 +4,7 @@ import re
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.constraints import grammar
+from llmbuilder.constraints import grammar, guidance
 from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.decoding.prompt import Prompt
@@ -127,7 +127,7 @@ def test_a_missing_llguidance_names_the_extra(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(grammar.importlib, "import_module", missing)
+    monkeypatch.setattr(guidance.importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"llmbuilder-runtime\[constraints\]"):
         constrained(regex="a")
 
@@ -154,3 +154,45 @@ def test_a_vocabulary_that_cannot_say_a_choice_is_an_error():
     rules = grammar.GrammarRules(Vocabulary([b"a", b"b", b""]), "choices", ["abc"])
     with pytest.raises(ConstraintError, match="'abc' has characters"):
         rules.start(Prompt((0,), "", GenerationConfig(), (2,), 64, 10))
+
+
+@needs_llguidance
+@pytest.mark.parametrize("failing", ["compute_bitmask", "deep_copy", "consume_token", "is_accepting"])
+def test_what_llguidance_raises_ends_the_prompt_as_our_error(failing, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("it broke")
+
+    generator = constrained(regex="[ab]{9}")
+    made = guidance.Matcher.__init__
+
+    def init(self, matcher):
+        made(self, Failing(matcher))
+
+    class Failing:
+        def __init__(self, matcher):
+            self._real = matcher
+
+        def __getattr__(self, name):
+            return fail if name == failing else getattr(self._real, name)
+
+    monkeypatch.setattr(guidance.Matcher, "__init__", init)
+    with pytest.raises(ConstraintError, match=r"^llguidance failed \(it broke\)\. Write"):
+        generator.generate("a")
+
+
+@needs_llguidance
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"regex": "a" * 100_001},
+        {"grammar": "start: " + "a" * 100_000},
+        {"json_schema": {"const": "a" * 100_000}},
+        {"json_schema": '"' + "a" * 100_000 + '"'},
+        {"choices": ["a" * 50_000, "b" * 50_001]},
+    ],
+    ids=lambda constraint: next(iter(constraint)),
+)
+def test_a_definition_of_megabytes_is_refused(constraint):
+    with pytest.raises(ConstraintError, match="may have 100000 characters") as raised:
+        constrained(**constraint)
+    assert len(str(raised.value)) < 200

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
-from llmbuilder.checks import StrPath, check_texts
+from llmbuilder.checks import StrPath, check_texts, shown
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
@@ -21,6 +21,9 @@ from llmbuilder.generator import (
 )
 
 DEFAULT_MAX_LENGTH = 200
+_MOST = {"required": 1_000, "forbidden": 100_000}
+"""Words that a text can be made to say, or kept from saying, at once; and their characters."""
+_MOST_CHARACTERS = 500_000
 _CUTTING = ("stop_strings", "max_time")
 
 
@@ -186,8 +189,8 @@ def _make_requirement(
 ) -> Requirement:
     """Compile what was asked for, which must be of one kind."""
     if match not in ("word", "substring"):
-        raise ConfigError(f"match must be 'word' or 'substring', got {match!r}.")
-    words = {name: check_texts(f"{name}_words", given) for name, given in words.items()}
+        raise ConfigError(f"match must be 'word' or 'substring', got {shown(match)}.")
+    words = {name: _checked_words(f"{name}_words", given, _MOST[name]) for name, given in words.items()}
     kinds = [kind for kind in KINDS if grammars.get(kind) is not None]
     if len(kinds) > 1 or (kinds and any(words.values())):
         raise ConfigError(
@@ -205,3 +208,14 @@ def _make_requirement(
         ordered=ordered,
         whole=match == "word",
     )
+
+
+def _checked_words(name: str, given: Sequence[str], most: int) -> Sequence[str]:
+    words = check_texts(name, given)
+    size = sum(map(len, words))
+    if len(words) > most or size > _MOST_CHARACTERS:
+        raise ConfigError(
+            f"{name} may be {most} words of {_MOST_CHARACTERS} characters in all, got {len(words)} of {size}. "
+            "Give fewer."
+        )
+    return words

@@ -7,10 +7,11 @@ letter, the byte used least so far is taken instead, which leaves every loop. Ne
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from llmbuilder.constraints.guidance import Matcher
 from llmbuilder.constraints.vocabulary import Vocabulary
 
 _CLOSING = b'}]"),:; \n0123456789'
@@ -30,7 +31,7 @@ class Bytes:
         self.tokens = np.array([token for _, token in single], np.int64)
         self.spell = vocabulary.spell
 
-    def allowed(self, matcher: Any) -> list[tuple[int, int]]:
+    def allowed(self, matcher: Matcher) -> list[tuple[int, int]]:
         """(byte, token) of those that may come next, in order."""
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         flags = (bits[self.tokens >> 3] >> (self.tokens & 7)) & 1
@@ -45,7 +46,7 @@ class Walk(NamedTuple):
     needed: bytes = b""
 
 
-def shortest_ending(matcher: Any, alphabet: Bytes, most: int) -> tuple[int, ...] | None:
+def shortest_ending(matcher: Matcher, alphabet: Bytes, most: int) -> tuple[int, ...] | None:
     """Tokens that complete the text, at most ``most``; None if no such way is found. ``matcher`` is not changed."""
     for walk in _walks(matcher, alphabet, most):
         tokens = alphabet.spell(walk.said) if walk.end == "complete" else None
@@ -54,18 +55,18 @@ def shortest_ending(matcher: Any, alphabet: Bytes, most: int) -> tuple[int, ...]
     return None
 
 
-def dead_end(matcher: Any, alphabet: Bytes, most: int) -> Walk | None:
+def dead_end(matcher: Matcher, alphabet: Bytes, most: int) -> Walk | None:
     """A way that stops where the vocabulary has no token to go on with, if all do; ``matcher`` is not changed."""
     walks = list(_walks(matcher, alphabet, most))
     return walks[0] if all(walk.end == "unsayable" for walk in walks) else None
 
 
-def _walks(matcher: Any, alphabet: Bytes, most: int) -> Iterator[Walk]:
+def _walks(matcher: Matcher, alphabet: Bytes, most: int) -> Iterator[Walk]:
     for fair in (False, True):
         yield _walk(matcher.deep_copy(), alphabet, most * _BYTES_PER_TOKEN, fair=fair)
 
 
-def _walk(matcher: Any, alphabet: Bytes, most: int, *, fair: bool) -> Walk:
+def _walk(matcher: Matcher, alphabet: Bytes, most: int, *, fair: bool) -> Walk:
     """Complete a text with the bytes used least so far if ``fair``, else with those that close things."""
     walked = b""
     used: Counter[int] = Counter()

@@ -7,18 +7,18 @@ a token that opens the text is taken only where there is room for another, and o
 
 import codecs
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from llmbuilder.constraints.patterns import Pattern, Place, Reader, fold
-from llmbuilder.constraints.vocabulary import EDGE, Mask, Vocabulary
+from llmbuilder.constraints.patterns import Pattern, fold
+from llmbuilder.constraints.reader import Place, Reader
+from llmbuilder.constraints.vocabulary import Mask, Vocabulary
 
 _KNOWN = 512  # places whose masks are kept
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
-_NO_WORD = rf"(?=[^\w{EDGE}])"
-_END = f"(?={EDGE})"
 
 
 class Spot(NamedTuple):
@@ -26,6 +26,18 @@ class Spot(NamedTuple):
 
     place: Place
     part: bytes = b""
+
+
+class Effect(NamedTuple):
+    """Tokens that complete a forbidden word, and those that open the text; a token may do both."""
+
+    completes: list[int]
+    opens: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        """All of them, ascending."""
+        return sorted({*self.completes, *self.opens})
 
 
 def decode(part: bytes, piece: bytes) -> tuple[str, bytes]:
@@ -45,16 +57,13 @@ class Forbidden:
         self.completed_by = lru_cache(_KNOWN)(self._completed_by)
         self.opened_by = lru_cache(_KNOWN)(self._opened_by)
         self.leading_on = lru_cache(_KNOWN)(self._leading_on)
-        self._inside = self._search(rf"(?<=[^\w{EDGE}])", _NO_WORD)
-        self._at_end = self._search(rf"(?<=[^\w{EDGE}])", _END)
-        self._whole_at_start = self._search(EDGE, _NO_WORD)
-        self._whole_alone = self._search(EDGE, _END)
+        self._by_itself = self._read_from(Place(), vocabulary.beginning(self.reader.beginnings))
+        self._after_word = self._read_from(Place(after_word=True), self._by_itself.tokens)
 
     def start(self, prompt: str) -> Spot:
         """Where a continuation begins: inside words that the prompt has begun, or, read by itself, at a border."""
         place, _ = self.reader.read(Place(), fold(prompt))
-        begun = {(n, size) for n, size in place.partial if size < len(self.reader.patterns[n].folded)}
-        return Spot(Place(frozenset(begun), after_word=False, after_space=place.after_space))
+        return Spot(replace(place, ended=frozenset(), after_word=False))
 
     def advance(self, spot: Spot, token: int) -> Spot:
         """Where the text stands after a token."""
@@ -62,7 +71,7 @@ class Forbidden:
 
     def is_open(self, spot: Spot) -> bool:
         """Whether the text may not end here, nor go on but inside the word it ends with."""
-        return bool(self.reader.open(spot.place))
+        return bool(spot.place.ended)
 
     def _leading_on(self, spot: Spot) -> tuple[int, ...]:
         """Tokens that open the text, but after which a single one closes it again."""
@@ -98,42 +107,43 @@ class Forbidden:
             if found:
                 mask[list(vocabulary.texts)] = True
                 return mask
-        if self.reader.open(place):
+        if place.ended:
             mask |= ~vocabulary.continues_word & ~_of(vocabulary, vocabulary.parts)
-        mask |= self._inside
-        if not place.after_word:
-            mask |= self._whole_at_start
-        for n, size in place.partial:
-            pattern = self.reader.patterns[n]
-            if size < len(pattern.folded):
-                border = _NO_WORD if pattern.whole else ""
-                mask[vocabulary.search(EDGE + pattern.regex(size) + border)] = True
+        for effect in self._effects(place):
+            mask[effect.completes] = True
         return mask
 
     def _opened_by(self, spot: Spot) -> tuple[int, ...]:
         """Tokens after which the text ends with a forbidden word that it does not yet contain."""
         vocabulary = self._vocabulary
         place = self.reader.read(spot.place, _BROKEN)[0] if spot.part else spot.place
-        mask = self._at_end.copy()
-        if not place.after_word:
-            mask |= self._whole_alone
-        for n, size in place.partial:
-            pattern = self.reader.patterns[n]
-            if pattern.whole and size < len(pattern.folded):
-                mask[vocabulary.search(EDGE + pattern.regex(size) + _END)] = True
+        mask = np.zeros(vocabulary.size, bool)
+        for effect in self._effects(place):
+            mask[effect.opens] = True
         opening = [t for t in vocabulary.parts if self.is_open(self.advance(spot, t))]
         mask[opening] = True
         return tuple(int(i) for i in (mask & ~self.completed_by(spot)).nonzero()[0])
 
-    def _search(self, before: str, after: str) -> Mask:
-        """Tokens [V] that hold a whole word between these; for the parts of words, those that hold one anywhere."""
-        mask = np.zeros(self._vocabulary.size, bool)
-        for pattern in self.reader.patterns:
-            if pattern.whole:
-                mask[self._vocabulary.search(before + pattern.regex() + after)] = True
-            elif after == _NO_WORD:
-                mask[self._vocabulary.search(pattern.regex())] = True
-        return mask
+    def _effects(self, place: Place) -> tuple[Effect, Effect]:
+        """What tokens that are whole characters do after a place: by what they say, and by what is begun there."""
+        begun = [
+            (token, self.reader.finish(place, self._vocabulary.texts[token]))
+            for token in self._vocabulary.beginning_with(self.reader.following(place))
+        ]
+        return self._after_word if place.after_word else self._by_itself, _effect(begun)
+
+    def _read_from(self, place: Place, tokens: Iterable[int]) -> Effect:
+        """What tokens do after a place where nothing is begun."""
+        read = ((token, self.reader.read(place, self._vocabulary.texts[token])) for token in tokens)
+        return _effect((token, (bool(found), bool(end.ended))) for token, (end, found) in read)
+
+
+def _effect(tokens: Iterable[tuple[int, tuple[bool, bool]]]) -> Effect:
+    """From tokens, each with whether it completes a forbidden word, and whether it opens the text."""
+    known = [(token, *does) for token, does in tokens]
+    return Effect(
+        [token for token, completes, _ in known if completes], [token for token, _, opens in known if opens]
+    )
 
 
 def _of(vocabulary: Vocabulary, tokens: Iterable[int]) -> Mask:

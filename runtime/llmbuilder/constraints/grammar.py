@@ -5,9 +5,7 @@ budget: `endings` finds a short way to complete the text, and once room gets sca
 there is still such a way, so that a text is never cut.
 """
 
-import importlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -15,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from llmbuilder.arrays import Scores
-from llmbuilder.checks import check_texts
 from llmbuilder.constraints.endings import Bytes, dead_end, shortest_ending
+from llmbuilder.constraints.guidance import Guidance, Matcher, checked_choices, choices_grammar
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
 from llmbuilder.constraints.words import budget_of
-from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.errors import ConstraintError
 from llmbuilder.generator import Prompt
 
 KINDS = ("json_schema", "regex", "choices", "grammar")
 _TRIED = 4  # of the likeliest tokens, when room is scarce
 _KNOWN = 64
-_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class GrammarRules:
@@ -46,12 +43,11 @@ class GrammarRules:
         """
         self.kind = kind
         self._vocabulary = vocabulary
-        self._guidance = _llguidance()
-        self._choices = _checked_choices(definition) if kind == "choices" else ()
+        self._guidance = Guidance(vocabulary)
+        self._choices = checked_choices(definition) if kind == "choices" else ()
         self._bytes = Bytes(vocabulary)
-        self._source = self._compile(kind, definition)
-        self._tokenizer = lru_cache(_KNOWN)(self._make_tokenizer)
-        self._check(self._source)
+        self._source = self._guidance.compile(kind, self._choices or definition)
+        self._tokenizer = lru_cache(_KNOWN)(self._guidance.tokenizer)
         spelled = vocabulary.spell(self._source.encode())
         self.reach = len(spelled) if spelled else len(self._source)
         """Tokens by which a single one may lengthen the way to the end: no part is longer than the whole."""
@@ -71,17 +67,15 @@ class GrammarRules:
         source = self._source
         if self._choices:
             fitting = tuple(c for c in self._choices if len(self._spelled(c)) <= budget)
-            source = _choices_grammar(fitting) if fitting else source
-        matcher = self._guidance.LLMatcher(self._tokenizer(prompt.eos_ids), source, log_level=0)
+            source = choices_grammar(fitting) if fitting else source
+        matcher = self._guidance.matcher(self._tokenizer(prompt.eos_ids), source)
         if matcher.is_error():
-            raise ConstraintError(
-                f"The {self.kind} cannot be used: {matcher.get_error().strip()} Write it simpler."
-            )
+            raise ConstraintError(f"The {self.kind} cannot be used: {matcher.get_error()} Write it simpler.")
         if self.ending(matcher, budget) is None:
             raise ConstraintError(self._why_unending(matcher, budget))
         return Grammar(self, prompt.eos_ids, budget, matcher)
 
-    def ending(self, matcher: Any, most: int) -> tuple[int, ...] | None:
+    def ending(self, matcher: Matcher, most: int) -> tuple[int, ...] | None:
         """A short way to complete a text, of at most so many tokens; None if none is found."""
         return shortest_ending(matcher, self._bytes, most)
 
@@ -89,7 +83,7 @@ class GrammarRules:
         """Nothing: what a grammar lets end matches."""
         return None
 
-    def _why_unending(self, matcher: Any, budget: int) -> str:
+    def _why_unending(self, matcher: Matcher, budget: int) -> str:
         stuck = dead_end(matcher, self._bytes, budget)
         if stuck is None:
             return (
@@ -104,26 +98,6 @@ class GrammarRules:
             "Ask for other characters, or use a model whose tokenizer knows these."
         )
 
-    def _compile(self, kind: str, definition: Any) -> str:
-        matcher = self._guidance.LLMatcher
-        try:
-            if kind == "json_schema":
-                return str(matcher.grammar_from_json_schema(_schema(definition), overrides=_JSON))
-            if kind == "regex":
-                return str(matcher.grammar_from_regex(definition))
-            if kind == "choices":
-                return _choices_grammar(self._choices)
-            return str(matcher.grammar_from_lark(definition))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ConstraintError(f"The {kind} is not valid: {error}. Correct it there.") from error
-
-    def _check(self, source: str) -> None:
-        failed, messages = self._guidance.LLMatcher.validate_grammar_with_warnings(source)
-        if failed:
-            raise ConstraintError(
-                f"The {self.kind} is not valid, or not supported: {messages[0].strip()} Correct it there."
-            )
-
     def _spelled(self, choice: str) -> tuple[int, ...]:
         spelled = self._vocabulary.spell(choice.encode())
         if spelled is None:
@@ -131,11 +105,6 @@ class GrammarRules:
                 f"The choice {choice!r} has characters that the model's vocabulary cannot say. Leave it out."
             )
         return spelled
-
-    def _make_tokenizer(self, eos_ids: tuple[int, ...]) -> Any:
-        guidance, pieces = self._guidance, self._vocabulary.pieces
-        wrapper = guidance.TokenizerWrapper(_Pieces(self._vocabulary, eos_ids[0]))
-        return guidance.LLTokenizer(wrapper, n_vocab=len(pieces), eos_token=list(eos_ids), slices=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +124,7 @@ class Grammar:
     rules: GrammarRules
     eos_ids: tuple[int, ...]
     budget: int
-    matcher: Any
+    matcher: Matcher
     unwatched: int = 0
     ways: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     ending: tuple[int, ...] | None = None
@@ -233,46 +202,3 @@ class Grammar:
         if token in self.eos_ids:
             return ()
         return self.rules.ending(self.advance(token).matcher, self.budget - 1)
-
-
-class _Pieces:
-    """The vocabulary as llguidance asks for it."""
-
-    def __init__(self, vocabulary: Vocabulary, eos_id: int) -> None:
-        self.eos_token_id = eos_id
-        self.bos_token_id = None
-        self.tokens = list(vocabulary.pieces)
-        self.special_token_ids = [token for token, piece in enumerate(vocabulary.pieces) if not piece]
-        self._vocabulary = vocabulary
-
-    def __call__(self, text: bytes) -> list[int]:
-        return list(self._vocabulary.spell(text) or ())
-
-
-def _llguidance() -> Any:
-    try:
-        return importlib.import_module("llguidance")
-    except ImportError as error:
-        raise ConfigError(
-            "json_schema, regex, choices and grammar need llguidance: "
-            'pip install "llmbuilder-runtime[constraints]".'
-        ) from error
-
-
-def _schema(definition: Any) -> str:
-    if isinstance(definition, Mapping):
-        return json.dumps(definition)
-    if isinstance(definition, str):
-        return definition
-    raise ConstraintError(f"json_schema must be a mapping or its JSON text, got {type(definition).__name__}.")
-
-
-def _checked_choices(definition: Any) -> tuple[str, ...]:
-    choices = () if isinstance(definition, str) else check_texts("choices", definition)
-    if not choices or not all(choices):
-        raise ConstraintError(f"choices must be a list of texts, none of them empty, got {definition!r}.")
-    return choices
-
-
-def _choices_grammar(choices: Sequence[str]) -> str:
-    return "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)

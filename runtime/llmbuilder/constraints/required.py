@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llmbuilder.constraints.patterns import Place, Reader, fold, patterns
+from llmbuilder.constraints.patterns import fold, patterns
+from llmbuilder.constraints.reader import Place, Reader
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.errors import ConstraintError
 
@@ -64,7 +65,7 @@ class Required:
     def start(self, prompt: str) -> Place:
         """Where a continuation begins: words of the prompt do not count."""
         place, _ = self.reader.read(Place(), fold(prompt))
-        return Place(frozenset(), place.after_word, place.after_space)
+        return place.anew()
 
     def read(self, place: Place, met: frozenset[int], text: str) -> tuple[Place, frozenset[int]]:
         """Read folded text; return where it ends and the words met with it."""
@@ -72,13 +73,13 @@ class Required:
             place, found = self.reader.read(place, char)
             new = self._count(met, found)
             if self.ordered and new != met:  # the next one begins after this one
-                place = Place(frozenset(), place.after_word, place.after_space)
+                place = place.anew()
             met = new
         return place, met
 
     def ending(self, place: Place, met: frozenset[int]) -> frozenset[int]:
         """The words met if the text ends here, or no word character follows."""
-        return self._count(met, self.reader.open(place))
+        return self._count(met, sorted(place.ended))
 
     def left(self, met: frozenset[int]) -> list[int]:
         """Words not met that may come next."""

@@ -1,7 +1,7 @@
 """What every token of a vocabulary says, arranged so that a regular expression searches all of them at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +46,26 @@ class Vocabulary:
         places = np.fromiter((m.start() for m in re.finditer(source, self._joined)), np.int64)
         # A match begins at the edge before its token or inside it.
         return self._tokens[np.unique(self._starts.searchsorted(places, side="right") - 1)]
+
+    def beginning(self, heads: Mapping[str, Iterable[str]]) -> Ids:
+        """Ids [n] of tokens with one of the characters of ``heads`` in their text, and one that may follow it.
+
+        Nothing need follow where an empty one may; a space stands for all whitespace.
+        """
+        if not heads:
+            return np.zeros(0, np.int64)
+        return self.search("|".join(_head(first, seconds) for first, seconds in heads.items()))
+
+    def beginning_with(self, characters: Iterable[str]) -> list[int]:
+        """Tokens whose text begins with one of these characters; a space stands for all whitespace."""
+        return [token for character in characters for token in self._by_first.get(character, ())]
+
+    @cached_property
+    def _by_first(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for token, text in self.texts.items():
+            found.setdefault(" " if text[0].isspace() else text[0], []).append(token)
+        return found
 
     def mask(self, tokens: Ids) -> Mask:
         """[V], true for these tokens."""
@@ -94,3 +114,13 @@ class Vocabulary:
             tokens.append(self.by_bytes[text[start:end]])
             start = end
         return tuple(tokens)
+
+
+def _head(first: str, seconds: Iterable[str]) -> str:
+    """A regular expression for a character and those that may follow it."""
+    follow = "" if "" in seconds else f"[{''.join(map(_in_class, seconds))}]"
+    return re.escape(first) + follow
+
+
+def _in_class(character: str) -> str:
+    return r"\s" if character == " " else re.escape(character)

@@ -7,7 +7,8 @@ import numpy as np
 
 from llmbuilder.arrays import Scores
 from llmbuilder.constraints.forbidden import Forbidden, Spot, decode
-from llmbuilder.constraints.patterns import Pattern, Place, fold, patterns
+from llmbuilder.constraints.patterns import fold, patterns
+from llmbuilder.constraints.reader import Place, Reader
 from llmbuilder.constraints.required import SPACING, Encode, Required, threshold
 from llmbuilder.constraints.vocabulary import Mask, Vocabulary
 from llmbuilder.errors import ConstraintError
@@ -46,8 +47,8 @@ class WordRules:
         self.vocabulary = vocabulary
         self.required = Required(vocabulary, encode, required, ordered=ordered)
         banned = tuple(pattern for word in forbidden for pattern in patterns(word, whole=whole))
-        _check_contradictions(self.required.words, banned)
         self.forbidden = Forbidden(vocabulary, banned)
+        _check_contradictions(self.required.words, self.forbidden.reader)
 
     def start(self, prompt: Prompt) -> "Words":
         """Where continuations of a prompt begin.
@@ -75,9 +76,9 @@ class WordRules:
     def complaint(self, text: str) -> str | None:
         """What is wrong with a finished text, read by itself."""
         folded = fold(text)
-        spoken = [p.word for p in self.forbidden.reader.patterns if p.found(folded)]
-        if spoken:
-            return f"it says the forbidden {spoken[0]!r}"
+        spoken = _first(self.forbidden.reader, folded)
+        if spoken is not None:
+            return f"it says the forbidden {spoken!r}"
         lacking = [w for w in self.required.words if not any(p.found(folded) for p in patterns(w))]
         return f"it lacks the required {lacking[0]!r}" if lacking else None
 
@@ -232,10 +233,19 @@ def _begins_sentence(text: str, *, fresh: bool) -> bool:
     return end.endswith((".", "!", "?")) if end else fresh
 
 
-def _check_contradictions(required: Sequence[str], banned: Sequence[Pattern]) -> None:
+def _check_contradictions(required: Sequence[str], banned: Reader) -> None:
     for word in required:
-        for pattern in banned:
-            if any(pattern.found(form.folded) for form in patterns(word)):
+        for form in patterns(word):
+            said = _first(banned, form.folded)
+            if said is not None:
                 raise ConstraintError(
-                    f"The required {word!r} contains the forbidden {pattern.word!r}: no text can satisfy both."
+                    f"The required {word!r} contains the forbidden {said!r}: no text can satisfy both. "
+                    "Leave one of them out."
                 )
+
+
+def _first(reader: Reader, folded_text: str) -> str | None:
+    """The first of a reader's words that a text says, if any."""
+    end, found = reader.read(Place(), folded_text)
+    numbers = {*found, *end.ended}
+    return reader.patterns[min(numbers)].word if numbers else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from llmbuilder import forking
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.limits import available_threads
-from llmbuilder.errors import BundleError, ConfigError, DeviceError
+from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -58,16 +58,12 @@ def open_session(
     options = session_options(ort, threads)
     if content is not None:
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
-    try:
-        with forking.LOADING:
-            session = ort.InferenceSession(
-                str(graph) if content is None else content, options, providers=providers
-            )
-            forking.never_end_in_children(session)
-    except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise BundleError(
-            f"ONNX Runtime {ort.__version__} cannot load {graph} ({error}). Export the model again with this release."
-        ) from error
+    failure = f"ONNX Runtime {ort.__version__} cannot load {graph}"
+    with translated(BundleError, failure, "Export the model again with this release."), forking.LOADING:
+        session = ort.InferenceSession(
+            str(graph) if content is None else content, options, providers=providers
+        )
+        forking.never_end_in_children(session)
     if session.get_providers()[0] != providers[0]:
         raise DeviceError(
             f"ONNX Runtime fell back to {session.get_providers()[0]}; {providers[0]} failed to start. "
