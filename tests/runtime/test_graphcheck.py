@@ -140,7 +140,7 @@ OTHER_FILES = {
     "weights here and elsewhere": (tiny_with(tensor(more=message(9, bytes(40)))), "say clearly"),
     "an unknown kind of place": (
         tiny_with(message(5, number(2, FLOAT), message(8, "w"), message(9, bytes(4)), number(14, 2))),
-        "say clearly",
+        "too large",
     ),
     "two places": (tiny_with(tensor(more=entry("location", "other"))), "reads weights from 'other'"),
     "two offsets": (tiny_with(tensor(more=entry("offset", "4"))), "more of the place"),

@@ -17,6 +17,7 @@ SCHEMA = {
     6: Field("wholes", Kind.INT64, repeated=True),
     7: Field("inners", INNER, repeated=True),
     8: Field("fractions", Kind.FLOAT, repeated=True),
+    10: Field("choice", Kind.COUNT, most=14),
 }
 FLOAT = struct.pack("<f", 1.5)
 
@@ -25,6 +26,7 @@ READ = {
     "a whole number": (number(1, 300), {"whole": 300}),
     "a negative number": (number(1, 2**64 - 3), {"whole": -3}),
     "the largest count": (number(2, 2**31 - 1), {"count": 2**31 - 1}),
+    "the last of an enumeration": (number(10, 14), {"choice": 14}),
     "a fraction": (b"\x1d" + FLOAT, {"fraction": 1.5}),
     "bytes": (message(4, b"\xff\0"), {"bytes": b"\xff\0"}),
     "a message in a message": (message(5, message(1, "é")), {"inner": {"text": "é"}}),
@@ -49,6 +51,7 @@ REFUSED = {
     "a number in more bytes than it needs": (b"\x08\x80\x00", "too large or too long"),
     "a number of more than 64 bits": (b"\x08" + b"\xff" * 9 + b"\x02", "too large or too long"),
     "a count of more than 31 bits": (number(2, 2**31), "too large or too long"),
+    "a value that its enumeration does not have": (number(10, 15), "too large or too long"),
     "a length in more bytes than it needs": (b"\x22\x81\x00a", "too large or too long"),
     "an unknown field": (number(9, 1), "unknown field 9"),
     "an unknown field inside": (message(5, number(2, 1)), "unknown field 2"),

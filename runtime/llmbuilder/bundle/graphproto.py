@@ -11,6 +11,8 @@ BYTES_OF = {FLOAT: 4, UINT8: 1, INT32: 4, INT64: 8, BOOL: 1, FLOAT16: 2}
 """The element types of bundles, and the size of each."""
 EXTERNAL = 1
 """TensorProto.DataLocation: the values lie in another file."""
+_LAST_TYPE = 14
+"""The largest AttributeProto.AttributeType."""
 
 _ENTRY: Schema = {1: Field("key", Kind.TEXT), 2: Field("value", Kind.TEXT)}
 _TENSOR: Schema = {
@@ -19,7 +21,7 @@ _TENSOR: Schema = {
     8: Field("name", Kind.TEXT),
     9: Field("raw_data", Kind.BYTES),
     13: Field("external_data", _ENTRY, repeated=True),
-    14: Field("data_location", Kind.COUNT),
+    14: Field("data_location", Kind.COUNT, most=EXTERNAL),
 }
 _ATTRIBUTE: Schema = {
     1: Field("name", Kind.TEXT),
@@ -27,7 +29,7 @@ _ATTRIBUTE: Schema = {
     3: Field("i", Kind.INT64),
     4: Field("s", Kind.BYTES),
     8: Field("ints", Kind.INT64, repeated=True),
-    20: Field("type", Kind.COUNT),
+    20: Field("type", Kind.COUNT, most=_LAST_TYPE),
 }
 _NODE: Schema = {
     1: Field("input", Kind.TEXT, repeated=True),

@@ -27,7 +27,7 @@ class Kind(Enum):
 
     INT64 = auto()
     COUNT = auto()
-    """int32 or an enumeration, of which only values from 0 are used."""
+    """int32 or an enumeration, of which only values from 0 are used, to the largest that the field has."""
     FLOAT = auto()
     TEXT = auto()
     BYTES = auto()
@@ -40,6 +40,8 @@ class Field:
     name: str
     kind: "Kind | Schema"
     repeated: bool = False
+    most: int = 0x7FFFFFFF
+    """The largest count; protobuf takes an enumeration's unknown value for an unknown field."""
 
 
 Schema: TypeAlias = Mapping[int, Field]
@@ -103,7 +105,7 @@ class _Reader:
             number, after = self._number(at, end, 0xFFFFFFFFFFFFFFFF)
             return number - (number >> 63 << 64), after
         if kind is Kind.COUNT:
-            return self._number(at, end, 0x7FFFFFFF)
+            return self._number(at, end, field.most)
         if kind is Kind.FLOAT:
             if at + 4 > end:
                 _cut_short(at)
