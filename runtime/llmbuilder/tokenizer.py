@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmbuilder.checks import check_text
 from llmbuilder.errors import TokenizerError, translated
+from llmbuilder.tokenizerfile.reading import check_tokenizer_json, read_size_checked
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -82,8 +83,9 @@ class SentencePieceTokenizer:
         from sentencepiece import SentencePieceProcessor
 
         self._failure = f"{path} failed as a tokenizer"
+        content = read_size_checked(path)
         with translated(TokenizerError, f"{path} is not a readable SentencePiece model", _COPY):
-            self._processor = SentencePieceProcessor(model_file=str(path))
+            self._processor = SentencePieceProcessor(model_proto=content)
 
     @property
     def vocab_size(self) -> int:
@@ -137,14 +139,16 @@ class JsonTokenizer:
         """Load the file once as it is, and once so that control tokens are ordinary text.
 
         Raises:
-            TokenizerError: it is not one.
+            TokenizerError: it is not one, or has what `check_tokenizer_json` refuses.
         """
         from tokenizers import Tokenizer as Backend
 
         self._failure = f"{path} failed as a tokenizer"
+        content = read_size_checked(path)
+        check_tokenizer_json(content, path)
         with translated(TokenizerError, f"{path} is not a readable tokenizer.json", _COPY):
-            self._parsing = Backend.from_file(str(path))
-            self._literal = Backend.from_file(str(path))
+            self._parsing = Backend.from_buffer(content)
+            self._literal = Backend.from_buffer(content)
         for backend in (self._parsing, self._literal):
             backend.no_truncation()
             backend.no_padding()
