@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbuilder_cli.commands import chat, compare, evaluate, export, generate, info, verify
-from llmbuilder_cli.report import report_error
+from llmbuilder_cli.report import report_error, tell, write_whatever_comes
 from llmbuilder_cli.upstream import refuse_upstream
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
@@ -33,7 +33,7 @@ app.command("verify")(verify.verify)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
+        tell(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
         raise typer.Exit
 
 
@@ -47,6 +47,7 @@ def llmb(
     ] = False,
 ) -> None:
     """Export LLMBuilder models once, generate anywhere without torch."""
+    write_whatever_comes()
     if not debug:
         sys.excepthook = report_error
     refuse_upstream()

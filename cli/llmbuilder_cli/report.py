@@ -1,19 +1,51 @@
-"""An exception as one line on stderr."""
+"""What a command prints: lines, JSON, and an exception as one line on stderr."""
 
+import contextlib
+import io
 import sys
 from types import TracebackType
 
-import typer
+
+def write_whatever_comes() -> None:
+    """Let both streams write what their encoding lacks as escapes, or it would end a run that has computed it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Print lines, without control characters that come from files."""
+    from llmbuilder.showing import printable
+
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{printable(text)}\n")
+    stream.flush()
+
+
+def tell_json(text: str) -> None:
+    """Print JSON that says the same in any encoding."""
+    from llmbuilder.showing import writable_json
+
+    sys.stdout.write(f"{writable_json(text, sys.stdout.encoding)}\n")
+    sys.stdout.flush()
 
 
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an uncaught exception in one line; made to be `sys.excepthook`, so that Python then exits with 1."""
     if _is_foreseen(error):
-        typer.echo(f"Error: {_one_line(error)}", err=True)
+        _tell_short(f"Error: {_one_line(error)}")
     elif issubclass(kind, Exception):
-        typer.echo(f"Unexpected {kind.__name__}: {_one_line(error)} (`llmb --debug` shows where)", err=True)
+        _tell_short(f"Unexpected {kind.__name__}: {_one_line(error)} (`llmb --debug` shows where)")
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _tell_short(line: str) -> None:
+    with contextlib.suppress(ImportError):  # which then is what is told
+        from llmbuilder.showing import legible
+
+        line = legible(line)
+    sys.stderr.write(f"{line}\n")
 
 
 def _is_foreseen(error: BaseException) -> bool:

@@ -17,24 +17,10 @@ Each class is also the builtin a caller would expect, so ``except ValueError`` k
 was wrong, where, and what to do next, in no more than 500 characters that any terminal may print.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_HEAD, _TAIL = 330, 165
-_UNPRINTABLE = re.compile(r"[^\n\x20-\x7e\xa1-\ud7ff\ue000-\U0010ffff]|[\u2028-\u202e\u2066-\u2069]")
-
-
-def legible(message: str) -> str:
-    """A message as it may be shown, wherever its parts are from.
-
-    Of one that is too long the middle is left out, because the advice stands at its end. Control characters, which a
-    terminal would obey, and half characters, which it could not encode, are written as Python's escapes.
-    """
-    if len(message) > _HEAD + _TAIL:
-        message = f"{message[:_HEAD]} ... {message[-_TAIL:]}"
-    message = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
-    return message if len(message) <= _HEAD + _TAIL + 5 else legible(message)
+from llmbuilder.showing import legible
 
 
 class LLMBuilderError(Exception):

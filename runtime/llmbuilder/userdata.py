@@ -31,7 +31,9 @@ def remembered_sha256(path: Path, compute: Callable[[Path], str] = file_sha256) 
     status = path.stat()
     times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
     identity = f"{path.resolve()}|{status.st_size}|{times}|{status.st_dev}|{status.st_ino}"
-    note = cache_directory() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()
+    note = (
+        cache_directory() / "sha256" / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    )
     known = _read_note(note)
     if known is None:
         known = compute(path)

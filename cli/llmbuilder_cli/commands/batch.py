@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
+from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
     from llmbuilder.files.jsonl import Progress
@@ -50,7 +51,7 @@ def batch(
             report=display.show,
             **options,
         )
-    typer.echo(_summary(progress), err=True)
+    tell(_summary(progress), err=True)
     if progress.errors:
         raise typer.Exit(1)
 
@@ -78,7 +79,7 @@ class _Display:
         if self._status is not None:
             self._status.stop()
         if kind is not None and self._last is not None:
-            typer.echo(f"Stopped. {_summary(self._last)}. Go on with: {_resuming(sys.argv[1:])}", err=True)
+            tell(f"Stopped. {_summary(self._last)}. Go on with: {_resuming(sys.argv[1:])}", err=True)
 
     def show(self, progress: "Progress") -> None:
         """Show how far the run is."""
@@ -88,7 +89,7 @@ class _Display:
             self._status.update(_summary(progress) + left)
         elif time.monotonic() - self._shown >= _SECONDS_BETWEEN_LINES:
             self._shown = time.monotonic()
-            typer.echo(_summary(progress) + left, err=True)
+            tell(_summary(progress) + left, err=True)
 
 
 def _summary(progress: "Progress") -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbuilder_cli.options import Assignments, Device, Threads, Tokenizer, parse_assignments
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.quality.compare import Comparison
@@ -66,13 +67,13 @@ def compare(
         **parse_assignments(set_),
     )
     if as_json:
-        typer.echo(_to_json(comparison))
+        tell_json(_to_json(comparison))
     else:
         _print(comparison)
     if html is not None:
         with writing(html):
             html.write_text(to_html(comparison, prompt), encoding="utf-8")
-        typer.echo(f"Plots and samples: {html}", err=True)
+        tell(f"Plots and samples: {html}", err=True)
 
 
 def _check_writable(path: Path) -> None:

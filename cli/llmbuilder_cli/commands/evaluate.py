@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmbuilder_cli.options import Device, Threads, Tokenizer
+from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def evaluate(
         threads=threads,
     )
     for line in map(_to_json, evaluations) if as_json else _table(evaluations):
-        typer.echo(line)
+        tell(line)
 
 
 def _rows(path: Path | None) -> list[dict[str, str]]:
@@ -84,7 +85,7 @@ def _rows_of_lines(content: str, source: str) -> list[dict[str, str]]:
     rows = [row for number, line in lines if (row := _row(line, f"{source}, line {number}")) is not None]
     if len(rows) < len(lines):
         failed = f"{len(lines) - len(rows)} of {len(lines)} lines"
-        typer.echo(f"Left out: {failed}, which have an error in place of a text.", err=True)
+        tell(f"Left out: {failed}, which have an error in place of a text.", err=True)
     if not rows:
         raise typer.BadParameter(f"{source} has no texts. {_EXAMPLE}", param_hint="TEXT")
     return rows

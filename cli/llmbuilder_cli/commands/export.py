@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from llmbuilder_cli.commands.info import measurements
+from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
     from llmbuilder_export import ExportReport
@@ -68,8 +69,8 @@ def export(
         overwrite=overwrite,
         config=config,
     )
-    typer.echo(_summary(report), err=True)
-    typer.echo(report.path)
+    tell(_summary(report), err=True)
+    tell(str(report.path))
 
 
 def _summary(report: "ExportReport") -> str:

@@ -12,6 +12,7 @@ import typer
 from llmbuilder_cli.commands.batch import batch
 from llmbuilder_cli.options import Device, Threads, Tokenizer, takes_generation_options
 from llmbuilder_cli.questions import Job, ask
+from llmbuilder_cli.report import tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion
@@ -82,7 +83,7 @@ def _run(job: Job) -> None:
             InteractiveGenerator(generator, **job.options).start_session()
         elif job.as_json:
             for completion in generator.complete(job.prompt or "", **job.options):
-                typer.echo(_to_json(completion))
+                tell_json(_to_json(completion))
         else:
             _print_stream(generator.pieces(job.prompt or "", **job.options))
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmbuilder_cli.report import tell, tell_json
+
 if TYPE_CHECKING:
     from llmbuilder.bundle.manifest import Manifest
     from llmbuilder.bundle.opening import Bundle
@@ -21,12 +23,12 @@ def info(
 
     opened = open_bundle(bundle)
     if as_json:
-        typer.echo(opened.manifest.to_json(), nl=False)
+        tell_json(opened.manifest.to_json().rstrip())
         return
     facts = list(_facts(opened))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        typer.echo(f"{name:{width}}  {value}")
+        tell(f"{name:{width}}  {value}".replace("\n", r"\n"))
 
 
 def measurements(manifest: "Manifest") -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llmbuilder_cli.options import Device, Threads
+from llmbuilder_cli.report import tell
 
 
 def verify(
@@ -23,6 +24,6 @@ def verify(
 
     report = verify_bundle(bundle, device=device, threads=threads)
     for check in report.checks:
-        typer.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+        tell(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     if not report.passed:
         raise typer.Exit(1)

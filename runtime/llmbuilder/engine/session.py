@@ -56,10 +56,10 @@ def open_session(
         _require_cuda(ort)
     providers = ["CUDAExecutionProvider"] if wanted == "cuda" else ["CPUExecutionProvider"]
     options = session_options(ort, threads)
-    if content is not None:
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
     failure = f"ONNX Runtime {ort.__version__} cannot load {graph}"
     with translated(BundleError, failure, "Export the model again with this release."), forking.LOADING:
+        if content is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
         session = ort.InferenceSession(
             str(graph) if content is None else content, options, providers=providers
         )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmbuilder.showing import printable, writable
 from llmbuilder.userdata import cache_directory
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def open_terminal(completions: Completions | None = None) -> Terminal:
 
 class _Output:
     def write(self, text: str) -> None:
-        sys.stdout.write(text)
+        sys.stdout.write(writable(text, sys.stdout.encoding))
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(writable(f"{printable(text)}\n", sys.stderr.encoding))
         sys.stderr.flush()
 
 
