@@ -2,7 +2,6 @@
 
 import errno
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -239,68 +238,6 @@ def test_the_program_tells_an_error_in_one_line(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: There is no model at")
     assert done.stderr.count("\n") == 1
-
-
-STOPPED = """
-import os, shutil, signal, sys
-from unittest.mock import MagicMock
-from llmbuilder_export import pipeline
-
-def get(names):
-    for name in names:
-        os.kill(os.getpid(), getattr(signal, name))
-
-def write_files(folder, *_):
-    (folder / "model.onnx").write_bytes(b"half")
-    shutil.rmtree = rmtree
-    get(signals[:1])
-    raise pipeline.ExportError("not stopped")
-
-def rmtree(*arguments, remove=shutil.rmtree, **options):
-    get(signals[1:])
-    remove(*arguments, **options)
-
-pipeline.write_files = write_files
-pipeline._trace = lambda *_, **__: MagicMock()
-"""
-PROGRAM = "from llmbuilder_export.__main__ import main; sys.exit(main())"
-LLMB = "from llmbuilder_cli.main import main; sys.argv.insert(1, 'export'); main()"
-
-
-NOT_IGNORED = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
-"""Whatever these tests themselves were started with."""
-SEVERAL = [("SIGHUP", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGINT", "SIGINT")]
-
-
-def run_stopped(main, checkpoint, output, *signals, before=""):
-    """Run a program that gets a signal while the bundle is being written, and others while it cleans up."""
-    script = f"signals = {signals}\n{STOPPED}\n{before or NOT_IGNORED}\n{main}"
-    arguments = [str(checkpoint), "-o", str(output), "--quantize", "none"]
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.parametrize(
-    ("main", "signals"),
-    [
-        *((PROGRAM, [name]) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
-        *((LLMB, [name]) for name in ("SIGTERM", "SIGHUP", "SIGINT")),
-        # Ctrl-C and the end of a terminal reach the runtime too, which then stops its exporter.
-        *((main, [name, other]) for main in (PROGRAM, LLMB) for name, other in SEVERAL),
-    ],
-)
-def test_a_program_stopped_from_outside_cleans_up(checkpoint, tmp_path, main, signals):
-    done = run_stopped(main, checkpoint, tmp_path / "bundle", *signals)
-    assert done.returncode == 128 + getattr(signal, signals[0])
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("main", [PROGRAM, LLMB])
-def test_a_program_started_to_outlive_its_terminal_does(checkpoint, tmp_path, main):
-    ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
-    assert run_stopped(main, checkpoint, tmp_path / "bundle", "SIGHUP", before=ignored).returncode == 1
 
 
 def test_the_manifest_is_written_last(export, monkeypatch, tmp_path):

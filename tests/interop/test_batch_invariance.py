@@ -37,10 +37,8 @@ WAYS = (
 )
 QUANTIZATIONS = ["none", "int8", "int4"]
 LARGE_QUANTIZATIONS = [
-    "none",
-    "int8",
-    pytest.param("int4", marks=pytest.mark.prove),
-]  # each is a minute of export
+    pytest.param(mode, marks=pytest.mark.prove) if mode != "int8" else mode for mode in QUANTIZATIONS
+]
 
 
 @pytest.fixture(scope="module", params=QUANTIZATIONS)

@@ -1,7 +1,6 @@
-"""Write fixtures.json: what transformers 4.46.3 generates with SmolLM2 for every configuration.
+"""Write tests/interop/generation_oracle/fixtures.json: what transformers 4.46.3 generates for each configuration.
 
-    python -m venv oracle && oracle/bin/pip install transformers==4.46.3 torch==2.13.0
-    oracle/bin/python tests/interop/generation_oracle/make_fixtures.py SMOLLM2_DIRECTORY NEWER_PYTHON
+    make_generation_fixtures.py SMOLLM2_DIRECTORY NEWER_PYTHON
 
 SMOLLM2_DIRECTORY is what scripts/smollm2.py makes, NEWER_PYTHON an interpreter with transformers 5, which wrote the
 directory's conventions: both versions must compute equal logits before anything is generated. Results are kept
@@ -23,7 +22,7 @@ from processors import let_every_beam_see_the_prompt
 from remembering import RememberingLlama
 from tokenizers import Tokenizer
 
-OUTPUT = Path(__file__).with_name("fixtures.json")
+OUTPUT = Path(__file__).resolve().parents[1] / "interop" / "generation_oracle" / "fixtures.json"
 TOLERANCE = 1e-3
 """Most that logits of two versions may differ; a lost rope_theta costs whole units."""
 CERTAIN = 99.0

@@ -1,6 +1,8 @@
-"""Write ``smollm2_greedy.json``: what transformers says greedily after twenty prompts, with SmolLM2 in float32.
+"""Write tests/interop/smollm2_greedy.json: what transformers says greedily after twenty prompts, with SmolLM2.
 
-Usage: python tests/interop/make_smollm2_greedy.py artifacts/smollm2
+    make_smollm2_greedy.py artifacts/smollm2
+
+With the transformers of .venv-dev, which can read that directory.
 """
 
 import json
@@ -10,7 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 
-FIXTURE = Path(__file__).with_name("smollm2_greedy.json")
+FIXTURE = Path(__file__).resolve().parents[1] / "interop" / "smollm2_greedy.json"
 NEW_TOKENS = 64
 PROMPTS = [
     "Once upon a time, there was a little fox who",

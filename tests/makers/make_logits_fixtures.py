@@ -1,7 +1,4 @@
-"""Write oracle_logits.npz: what transformers 4.46.3 makes of every case in oracle_logits_cases.py.
-
-    python -m venv oracle && oracle/bin/pip install transformers==4.46.3 torch==2.13.0
-    oracle/bin/python tests/interop/make_logits_fixtures.py
+"""Write tests/interop/oracle_logits.npz: what transformers 4.46.3 makes of every case in oracle_logits_cases.py.
 
 Small rows are stored as processed, with NaN for a case in which transformers fails. Of large rows the kept ids are
 stored as bits, and a fingerprint of all values. The distributions that sampling is tested against come last.
@@ -15,7 +12,7 @@ import transformers
 from oracle_logits import transform
 from oracle_logits_cases import Case, cases, digest, distribution_cases, large_rows, small_rows
 
-OUTPUT = Path(__file__).with_name("oracle_logits.npz")
+OUTPUT = Path(__file__).resolve().parents[1] / "interop" / "oracle_logits.npz"
 
 
 def main() -> None:

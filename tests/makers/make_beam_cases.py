@@ -1,13 +1,10 @@
 """Write tests/runtime/beam_cases.json: what transformers 4.46.3 generates in random tiny languages.
 
-    oracle/bin/python tests/interop/generation_oracle/make_beam_cases.py
-
-with the environment of make_fixtures.py. Left out are cases in which transformers itself leaves the rules: it goes on
+Left out are cases in which transformers itself leaves the rules: it goes on
 with forbidden tokens where there are too few others, and makes NaN of a forbidden EOS.
 """
 
 import json
-import sys
 from pathlib import Path
 from random import Random
 
@@ -15,15 +12,11 @@ import numpy as np
 import torch
 import transformers
 from processors import let_every_beam_see_the_prompt
+from tiny_language import logits
 from transformers.generation.beam_search import BeamSearchScorer
 from transformers.modeling_outputs import CausalLMOutput
 
-TESTS = Path(__file__).resolve().parents[2]
-sys.path.append(str(TESTS / "runtime"))
-
-from tiny_language import logits  # noqa: E402 (found by the line above)
-
-OUTPUT = TESTS / "runtime" / "beam_cases.json"
+OUTPUT = Path(__file__).resolve().parents[1] / "runtime" / "beam_cases.json"
 CASES = 400
 
 Options = dict[str, object]
