@@ -48,8 +48,8 @@ def llmb(
 ) -> None:
     """Export LLMBuilder models once, generate anywhere without torch."""
     write_whatever_comes()
-    if not debug:
-        sys.excepthook = report_error
+    if debug:
+        sys.excepthook = sys.__excepthook__
     refuse_upstream()
     from llmbuilder.signals import end_on
 
@@ -58,4 +58,5 @@ def llmb(
 
 def main() -> None:
     """Entry point of the installed programs."""
-    app()
+    sys.excepthook = report_error
+    typer.main.get_command(app)()  # app() would put a hook of its own in its place

@@ -1,9 +1,12 @@
 """What a command prints: lines, JSON, and an exception as one line on stderr."""
 
 import contextlib
+import errno
 import io
 import sys
 from types import TracebackType
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def write_whatever_comes() -> None:
@@ -32,7 +35,12 @@ def tell_json(text: str) -> None:
 
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an uncaught exception in one line; made to be `sys.excepthook`, so that Python then exits with 1."""
-    if _is_foreseen(error):
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        # Whatever writes a file of its own says which: this was standard output.
+        _tell_short(
+            f"Error: The output cannot be written: {error.strerror}. Make room, or send it elsewhere."
+        )
+    elif _is_foreseen(error):
         _tell_short(f"Error: {_one_line(error)}")
     elif issubclass(kind, Exception):
         _tell_short(f"Unexpected {kind.__name__}: {_one_line(error)} (`llmb --debug` shows where)")

@@ -55,9 +55,15 @@ def writing(path: str | PathLike[str], advice: str = "Make room, or name another
 def replace_file(path: Path, text: str) -> None:
     """Write a text file of UTF-8 whole or not at all: beside it at first, then in its place.
 
+    A link stays one, to the new text; pipes and devices are written to.
+
     Raises:
         OSError: it cannot be written; what was there is there still, and nothing else.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     partial = path.with_name(f"{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")

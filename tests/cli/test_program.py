@@ -97,7 +97,7 @@ def test_a_bug_is_told_from_a_foreseen_error(capsys):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), ImportError("No module named 'torch'")]
+    "error", [PermissionError(13, "Permission denied", "x"), ImportError("No module named 'torch'")]
 )
 def test_what_the_system_lacks_is_no_bug(capsys, error):
     report_error(type(error), error, None)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.errors import FileError
-
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 COMPARE = ("compare", DEMO, "-p", "Once upon a time", "--set", "max_new_tokens=8", "--samples", "3")
 
@@ -151,11 +149,3 @@ def test_no_usable_configuration_is_wrong_usage(llmb, tmp_path, content):
     path.write_text(content or "", encoding="utf-8")
     result = llmb(*COMPARE, *(("--configs", path) if content else ()))
     assert result.exit_code == 2
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device is there on Linux only")
-def test_a_page_on_a_full_disk_is_an_error_that_names_it(llmb):
-    result = llmb(*COMPARE, "--config", "temperature=0.5", "--html", "/dev/full")
-    assert isinstance(result.exception, FileError)
-    assert str(result.exception).startswith("/dev/full cannot be written: No space left on device.")
-    assert result.stdout  # what was found is printed all the same

@@ -2,17 +2,14 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.errors import ConfigError, FileError
+from llmbuilder.errors import ConfigError
 from llmbuilder.files.jsonl import generate_file
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import fake_engine, random_rule
@@ -251,42 +248,6 @@ def test_an_output_that_was_emptied_is_begun_anew_with_any_options(random, sourc
     stopped_after(3, random, source, target)
     target.write_text("")
     assert generate_file(random, source, target, resume=True, temperature=0.5).resumed == 0
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device is there on Linux only")
-def test_a_full_disk_is_an_error_that_names_the_file_and_what_to_do(random, source):
-    with pytest.raises(
-        FileError, match=r"/dev/full cannot be written: No space left on device. Make room, then resume"
-    ):
-        generate_file(random, source, Path("/dev/full"), overwrite=True)
-
-
-def test_a_disk_that_fills_up_keeps_what_is_written_and_is_resumed(random, source, target):
-    generate_file(random, source, target)
-    whole = target.read_bytes()
-    target.unlink()
-    with (
-        limited_to(len(whole) // 2),
-        pytest.raises(FileError, match=r"out.jsonl cannot be written: File too large"),
-    ):
-        generate_file(random, source, target)
-    assert target.read_bytes() == whole[: len(whole) // 2]
-    generate_file(random, source, target, resume=True)
-    assert target.read_bytes() == whole
-
-
-@contextmanager
-def limited_to(size):
-    """No file may grow beyond ``size`` bytes: as a full disk, a part of a write succeeds."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def stopped_after(lines, generator, source, target):

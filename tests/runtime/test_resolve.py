@@ -167,6 +167,9 @@ def test_a_bundle_another_process_has_just_made_is_taken(checkpoint, exporter, m
         def __init__(self, path):
             pass
 
+        def acquire(self):
+            return self
+
         def __enter__(self):
             make_bundle(default_output(checkpoint), source_sha256=file_sha256(checkpoint))
 

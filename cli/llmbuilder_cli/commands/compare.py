@@ -51,7 +51,7 @@ def compare(
     if html is not None:
         _check_writable(html)
 
-    from llmbuilder.cleanup import writing
+    from llmbuilder.cleanup import replace_file, writing
     from llmbuilder.quality.compare import compare_generations
     from llmbuilder.quality.html import to_html
 
@@ -72,15 +72,18 @@ def compare(
         _print(comparison)
     if html is not None:
         with writing(html):
-            html.write_text(to_html(comparison, prompt), encoding="utf-8")
+            replace_file(html, to_html(comparison, prompt))
         tell(f"Plots and samples: {html}", err=True)
 
 
 def _check_writable(path: Path) -> None:
     """Refuse a page that cannot be written before anything is computed for it."""
-    exists = path.exists()
-    fits = not path.is_dir() if exists else path.parent.is_dir()
-    if not fits or not os.access(path if exists else path.parent, os.W_OK):
+    there = path.resolve()
+    fits = not there.is_dir() and there.parent.is_dir()
+    written = [there] if there.exists() else []
+    if not there.exists() or there.is_file():  # a new page takes the place of an old one
+        written.append(there.parent)
+    if not fits or not all(os.access(place, os.W_OK) for place in written):
         raise typer.BadParameter(
             f"{path} cannot be written. Name a file in a folder of yours.", param_hint="--html"
         )

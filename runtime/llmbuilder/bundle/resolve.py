@@ -14,6 +14,7 @@ from filelock import FileLock
 from llmbuilder.bundle.manifest import MANIFEST_NAME
 from llmbuilder.bundle.opening import is_bundle, require_bundle
 from llmbuilder.bundle.reading import read_manifest
+from llmbuilder.cleanup import writing
 from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.userdata import cache_directory, remembered_sha256
 
@@ -32,6 +33,7 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
         ModelNotFoundError: nothing at the path, a bundle's file, or a checkpoint that cannot be exported here.
         BundleError: a directory that is no bundle.
         ExportError: the exporter failed; its own message went to stderr.
+        FileError: nothing can be written where the bundle would go.
     """
     if not model_path.exists():
         raise ModelNotFoundError(
@@ -94,10 +96,12 @@ def _made_from(directory: Path, digest: str) -> bool:
 
 def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str) -> Path:
     """Run the exporter in a process of its own, so that torch never enters this one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     # The lock lies beside what it guards: several users may share a folder, but not a cache directory.
     lock = target.with_name(f".{target.name}.lock")
-    with FileLock(lock):
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        taken = FileLock(lock).acquire()
+    with taken:
         try:
             if not _made_from(target, digest):  # else another process was faster
                 _run_exporter(checkpoint, tokenizer, target)

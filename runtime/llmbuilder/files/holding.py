@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmbuilder.cleanup import writing
@@ -47,10 +47,20 @@ def cut(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of ``content``; a disk that is nearly full takes a part before it refuses."""
-    while content:
-        content = content[os.write(descriptor, content) :]
+def append(descriptor: int, content: bytes) -> None:
+    """Write ``content`` behind what is there, all of it or, where the disk fills up, nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        while content:  # a disk that is nearly full takes a part before it refuses
+            content = content[os.write(descriptor, content) :]
+    except OSError:
+        with suppress(OSError):
+            cut(descriptor, size)
+        raise
 
 
 def _is_ours(descriptor: int) -> bool:

@@ -122,7 +122,7 @@ def _write(records: Iterator[Record], target: Path, output: int, progress: Progr
         # Half a character (a lone surrogate, as an id may have) is written as the escape that JSON has for it.
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with writing(target, "Make room, then resume: what is written stays."):
-            holding.write_all(output, line)
+            holding.append(output, line)
         progress = replace(
             progress,
             done=progress.done + 1,

@@ -1,0 +1,88 @@
+"""Programs on a full disk: one line that names what cannot be written, exit code 1, and nothing half-written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from full_disks import DEVICE, grow, limited_to, small_disk
+
+from llmbuilder.errors import FileError
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
+SHORT = ("--max-tokens", "3")
+COMPARE = ("compare", DEMO, "-p", "Once", "--config", "", "--samples", "2", "--set", "max_new_tokens=3")
+PRINTING = {
+    "text": ("generate", "text", "-m", DEMO, "-p", "Once", *SHORT),
+    "json": ("generate", "text", "-m", DEMO, "-p", "Once", "--json", *SHORT),
+    "session": ("generate", "text", "-i", "-m", DEMO, *SHORT),
+    "info": ("info", DEMO),
+    "verify": ("verify", DEMO),
+    "evaluate": ("evaluate", "--json"),
+    "compare": COMPARE,
+    "compare --json": (*COMPARE, "--json"),
+    "version": ("--version",),
+    "help": ("--help",),
+    "help of a command": ("compare", "--help"),
+}
+
+
+@DEVICE
+@pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
+def test_output_that_finds_no_room_is_an_error_of_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)],
+            input="The fox ran.\n", stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    error = "Error: The output cannot be written: No space left on device. Make room, or send it elsewhere."
+    assert result.stderr.splitlines()[-1:] == [error]
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 1
+
+
+@DEVICE
+def test_a_page_for_a_full_disk_is_an_error_that_names_it(llmb):
+    result = llmb(*COMPARE, "--html", "/dev/full")
+    assert isinstance(result.exception, FileError)
+    assert str(result.exception).startswith("/dev/full cannot be written: No space left on device.")
+    assert result.stdout  # what was found is printed all the same
+
+
+@pytest.mark.parametrize("old", [None, "an old page"])
+def test_a_page_is_written_whole_or_stays_what_it_was(llmb, tmp_path, old):
+    page = tmp_path / "page.html"
+    if old is not None:
+        page.write_text(old)
+    with limited_to(1000):
+        result = llmb(*COMPARE, "--html", page)
+    assert result.exit_code == 1
+    assert str(result.exception).startswith(f"{page} cannot be written: File too large. Make room")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_a_batch_on_a_disk_that_fills_up_keeps_whole_lines_and_is_resumed(program, tmp_path):
+    lines = [{"prompt": f"Once, {number} foxes", "max_new_tokens": 60, "seed": 1} for number in range(40)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ("generate", "batch", tmp_path / "in.jsonl")
+    assert program(*command, tmp_path / "whole.jsonl", "-m", DEMO).returncode == 0
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    target = disk / "out.jsonl"
+    with small_disk(disk, 8):
+        result = program(*command, target, "-m", DEMO)
+        assert result.returncode == 1
+        assert f"{target} cannot be written: No space left on device. Make room, then" in result.stderr
+        assert (
+            f"Go on with: llmb generate batch {tmp_path}/in.jsonl {target} -m {DEMO} --resume"
+            in result.stderr
+        )
+        written = target.read_bytes()
+        assert whole.startswith(written)
+        assert written.endswith(b"\n")
+        grow(disk, 1024)
+        assert program(*command, target, "-m", DEMO, "--resume").returncode == 0
+        assert target.read_bytes() == whole
+        assert [path.name for path in disk.iterdir()] == ["out.jsonl"]

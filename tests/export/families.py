@@ -1,0 +1,169 @@
+"""Tiny configurations of the causal language models that transformers knows, by family and variant."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+WINDOW = 256
+_VOCABULARY, _SPREAD = 384, 0.1
+_MOST_PARAMETERS = 8_000_000
+_NAMES_OF = {
+    "vocab_size vocab_size_per_layer_input": _VOCABULARY,
+    "hidden_size d_model n_embd": 64,
+    "intermediate_size ffn_dim n_inner dff": 96,
+    "num_hidden_layers n_layer num_layers n_layers": 2,
+    "num_attention_heads n_head num_heads n_heads attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim global_head_dim": 16,
+    "max_position_embeddings n_positions max_seq_len n_ctx": WINDOW,
+    "sliding_window": 64,
+    "moe_intermediate_size shared_expert_intermediate_size": 48,
+    "num_experts num_local_experts n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "num_shared_experts n_shared_experts": 1,
+    "hidden_size_per_layer_input": 16,
+    "word_embed_proj_dim": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_SIZES = {name: size for names, size in _NAMES_OF.items() for name in names.split()}
+_THETA = {"rope_theta": 1e4}
+_LONG = {
+    "rope_parameters": _THETA | {
+        "rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 64,
+        "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+    },
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+_LATENT = {
+    "q_lora_rank": 32, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16,
+    "num_key_value_heads": 4,
+}  # fmt: skip
+_PYTHIA = {"hidden_size": 128, "num_attention_heads": 2}
+
+
+def _rope(kind: str, **options: object) -> dict[str, Any]:
+    return {"rope_parameters": {**_THETA, "rope_type": kind, **options}}
+
+
+SPECIAL: Mapping[str, Mapping[str, Any]] = {
+    "codegen": {"rotary_dim": 8},
+    "deepseek_v2": _LATENT | {"v_head_dim": 8, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
+    "deepseek_v3": _LATENT | {"head_dim": 8, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
+    "axk1": _LATENT | {"head_dim": 8},
+    "gemma3n_text": {
+        "num_hidden_layers": 6, "num_kv_shared_layers": 2, "activation_sparsity_pattern": None, "laurel_rank": 8,
+        "layer_types": ["sliding_attention", "full_attention"] * 3,
+    },
+    "gemma4_text": {"num_kv_shared_layers": 0},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 64},
+    "gpt_neox": _PYTHIA,
+    "gptj": {"rotary_dim": 8},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "llama4_text": {"no_rope_layers": [1, 0]},
+    "mamba2": {"num_heads": 8},
+    "glm4_moe_lite": _LATENT | {"head_dim": 8},
+    "minicpm3": _LATENT,
+    "smollm3": {"no_rope_layers": [1, 0]},
+    "youtu": _LATENT | {"head_dim": 8},
+    "zaya": {"num_experts_per_tok": 1},
+    "zamba2": {"num_hidden_layers": 6, "layer_types": ["mamba", "mamba", "hybrid"] * 2},
+}  # fmt: skip
+"""What a family's own sizes need besides."""
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "cohere+norms": {"use_qk_norm": True},
+    "deepseek_v3+equal sizes": {"first_k_dense_replace": 2},
+    "gemma2+caps": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+    "gemma2+no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None},
+    "gpt2+scaled by layer": {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+    "gpt2+unscaled": {"scale_attn_weights": False},
+    "gpt2+untied": {"tie_word_embeddings": False},
+    "gpt_bigcode+many heads": {"multi_query": False},
+    "gpt_neox+all rotated": _rope("default", partial_rotary_factor=1.0),
+    "gpt_neox+sequential": {"use_parallel_residual": False},
+    "granite+multipliers": {
+        "embedding_multiplier": 12.0, "logits_scaling": 8.0, "residual_multiplier": 0.22, "attention_multiplier": 0.03,
+    },
+    "llama+bias": {"attention_bias": True, "mlp_bias": True},
+    "llama+heads of 12": {"head_dim": 12},
+    "llama+heads of 256": {"head_dim": 256},
+    "llama+linear": _rope("linear", factor=4.0),
+    "llama+llama3": _rope(
+        "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
+    ),
+    "llama+one key": {"num_key_value_heads": 1},
+    "llama+partly rotated": _rope("default", partial_rotary_factor=0.5),
+    "llama+three heads": {"num_attention_heads": 3, "num_key_value_heads": 3, "hidden_size": 48},
+    "llama+tied": {"tie_word_embeddings": True},
+    "llama+yarn": _rope("yarn", factor=4.0, original_max_position_embeddings=64),
+    "ministral3+scaled": _rope(
+        "yarn", factor=4.0, original_max_position_embeddings=64, llama_4_scaling_beta=0.1
+    ),
+    "mistral+no window": {"sliding_window": None},
+    "nemotron+heads of 128": _PYTHIA | {"hidden_size": 256, "num_key_value_heads": 1, "head_dim": 128},
+    "olmo+clipped": {"clip_qkv": 0.5},
+    "opt+projected": {"do_layer_norm_before": False, "word_embed_proj_dim": 32},
+    "phi+norms": {"qk_layernorm": True},
+    "phi3+long": _LONG | {"max_position_embeddings": 64},
+    "phi3+partly rotated": {"hidden_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1}
+    | _rope("default", partial_rotary_factor=0.75),
+    "qwen2+windows": {"use_sliding_window": True, "max_window_layers": 1},
+    "smollm3+windows": {"use_sliding_window": True},
+    "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
+}  # fmt: skip
+EXPORTED = (
+    "apertus", "arcee", "beam", "biogpt", "bitnet", "cohere", "cohere2", "ctrl", "cwm", "ernie4_5",
+    "exaone4", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3", "gpt2",
+    "gpt_bigcode", "gpt_neox", "granite", "helium", "hunyuan_v1_dense", "hyperclovax", "internlm3",
+    "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3", "ministral", "ministral3", "mistral",
+    "modernbert-decoder", "moshi", "nanochat", "olmo", "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3",
+    "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma", "youtu", *VARIANTS,
+)  # fmt: skip
+"""What can be exported."""
+KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+"""Every family of transformers that has a causal language model."""
+
+
+def configure(name: str) -> PretrainedConfig:
+    """The tiny configuration of a family, or of its variant: ``llama`` or ``llama+tied``.
+
+    Raises:
+        Exception: whatever its class raises if the common sizes do not fit it.
+    """
+    kind = name.partition("+")[0]
+    made = CONFIG_MAPPING[kind]
+    usual = made().to_dict()
+    options = {key: size for key, size in _SIZES.items() if key in usual}
+    options |= _layers(usual, options) | SPECIAL.get(kind, {}) | VARIANTS.get(name, {})
+    return made(**options)
+
+
+def _layers(usual: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """As many kinds of layers as the family mixes, full attention last."""
+    kinds = list(dict.fromkeys(usual.get("layer_types") or ()))
+    kinds.sort(key=lambda kind: kind == "full_attention")
+    return {"layer_types": kinds[-options.get("num_hidden_layers", 2) :]} if len(kinds) > 1 else {}
+
+
+def save_family(name: str, directory: Path) -> None:
+    """Write a model of a family with random weights large enough to matter.
+
+    Raises:
+        ValueError: its sizes are other ones than the common: it is not tiny.
+    """
+    config = configure(name)
+    with torch.device("meta"):
+        size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    if size > _MOST_PARAMETERS:
+        raise ValueError(f"{name} has {size} parameters: name its sizes")
+    generator = torch.Generator().manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * _SPREAD)
+    model.save_pretrained(directory)

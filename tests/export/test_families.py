@@ -1,0 +1,77 @@
+"""Every family that exports makes graphs that the check lets in; a sample in every run, all of them as a proof."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import families
+import onnx
+import pytest
+
+from llmbuilder.bundle.graphcheck import check_graph
+from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
+from llmbuilder.bundle.operators import OPERATORS
+from llmbuilder.errors import LLMBuilderError
+from llmbuilder_export.fuse import fuse
+from llmbuilder_export.operators import refuse_unknown
+from llmbuilder_export.quantize.weights import quantize
+from llmbuilder_export.sources import load_source
+from llmbuilder_export.sources.tokenizer import load_tokenizer_source
+from llmbuilder_export.trace import trace
+from llmbuilder_export.verify import compare, record
+from llmbuilder_export.write import created_by, write_files
+
+SAMPLE = ("gemma2+caps", "gpt2", "llama+partly rotated", "opt")
+MOST_NODES = 256
+"""Of each layer, and outside of layers: what the check allows."""
+
+
+def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest, Path]]:
+    """Export ``folder / "model"`` in every quantization, from one trace; it must compute what PyTorch does."""
+    source = load_source(folder / "model", max_context=families.WINDOW)
+    words = load_tokenizer_source(tokenizer, folder / "model", source.network.facts.vocab_size)
+    reference = record(source.network, [ids for _, ids in words.facts.golden], 300, short=True)
+    traced = trace(source.network)
+    fuse(traced)
+    for mode in get_args(Quantization):
+        model = quantize(traced.clone(), mode, lambda _: None, source.network.facts.context_length)
+        refuse_unknown(model, name)
+        (folder / mode).mkdir()
+        files = write_files(folder / mode, model, words, None, folder / "model")
+        manifest = Manifest(
+            model=source.network.facts, tokenizer=words.facts, source=source.facts, files=files,
+            generation={}, chat=None, created_by=created_by(), quantization=mode,
+        )  # fmt: skip
+        if mode == "none":
+            compare(folder / mode, manifest, reference)
+        yield manifest, folder / mode
+
+
+def in_sample_or_proof(name):
+    return pytest.param(name, marks=() if name in SAMPLE else pytest.mark.prove)
+
+
+@pytest.mark.parametrize("name", [in_sample_or_proof(name) for name in families.EXPORTED])
+def test_graphs_of_every_family_pass_the_check(name, tmp_path, byte_bpe_file, record_proof):
+    families.save_family(name, tmp_path / "model")
+    nodes = {}
+    for manifest, folder in export(name, tmp_path, byte_bpe_file):
+        check_graph(folder / GRAPH_NAME, manifest.model, manifest.files[WEIGHTS_NAME].size)
+        graph = onnx.load(folder / GRAPH_NAME, load_external_data=False).graph
+        assert {(node.domain, node.op_type) for node in graph.node} <= OPERATORS.keys()
+        nodes[manifest.quantization] = len(graph.node)
+    layers = manifest.model.num_layers
+    assert max(nodes.values()) <= MOST_NODES * (layers + 1)
+    record_proof(name, layers=layers, nodes=nodes)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("name", sorted({*families.KINDS} - {*families.EXPORTED}))
+def test_families_that_cannot_be_exported_say_so_in_our_words(name, tmp_path, byte_bpe_file, record_proof):
+    try:
+        families.save_family(name, tmp_path / "model")
+    except Exception as error:  # noqa: BLE001 (transformers' own, of many kinds)
+        pytest.skip(f"there is no tiny model of it: {error}")
+    with pytest.raises(LLMBuilderError) as refused:
+        list(export(name, tmp_path, byte_bpe_file))
+    record_proof(name, refused=str(refused.value).partition("\n")[0][:120])
