@@ -12,6 +12,7 @@ DEV = .venv-dev/bin
 STORYTELLER = artifacts/storyteller/bundle
 SMOLLM2 = none int8 int4
 PROMPT ?= Once upon a time
+SHARE ?= 1
 
 # The suite has two parts, one for each environment. Where loading is tested, torch must be there to be left alone.
 TORCH_FREE = tests/runtime tests/cli tests/property tests/test_*.py
@@ -24,7 +25,7 @@ MEASURE = $(if $(COVERAGE),$(RUN)/coverage erase && $(RUN)/coverage run -m ,$(RU
 REPORT = $(if $(COVERAGE),$(RUN)/coverage combine --quiet && $(RUN)/coverage report)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch-free test-with-torch test-lowest prove check fix bench package smollm2 clean
+.PHONY: help demo test test-torch-free test-with-torch test-lowest prove fuzz check fix bench package smollm2 clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +49,9 @@ test-lowest: .venv-lowest/.tests .venv-lowest-dev/.everything ## Run the suite w
 
 prove: .venv/.tests .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs that have no result yet, or PART="name ..."
 	$(DEV)/python scripts/prove.py $(PART)
+
+fuzz: .venv-dev/.everything ## Give our code a million inputs that nobody would write, or SHARE=0.01 of them
+	$(DEV)/python scripts/fuzz.py --share=$(SHARE)
 
 check: .venv-dev/.everything ## Lint, formatting, types
 	$(DEV)/ruff check

@@ -172,6 +172,7 @@ HIDDEN_PARTS = {
 OPERATORS = {
     "an unknown domain": (tiny_with(node("Evil", "logits", "x", "my.ops")), "the operator my.ops.Evil,"),
     "an unknown operator": (op("Loop", "logits"), "the operator Loop,"),
+    "no operator": (tiny_with(message(1, message(1, "logits"))), "the operator without a name,"),
     "a known operator of the other domain": (op("MatMulNBits", "logits"), "the operator MatMulNBits,"),
     "the long name of a domain": (op("Neg", "logits", domain="ai.onnx"), "the operator ai.onnx.Neg,"),
     "an unknown attribute": (op("Neg", "logits", axis=1), "the operator Neg with 'axis'"),

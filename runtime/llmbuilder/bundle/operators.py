@@ -109,7 +109,7 @@ def unknown(domain: str, op_type: str, attributes: Mapping[str, int]) -> str | N
         op_type: its name.
         attributes: the type of each attribute, by name.
     """
-    name = f"{domain}.{op_type}" if domain else op_type
+    name = f"{domain}.{op_type}" if domain else op_type or "without a name"
     known = OPERATORS.get((domain, op_type))
     if known is None:
         return name
