@@ -99,5 +99,9 @@ def test_every_error_is_the_packages_and_the_builtin_one_expects(kind, builtin):
 
 
 def test_no_error_is_missing_here():
-    defined = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    defined = {
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and kind.__module__ == errors.__name__
+    }
     assert defined == {errors.LLMBuilderError, *BUILTINS}
