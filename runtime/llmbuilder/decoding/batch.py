@@ -51,11 +51,11 @@ class Batch:
         """Take a group in, whose prompt is computed in its turn."""
         self._filling.append(_Entry(group, texts=deque([group.prompt.ids])))
 
-    def drop(self, group: Group) -> None:
-        """Forget a group that has ended."""
+    def drop(self, group: Group) -> list[Group]:
+        """Forget a group that has ended; return those that end with an error because the others cannot move up."""
         self._filling = deque(entry for entry in self._filling if entry.group is not group)
         self._stepping = [entry for entry in self._stepping if entry.group is not group]
-        self._settle()
+        return self._settle()
 
     def fill(self, most: int) -> list[Group]:
         """Compute about ``most`` tokens of what waits; return the groups that got their first tokens, or an error."""
@@ -72,7 +72,7 @@ class Batch:
                 self._place(entry)
             else:
                 self._stepping.append(entry)  # there is room again for the tokens that it has chosen
-            self._settle()
+            changed += [group for group in self._settle() if group not in changed]
         return changed
 
     def step(self) -> list[Group]:
@@ -169,13 +169,33 @@ class Batch:
         entry.slots = []
         self._filling.append(entry)
 
-    def _settle(self) -> None:
-        """Give the rows that step the first slots, copying as few as possible, and empty those of rows that ended."""
+    def _settle(self) -> list[Group]:
+        """Give the rows that step the first slots, copying as few as possible, and empty those of rows that ended.
+
+        Returns:
+            The groups for whose rows there is no room, and which end for that: the last that came, as few as need be.
+        """
+        failed: list[Group] = []
+        while True:
+            try:
+                self._move_up()
+            except LLMBuilderError as error:
+                # Copies read no slot that they write: all rows stand where they stood.
+                entry = self._stepping.pop()
+                _end(entry, error)
+                failed.append(entry.group)
+            else:
+                break
+        if failed:
+            self._empty_unused()
+        return failed
+
+    def _move_up(self) -> None:
         taken = [slot for entry in self._stepping for slot in entry.slots]
         if taken == list(range(self._rows)):
             return
         slots, copies = plan_slots(taken)
-        for source, target in copies:
+        for source, target in sorted(copies, key=lambda copy: -copy[1]):  # what may need memory comes first
             self.decoder.copy(source, target)
         placed = iter(slots)
         for entry in self._stepping:

@@ -197,11 +197,14 @@ class BeamGroup(Group):
         return (self.prompt.ids + beams[row].ids)[-count:]
 
     def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
-        """Finish all beams as they are; where an ``error`` ends them they come to nothing."""
+        """Finish all beams as they are; where an ``error`` ends them, or their texts fail, they come to nothing."""
         self.error = error
         for search in self._searches:
-            search.done |= error is not None
-            search.close(reason)
+            search.done |= self.error is not None
+            try:
+                search.close(reason)
+            except LLMBuilderError as failure:  # such as a tokenizer's
+                self.error, search.done = failure, True
 
     def hypotheses(self) -> list[Finished]:
         """The best ``num_return_sequences`` hypotheses of all searches, best first.

@@ -21,7 +21,7 @@ from typing import Protocol
 from llmbuilder.decoding.batch import Batch
 from llmbuilder.decoding.group import Group, most_tokens
 from llmbuilder.decoding.rows import RowDecoder
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, LLMBuilderError
 
 CHUNK = 512
 """Tokens of prompts computed between two steps: bounds how long prompts can hold up everything else."""
@@ -95,7 +95,7 @@ class Loop:
         shared, wide = (deque(w for w in queue if w[1] is not group) for queue in self._waiting)
         self._waiting = shared, wide
         for batch in self._batches:
-            batch.drop(group)
+            self._ended += batch.drop(group)
         self._ended.append(group)
 
     def advance(self) -> list[Group]:
@@ -151,8 +151,11 @@ class Loop:
                 return
             else:
                 queue.popleft()
-                group.finish("cancelled", _too_large(group, self._common.decoder.budget))
-                self._ended.append(group)
+                self._refuse(group, _too_large(group, self._common.decoder.budget))
+
+    def _refuse(self, group: Group, error: LLMBuilderError) -> None:
+        group.finish("cancelled", error)
+        self._ended.append(group)
 
     def _has_rows(self, group: Group) -> bool:
         if group.width > self._max_rows:
@@ -168,7 +171,11 @@ class Loop:
         if kind is None:
             self._common.add(group)
             return
-        batch = Batch(self._open(rows=group.width, capacity=len(group.prompt.ids) + 1))
+        try:
+            batch = Batch(self._open(rows=group.width, capacity=len(group.prompt.ids) + 1))
+        except LLMBuilderError as error:
+            self._refuse(group, error)
+            return
         batch.add(group)
         kind.append(batch)
 

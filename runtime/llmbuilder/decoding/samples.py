@@ -52,10 +52,13 @@ class SampleGroup(Group):
         return self._live[row].tail(count)
 
     def finish(self, reason: FinishReason, error: LLMBuilderError | None = None) -> None:
-        """End all live continuations."""
+        """End all live continuations; one whose text cannot be finished ends the group with its error."""
         self.error = error
         for continuation in self._live:
-            continuation.finish(reason)
+            try:
+                continuation.finish(reason)
+            except LLMBuilderError as failure:  # such as a tokenizer's
+                self.error = self.error or failure
         self._live = []
 
     def pieces(self) -> list[Piece]:

@@ -141,9 +141,17 @@ class HostCache:
         self.load(target, [array[source] for array in self._tensors], self.lengths[source])
 
     def save(self, slot: int) -> HostRow:
-        """Copy the valid tokens of a slot out of the cache."""
+        """Copy the valid tokens of a slot out of the cache.
+
+        Raises:
+            DeviceError: there is no memory for them.
+        """
         length = self.lengths[slot]
-        return [array[slot, :, :length].copy() for array in self._tensors]
+        kept = [array[slot, :, :length] for array in self._tensors]
+        with within_memory(
+            f"A copy of {length} tokens", sum(part.nbytes for part in kept), "Shorten the prompt."
+        ):
+            return [part.copy() for part in kept]
 
     def load(self, slot: int, saved: HostRow, length: int) -> None:
         """Make a slot the first ``length`` tokens of a kept one; there must be room."""

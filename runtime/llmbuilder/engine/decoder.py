@@ -6,6 +6,7 @@ a step costs nothing in Python beyond the call itself.
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.head import last_logits
-from llmbuilder.engine.limits import available_memory
-from llmbuilder.errors import DeviceError
+from llmbuilder.engine.limits import available_memory, within_memory
+from llmbuilder.errors import DeviceError, translated
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,8 +29,6 @@ PREFILL_CHUNK = 512
 
 _SHARE = 2
 """By default the cache of a computation may take this part of the memory that is free when it begins."""
-_SHOWN = 300
-"""Characters of what ONNX Runtime says that a message repeats."""
 
 
 class Decoder:
@@ -128,7 +127,8 @@ class Decoder:
         self._reserve(last, max(self.cache.lengths[first:last]) + 1)
         buffers, binding = self._bound(first, count)
         buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
-        self._run(binding)
+        with self._running():
+            self._session.run_with_iobinding(binding)
         self.cache.extend(self._idle, rows, 1)
         return buffers.logits[self._idle : last, 0]
 
@@ -167,9 +167,11 @@ class Decoder:
         if self._buffers is None:
             self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.graph.facts.vocab_size)
         if (first, count) not in self._bindings:
-            binding = self._bindings[first, count] = self._session.io_binding()
-            self._buffers.bind(binding, first, count)
-            self.cache.bind(binding, first, count)
+            with self._running():
+                binding = self._session.io_binding()
+                self._buffers.bind(binding, first, count)
+                self.cache.bind(binding, first, count)
+            self._bindings[first, count] = binding
         return self._buffers, self._bindings[first, count]
 
     def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
@@ -187,12 +189,13 @@ class Decoder:
         }
         # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
         self._catch_up()
-        binding = self._session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
-        self.cache.bind(binding, slot, 1)
-        self._run(binding)
+        with self._running():
+            binding = self._session.io_binding()
+            for name, array in inputs.items():
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+            binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+            self.cache.bind(binding, slot, 1)
+            self._session.run_with_iobinding(binding)
         self.cache.extend(slot, 1, len(ids))
         last: FloatArray = logits[0]
         return last
@@ -204,14 +207,22 @@ class Decoder:
             self._session = session
             self._bindings.clear()
 
-    def _run(self, binding: "onnxruntime.IOBinding") -> None:
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:  # ONNX Runtime's own errors share no base class
-            raise DeviceError(
-                f"ONNX Runtime could not compute with {self.graph.where}: {str(error)[:_SHOWN]} "
-                "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle."
-            ) from error
+    def _running(self) -> AbstractContextManager[None]:
+        """A block that calls ONNX Runtime, whose own errors share no base class."""
+        return translated(
+            DeviceError,
+            f"ONNX Runtime could not compute with {self.graph.where}",
+            "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle.",
+        )
+
+
+def _logits(rows: int, positions: int, vocab_size: int) -> FloatArray:
+    """Room for logits [rows, positions, vocab_size]."""
+    size = 4 * rows * positions * vocab_size
+    with within_memory(
+        f"Logits of {rows} sequences", size, "Lower batch_size, num_beams or num_return_sequences."
+    ):
+        return np.empty((rows, positions, vocab_size), np.float32)
 
 
 class _Buffers:
@@ -226,7 +237,7 @@ class _Buffers:
         self.positions = np.zeros((rows, 1), np.int64)
         self.mask = np.zeros((rows, capacity), np.int64)
         self.masked = [0] * rows
-        self.logits = np.empty((rows, 1, vocab_size), np.float32)
+        self.logits = _logits(rows, 1, vocab_size)
 
     def write(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> None:
         """Set the inputs of a step that appends a token to each slot from ``first`` on, of the given lengths."""
