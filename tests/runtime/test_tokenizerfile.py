@@ -51,6 +51,7 @@ def template(single, **named):
     return {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": named}
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 TEXT_A = {"Sequence": {"id": "A", "type_id": 0}}
 MARK = {"SpecialToken": {"id": "<s>", "type_id": 0}}
 NAMED = {"id": "<s>", "ids": [0], "tokens": ["<s>"]}
@@ -102,6 +103,7 @@ def test_a_normalizer_that_could_grow_or_panic_is_refused(parts, normalizer, mes
     [
         ("pre_tokenizer", {"type": "FixedLength", "length": 0}, "unknown component 'FixedLength'"),
         ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(a*)*b"}}, "a repetition in a repetition"),
+        ("pre_tokenizer", sequence("pretokenizers", *[BYTES] * 5), "has ByteLevel 5 times"),
         ("decoder", {"type": "Strip", "content": "e", "start": 0, "stop": 1}, "no whole number from 0 to 0"),
         ("decoder", sequence("decoders", *[replacing("a", "aaa")] * 3), "makes texts 27 times longer"),
         ("post_processor", template([TEXT_A] * 2), "repeats a text"),

@@ -14,6 +14,7 @@ _LARGEST_GROWTH = 16.0
 """How many times longer all replacements of a slot together may make a text."""
 _LONGEST_TEXT_PATTERN = 256
 _LONGEST_REGEX = 4096
+_WITH_PATTERNS = {"Replace", "Split"}
 
 Check = Callable[[Mapping[str, Any], str], float]
 """Looks at a component and says how many times longer it can make a text, as a factor of at least 1."""
@@ -26,7 +27,7 @@ class Slot(NamedTuple):
     """The key under which its sequences hold their parts."""
     known: Mapping[str, Check]
     most_alike: int = _MOST_COMPONENTS
-    """How many components without replacements may be of one type: they can grow, too."""
+    """How many components without patterns may be of one type: each can make letters longer, such as into bytes."""
 
 
 def check_component(value: Any, place: str, slot: Slot) -> None:
@@ -41,7 +42,7 @@ def check_component(value: Any, place: str, slot: Slot) -> None:
     if len(found) > _MOST_COMPONENTS:
         refuse(place, f"has {len(found)} components, more than {_MOST_COMPONENTS},")
     types = [each["type"] for each, _ in found]
-    for name in set(types) - {"Replace"}:
+    for name in set(types) - _WITH_PATTERNS:
         if types.count(name) > slot.most_alike:
             refuse(place, f"has {name} {types.count(name)} times")
     growth = math.prod(slot.known[each["type"]](each, where) for each, where in found)

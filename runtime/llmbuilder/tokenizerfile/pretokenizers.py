@@ -21,4 +21,5 @@ PRE_TOKENIZERS = Slot(
         plain,
     )
     | {"Split": _check_split},
+    most_alike=4,
 )
