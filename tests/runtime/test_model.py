@@ -225,6 +225,13 @@ class TestGraph:
         with pytest.raises(BundleError, match=r"cache of type tensor\(double\).*Upgrade"):
             Model(Described(cache_type="tensor(double)"), FACTS)
 
+    def test_whose_logits_are_no_vectors_is_refused(self):
+        session = Described(cache_type="tensor(float)")
+        scalars = [dataclasses.replace(node, shape=[]) for node in session.get_outputs()]
+        session.get_outputs = lambda: scalars
+        with pytest.raises(BundleError, match="computes None logits"):
+            Model(session, FACTS)
+
     def test_with_a_cache_of_another_type_than_the_manifests_is_refused(self):
         Model(Described(cache_type="tensor(int8)"), FACTS, cache_type="int8")
         with pytest.raises(BundleError, match=r"past_key_values\.0\.key in int8, its manifest says float32"):

@@ -50,7 +50,8 @@ def concat(call: Call) -> list[Value]:
     """Inputs side by side."""
     parts = [call.input(index) for index in range(len(call.inputs))]
     axis = call.axis("axis", 0, len(call.shape()))
-    if {_without(part.shape, axis) for part in parts} != {_without(parts[0].shape, axis)}:
+    others = {(len(part.shape), _without(part.shape, axis)) for part in parts}
+    if len(others) > 1:
         raise ShapeError(f"inputs of shapes {[list(part.shape) for part in parts[:4]]} lie side by side")
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)

@@ -23,6 +23,7 @@ Shape: TypeAlias = tuple[int, ...]
 MOST_DIMENSIONS = 8
 _MOST_NUMBERS = 64
 _LARGEST_NUMBER = 1 << 40
+_CODE_BITS = (2, 4, 8)
 
 
 class ShapeError(GraphError):
@@ -160,9 +161,11 @@ def gather_blocks(call: Call) -> list[Value]:
     """GatherBlockQuantized: rows looked up in a table of codes, 8 / ``bits`` of them to a byte."""
     table = call.shape()
     axis = call.axis("gather_axis", 0, len(table))
-    packed = 8 // max(call.attributes.get("bits", 4), 1)
+    bits = call.attributes.get("bits", 4)
     shape = (*table[:axis], *call.shape(1), *table[axis + 1 :])
-    return [value((*shape[:-1], shape[-1] * packed))]
+    if bits not in _CODE_BITS or not shape:
+        raise ShapeError(f"codes of {bits} bits and shape {list(table)} cannot be looked up")
+    return [value((*shape[:-1], shape[-1] * (8 // bits)))]
 
 
 def attention(call: Call) -> list[Value]:

@@ -64,7 +64,8 @@ def read_layout(
     outputs = {node.name: node for node in session.get_outputs()}
     wanted = list(_wanted(facts, np.dtype(cache_type)))
     _check_names(wanted, set(inputs), set(outputs), where)
-    vocab = outputs[LOGITS].shape[-1]
+    shape = outputs[LOGITS].shape
+    vocab = shape[-1] if shape else None
     if vocab != facts.vocab_size:
         raise _contradiction(where, f"computes {vocab} logits", facts.vocab_size)
     for tensor in wanted:
