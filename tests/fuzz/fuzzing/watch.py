@@ -16,7 +16,7 @@ from fuzzing.targets import TARGETS
 
 _HANG = 5.0
 """Seconds that a process may compute for one input."""
-_STUCK = 120.0
+_STUCK = 600.0
 """Seconds that it may take for one in all, and to begin."""
 _LOOK = 0.25
 _CHUNK = 10_000
