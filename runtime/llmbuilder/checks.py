@@ -1,7 +1,7 @@
 """Checks of arguments that several functions take."""
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,17 @@ def is_whole(value: object, least: int) -> TypeGuard[SupportsInt]:
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a list or the like, and no text."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def is_many(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether a value can be gone through, and is no text nor mapping."""
+    if isinstance(value, str | bytes | bytearray | Mapping):
+        return False
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:  # an array without dimensions has the method all the same
+        return False
+    return True
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -86,7 +97,7 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
     Raises:
         ConfigError: anything else.
     """
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not is_many(value):
         raise ConfigError(f"{name} must be a list of texts, got {shown(value)}.")
     return tuple(check_text(f"An entry of {name}", text) for text in value)
 

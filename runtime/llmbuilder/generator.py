@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from llmbuilder.checks import StrPath, is_list
+from llmbuilder.checks import StrPath, check_count, is_list
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig, Options, merge_own, one_answer
 from llmbuilder.decoding.completion import Completion
@@ -213,7 +213,7 @@ class TextGenerator(Closing):
     def loop(self, max_rows: int = DEFAULT_BATCH_SIZE) -> Loop:
         """A loop over this model, for groups that come and go (see `group`), ``max_rows`` sequences at once."""
         self._open()
-        return self._loop([], max_rows)
+        return self._loop([], check_count("max_rows", max_rows))
 
     def group(
         self,

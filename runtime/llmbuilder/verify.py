@@ -9,6 +9,7 @@ import numpy as np
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.reading import parse_manifest
+from llmbuilder.checks import check_path
 from llmbuilder.engine.loading import Engine, load_engine
 from llmbuilder.engine.session import Device
 
@@ -44,7 +45,9 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
 
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
+        ConfigError: no path, device or number of threads.
     """
+    path = check_path("path", path)
     bundle = open_bundle(path, rehash=True)
     files = Check(
         "files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
-from llmbuilder.checks import StrPath, check_texts, shown
+from llmbuilder.checks import StrPath, check_texts, is_list, shown
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
@@ -111,9 +111,9 @@ class ConstrainedGenerator(Closing):
         Raises:
             ConstraintError, ConfigError, ContextOverflowError: as `generate`; the first of any prompt ends all.
         """
-        if isinstance(prompts, str):
+        if not is_list(prompts):
             raise ConfigError(
-                "prompts must be a list of prompts, got a single string. Use generate() for one."
+                f"prompts must be a list of prompts, got {shown(prompts)}. Use generate() for one."
             )
         one_answer(GenerationConfig.merge(self._generator.config, self._merge(overrides)))
         return [completions[0].text for completions in self._complete(prompts, overrides)]
@@ -188,8 +188,10 @@ def _make_requirement(
     match: str,
 ) -> Requirement:
     """Compile what was asked for, which must be of one kind."""
-    if match not in ("word", "substring"):
+    if type(match) is not str or match not in ("word", "substring"):
         raise ConfigError(f"match must be 'word' or 'substring', got {shown(match)}.")
+    if not isinstance(ordered, bool):
+        raise ConfigError(f"ordered must be True or False, got {shown(ordered)}.")
     words = {name: _checked_words(f"{name}_words", given, _MOST[name]) for name, given in words.items()}
     kinds = [kind for kind in KINDS if grammars.get(kind) is not None]
     if len(kinds) > 1 or (kinds and any(words.values())):

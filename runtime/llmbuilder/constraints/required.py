@@ -134,6 +134,6 @@ def threshold(waited: float, room: int, words: int) -> float:
     """
     if room <= 0:
         return -math.inf
-    due = max(1.0, min(SPACING, room / (words + 1)))
+    due = max(1.0, min(SPACING * (words + 1), room) / (words + 1))
     progress = waited / due
     return math.inf if progress < _PAUSE else -1.5 - 5.0 * progress**2

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmbuilder.checks import check_text, is_list, shown
+from llmbuilder.checks import check_text, is_list, is_many, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.beam import BeamGroup
 from llmbuilder.decoding.constraint import Constraint
@@ -137,13 +137,9 @@ def requested(
     Raises:
         ConfigError: no requests to go through, but a single one, or something else.
     """
-    try:
-        each = None if isinstance(requests, str | bytes | Mapping) else iter(requests)
-    except TypeError:
-        each = None
-    if each is None:
+    if not is_many(requests):
         raise ConfigError(f"requests must be pairs of a prompt and its options, got {shown(requests)}.")
-    return (request if request is None else _made(request, make) for request in each)
+    return (request if request is None else _made(request, make) for request in requests)
 
 
 def _made(request: Any, make: Callable[[PromptLike, Any], Group]) -> Group | LLMBuilderError:

@@ -2,15 +2,14 @@
 
 import itertools
 import math
-import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmbuilder.arrays import DoubleArray
-from llmbuilder.checks import StrPath, check_count, check_text
+from llmbuilder.checks import StrPath, check_count, check_text, is_many, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, Options, TextGenerator, remembering
@@ -181,12 +180,11 @@ def compare(
 
 
 def _check_configs(configs: Any) -> tuple[Options, ...]:
-    several = isinstance(configs, Iterable) and not isinstance(configs, str | Mapping)
-    given = tuple(configs) if several else ()
+    given = tuple(configs) if is_many(configs) else ()
     if not given:
         raise ConfigError(
             "configs must be a list of at least one configuration, such as [GenerationConfig(temperature=0.7)], "
-            f"got {reprlib.repr(configs)}."
+            f"got {shown(configs)}."
         )
     return given
 

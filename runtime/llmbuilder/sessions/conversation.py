@@ -1,12 +1,12 @@
 """Conversations: lists of ``{"user": ..., "assistant": ...}``, and files of them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmbuilder.checks import check_text, shown
+from llmbuilder.checks import check_text, is_many, shown
 from llmbuilder.cleanup import replace_file
 from llmbuilder.errors import ConfigError
 
@@ -29,7 +29,7 @@ def read_turns(conversation: Conversation) -> list[Turn]:
     Raises:
         ConfigError: an entry is not a user's text with an assistant's; the message says which.
     """
-    if isinstance(conversation, str | Mapping) or not isinstance(conversation, Iterable):
+    if not is_many(conversation):
         raise ConfigError(
             'A conversation must be a list of turns, [{"user": "...", "assistant": "..."}, ...], '
             f"got {shown(conversation)}."

@@ -1,8 +1,8 @@
 """A session: lines are answered as they come, until the input ends or somebody quits."""
 
 from os import PathLike
-from pathlib import Path
 
+from llmbuilder.checks import check_path
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.sessions.commands import QUIT, completions, obey
 from llmbuilder.sessions.state import Partner, State
@@ -31,7 +31,7 @@ def run_session(
     """
     state = State(partner, terminal or open_terminal(completions()))
     if conversation is not None:
-        state.load(Path(conversation))
+        state.load(check_path("conversation", conversation))
         state.begin_here()
     if state.terminal.is_interactive:
         state.terminal.note("/help lists the commands, Ctrl-C stops an answer, /quit or Ctrl-D leaves.")

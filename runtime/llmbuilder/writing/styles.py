@@ -50,9 +50,11 @@ def find_style(name: str) -> Style:
     Raises:
         ConfigError: there is none; the message names the nearest, or all.
     """
-    if name in _STYLES:
-        return _STYLES[name]
-    advice = nearest(str(name), _STYLES) or f"Known ones: {', '.join(_STYLES)}."
+    given: object = name
+    text = given if isinstance(given, str) else ""
+    if text in _STYLES:
+        return _STYLES[text]
+    advice = nearest(text, _STYLES) or f"Known ones: {', '.join(_STYLES)}."
     raise ConfigError(f"Unknown style {shown(name)}. {advice} register_style() adds your own.")
 
 
