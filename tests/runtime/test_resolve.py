@@ -187,6 +187,24 @@ def test_a_failed_export_names_the_command_to_see_why(checkpoint, exporter):
         find_bundle(checkpoint, None)
 
 
+@pytest.mark.parametrize("is_current", [True, False])
+def test_what_an_export_puts_back_is_used_or_left_alone(
+    checkpoint, exporter, make_bundle, monkeypatch, is_current
+):
+    """An export that was killed between its two renames has left the old bundle aside."""
+    beside = default_output(checkpoint)
+
+    def put_back(command):
+        if beside.exists():
+            return exporter(command)
+        make_bundle(beside, source_sha256=file_sha256(checkpoint) if is_current else "0" * 64)
+        return 1  # because it exists
+
+    monkeypatch.setattr("llmbuilder.bundle.resolve._run", put_back)
+    assert find_bundle(checkpoint, None) == (beside if is_current else cached(checkpoint))
+    assert beside.exists()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_no_lock_is_left_behind(checkpoint, exporter, fails):
     exporter.fails = fails

@@ -62,7 +62,14 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
             f'pip install "llmbuilder-runtime[export,cpu]" run: {_command(model_path, tokenizer_path)}'
         )
     target = cached if beside.exists() or not os.access(beside.parent, os.W_OK) else beside
-    return _export(model_path, tokenizer_path, target, digest)
+    was_there = target.exists()
+    try:
+        return _export(model_path, tokenizer_path, target, digest)
+    except ExportError:
+        # An export that was killed may have left its predecessor aside, which this one has put back.
+        if was_there or not target.exists():
+            raise
+        return find_bundle(model_path, tokenizer_path)
 
 
 def default_output(source: Path) -> Path:
