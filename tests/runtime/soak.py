@@ -6,6 +6,7 @@ Ends with 0 if it found nothing wrong.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -25,10 +27,11 @@ from llmbuilder.inference import Completion, ConstrainedGenerator, TextGenerator
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 CPU_THREADS = 2
-WARM = 0.3
-"""Share of the time after which memory is looked at: caches and the allocator's arenas are full by then."""
-MOST_GROWTH = 0.03
-SECONDS_BETWEEN = 2.0
+ROUNDS = 10
+"""Pauses in which nobody asks anything: what is held then is held for good."""
+WARM = 3
+"""Rounds after which memory is compared: caches are full by then."""
+MOST_GROWTH = 0.05
 
 Request = Callable[[TextGenerator], object]
 """What a user asks for; it returns what can be compared."""
@@ -143,20 +146,22 @@ class Soak:
         self._alone = [request(generator) for request in requests]
         self.answers: Counter[int] = Counter()
         self.wrong: list[str] = []
-        self.resident: list[int] = []
+        self.at_work: list[int] = []
+        self.at_rest: list[int] = []
 
     def run(self, threads: int, seconds: float) -> None:
-        """Ask in so many threads for so long, and look at the memory meanwhile."""
+        """Ask in so many threads for so long, and look at the memory before they end and afterwards."""
         until = time.monotonic() + seconds
         workers = [threading.Thread(target=self._ask, args=(number, until)) for number in range(threads)]
         for worker in workers:
             worker.start()
-        self.resident = [resident_bytes()]
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, SECONDS_BETWEEN))
-            self.resident.append(resident_bytes())
+        time.sleep(max(0, until - time.monotonic()))
+        self.at_work.append(resident_bytes())
         for worker in workers:
             worker.join()
+        gc.collect()
+        give_back_free_memory()
+        self.at_rest.append(resident_bytes())
 
     def _ask(self, thread: int, until: float) -> None:
         numbers = random.Random(thread)
@@ -171,16 +176,21 @@ class Soak:
                 self.wrong.append(f"request {which}: {answer!r} instead of {self._alone[which]!r}"[:500])
 
     def growth(self) -> float:
-        """By what share memory grew between the first and the last third of the time after the beginning."""
-        warm = self.resident[int(len(self.resident) * WARM) :]
-        third = max(1, len(warm) // 3)
-        return mean(warm[-third:]) / mean(warm[:third]) - 1
+        """By what share the memory at rest grew since the first rounds."""
+        warm = self.at_rest[WARM - 1 :]
+        return mean(warm[-2:]) / mean(warm[:2]) - 1 if warm else 0.0
 
 
 def resident_bytes() -> int:
     """Memory of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back_free_memory() -> None:
+    """Let the allocator return what nobody uses, where it can be told to."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def leases() -> int:
@@ -198,8 +208,8 @@ def main() -> int:
     options = parser.parse_args()
     with TextGenerator(DEMO, threads=CPU_THREADS) as generator:
         soak = Soak(generator, make_requests(options.requests))
-        soak.run(options.threads, 60 * options.minutes)
-        gc.collect()
+        for _ in range(ROUNDS):
+            soak.run(options.threads, 60 * options.minutes / ROUNDS)
         while_open = leases()
     growth, left = soak.growth(), leases()
     measured = {
@@ -212,9 +222,8 @@ def main() -> int:
         "leases_while_open": while_open,
         "leases_afterwards": left,
         "threads_left": threading.active_count() - 1,
-        "resident_MiB": [
-            round(size / 2**20, 1) for size in soak.resident[:: max(1, len(soak.resident) // 20)]
-        ],
+        "MiB_at_work": [round(size / 2**20, 1) for size in soak.at_work],
+        "MiB_at_rest": [round(size / 2**20, 1) for size in soak.at_rest],
         "growth": round(growth, 4),
     }
     options.results.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 import json
 from itertools import count
 
+import pytest
 import soak
 
 from llmbuilder.generator import TextGenerator
@@ -30,5 +31,7 @@ def test_an_answer_that_is_another_one_is_found():
 
 def test_memory_that_grows_is_found():
     found = soak.Soak(TextGenerator(fake_engine(random_rule())), [])
-    found.resident = [100 + number for number in range(100)]
-    assert found.growth() > 0.2
+    found.at_rest = [50, 90, 100, 100, 100, 100, 120, 120]
+    assert found.growth() == pytest.approx(0.2)
+    found.at_rest = [50, 90, 100, 100, 100, 100, 100, 100]
+    assert found.growth() == 0
