@@ -27,6 +27,7 @@ ROOMS = {
     "constraints": {"generator"},
     "filtering": {"generator", "quality"},
     "quality": {"generator"},
+    "scheduling": {"generator", "decoding"},
     "generator": {"decoding", "engine"},
     "engine": {"bundle", "decoding"},
     "bundle": set(),

@@ -14,6 +14,7 @@ from llmbuilder._upstream import refuse_upstream
 
 if TYPE_CHECKING:
     from llmbuilder.inference import (
+        AsyncTextGenerator,
         GenerationConfig,
         TextGenerator,
         batch_generate,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AsyncTextGenerator",
     "GenerationConfig",
     "TextGenerator",
     "batch_generate",

@@ -10,6 +10,7 @@
     ├── ContextOverflowError  (ValueError)         more tokens than the model's window holds
     ├── ConstraintError       (ValueError)         a constraint that cannot be met
     ├── DeviceError           (RuntimeError)       the execution device asked for is not there, or fails
+    ├── BusyError             (RuntimeError)       more requests wait than may, or one has waited too long
     ├── ExportError           (RuntimeError)       a checkpoint cannot be exported
     └── FileError             (OSError)            a file cannot be written: the disk is full, or not ours
 
@@ -57,6 +58,10 @@ class ConstraintError(LLMBuilderError, ValueError):
 
 class DeviceError(LLMBuilderError, RuntimeError):
     """The requested execution device or ONNX Runtime build is not available, or a computation on it failed."""
+
+
+class BusyError(LLMBuilderError, RuntimeError):
+    """More requests are waiting than may, or one has waited for longer than it may."""
 
 
 class ExportError(LLMBuilderError, RuntimeError):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from llmbuilder.checks import StrPath, check_count, is_list
+from llmbuilder.checks import StrPath, check_count
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig, Options, merge_own, one_answer
 from llmbuilder.decoding.completion import Completion
@@ -20,6 +20,7 @@ from llmbuilder.decoding.strategies import (
     GroupMaker,
     PromptLike,
     check_prompts,
+    own_options,
     requested,
 )
 from llmbuilder.decoding.textlimit import TextLimit
@@ -46,7 +47,6 @@ __all__ = [
     "remembering",
 ]
 """What lies above takes from here what it needs of decoding and engine."""
-
 
 DEFAULT_BATCH_SIZE = 8
 
@@ -175,14 +175,8 @@ class TextGenerator(Closing):
         Raises:
             ConfigError, ContextOverflowError: as `generate`; not one entry of ``configs`` for each prompt.
         """
-        if configs is not None and not is_list(configs):
-            raise ConfigError("configs are the options of each prompt, a list; one for all is config=...")
-        if configs is not None and len(configs) != len(check_prompts(prompts)):
-            raise ConfigError(
-                f"configs must have one entry for each of the {len(prompts)} prompts, got {len(configs)}."
-            )
+        own = own_options(configs, len(check_prompts(prompts)))
         common = self._merge(config, overrides)
-        own = configs or [None] * len(check_prompts(prompts))
         return self._complete(prompts, [merge_own(common, options) for options in own], common)
 
     def complete_each(

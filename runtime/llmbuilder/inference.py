@@ -9,9 +9,11 @@ from llmbuilder.generator import Completion, Score, TextGenerator
 from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
+from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
 from llmbuilder.writing import CreativeWriter, Style, register_style
 
 __all__ = [
+    "AsyncTextGenerator",
     "ChatInterface",
     "Comparison",
     "ComparisonResult",

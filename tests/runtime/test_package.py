@@ -85,6 +85,7 @@ BUILTINS = {
     errors.ContextOverflowError: ValueError,
     errors.ConstraintError: ValueError,
     errors.DeviceError: RuntimeError,
+    errors.BusyError: RuntimeError,
     errors.ExportError: RuntimeError,
     errors.FileError: OSError,
 }

@@ -59,11 +59,12 @@ class Loop:
             max_rows: most rows that share a run.
             rows: rows to make room for at first.
             capacity: tokens of each to make room for at first.
-            chunk: tokens of prompts computed between two steps, at least 2.
+            chunk: see the attribute of this name.
         """
         self._open = open_decoder
         self._max_rows = max_rows
-        self._chunk = chunk
+        self.chunk = chunk
+        """Tokens of prompts computed between two steps, at least 2. It may change: no bit of a result does."""
         self._common = Batch(open_decoder(rows=rows, capacity=capacity))
         self._speculating: list[Batch] = []
         self._wide: list[Batch] = []
@@ -83,9 +84,35 @@ class Loop:
         """Whether another group could join at once."""
         return not any(self._waiting) and self._rows < self._max_rows
 
+    @property
+    def waiting(self) -> list[Group]:
+        """Groups that have not joined yet."""
+        return [group for queue in self._waiting for _, group in queue]
+
     def add(self, group: Group) -> None:
         """Let a group join as soon as there is room."""
         self._waiting[group.width > self._max_rows].append((next(self._numbers), group))
+
+    def admit(self) -> None:
+        """Let groups that wait join, in the order in which they came. Every turn begins with it.
+
+        One that waits for rows lets the other kind pass, because they wait for different ones. One that waits for
+        memory lets nobody pass, or it might wait for ever.
+        """
+        queues = list(self._waiting)
+        while queues := [queue for queue in queues if queue]:
+            queue = min(queues, key=lambda queue: queue[0])
+            _, group = queue[0]
+            if not self._has_rows(group):
+                queues = [other for other in queues if other is not queue]
+            elif self._has_memory(group):
+                queue.popleft()
+                self._join(group)
+            elif self._groups:
+                return
+            else:
+                queue.popleft()
+                self._refuse(group, _too_large(group, self._common.decoder.budget))
 
     def cancel(self, group: Group) -> None:
         """End a group as it is, wherever it stands; one that is done already stays as it is."""
@@ -124,34 +151,13 @@ class Loop:
     def _begin_turn(self) -> None:
         self._speculating = [batch for batch in self._speculating if batch.groups]
         self._wide = [batch for batch in self._wide if batch.groups]
-        self._admit()
+        self.admit()
         for batch in self._batches:
-            self._turn += [partial(batch.fill, self._chunk), batch.step]
+            self._turn += [partial(batch.fill, self.chunk), batch.step]
 
     def _take_ended(self) -> list[Group]:
         ended, self._ended = self._ended, []
         return ended
-
-    def _admit(self) -> None:
-        """Let groups join in the order in which they came.
-
-        One that waits for rows lets the other kind pass, because they wait for different ones. One that waits for
-        memory lets nobody pass, or it might wait for ever.
-        """
-        queues = list(self._waiting)
-        while queues := [queue for queue in queues if queue]:
-            queue = min(queues, key=lambda queue: queue[0])
-            _, group = queue[0]
-            if not self._has_rows(group):
-                queues = [other for other in queues if other is not queue]
-            elif self._has_memory(group):
-                queue.popleft()
-                self._join(group)
-            elif self._groups:
-                return
-            else:
-                queue.popleft()
-                self._refuse(group, _too_large(group, self._common.decoder.budget))
 
     def _refuse(self, group: Group, error: LLMBuilderError) -> None:
         group.finish("cancelled", error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmbuilder.checks import check_text, is_list, is_many, shown
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, Options
 from llmbuilder.decoding.beam import BeamGroup
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.continuation import Continuation, TextStream
@@ -125,6 +125,21 @@ def check_prompts(prompts: Sequence[PromptLike]) -> Sequence[PromptLike]:
             f"prompts must be a list of prompts, got {type(prompts).__name__}. Use complete() for one prompt."
         )
     return prompts
+
+
+def own_options(configs: Sequence[Options] | None, prompts: int) -> Sequence[Options]:
+    """The options of each of so many prompts, which those of a call may give.
+
+    Raises:
+        ConfigError: not one entry for each prompt.
+    """
+    if configs is not None and not is_list(configs):
+        raise ConfigError("configs are the options of each prompt, a list; one for all is config=...")
+    if configs is not None and len(configs) != prompts:
+        raise ConfigError(
+            f"configs must have one entry for each of the {prompts} prompts, got {len(configs)}."
+        )
+    return configs or [None] * prompts
 
 
 def requested(
