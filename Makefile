@@ -15,7 +15,7 @@ PROMPT ?= Once upon a time
 SHARE ?= 1
 
 # The suite has two parts, one for each environment. Where loading is tested, torch must be there to be left alone.
-TORCH_FREE = tests/runtime tests/cli tests/property tests/test_*.py
+TORCH_FREE = tests/runtime tests/server tests/cli tests/property tests/test_*.py
 WITH_TORCH = tests/export tests/interop tests/cli/test_program.py tests/runtime/test_package.py tests/test_architecture.py
 WORKERS ?= 2
 PYTEST = pytest --numprocesses=$(WORKERS) --dist=loadfile
@@ -86,26 +86,26 @@ clean: ## Remove environments, caches and builds
 
 .venv/.tests: .venv/.runtime
 	@echo "Installing test tools into .venv ..."
-	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu,constraints,metrics,dev]'
+	@$(RUN)/python $(PIP_INSTALL) --editable '.[cpu,constraints,metrics,serve,dev]'
 	@touch $@
 
 .venv-dev/.everything: pyproject.toml constraints.txt
 	@$(call make_venv,.venv-dev,everything (with torch: some minutes))
 	@$(DEV)/python $(PIP_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
-	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,dev]'
+	@$(DEV)/python $(PIP_INSTALL) --editable '.[cpu,export,constraints,metrics,serve,dev]'
 	@touch $@
 
 .venv-lowest/.tests: pyproject.toml constraints.txt
 	@$(call make_venv,.venv-lowest,the torch-free runtime with the lowest versions)
 	@$(PYTHON) scripts/lowest.py > $(@D)/constraints.txt
-	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,constraints,metrics,dev]'
+	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,constraints,metrics,serve,dev]'
 	@touch $@
 
 .venv-lowest-dev/.everything: pyproject.toml constraints.txt
 	@$(call make_venv,.venv-lowest-dev,everything with the lowest versions)
 	@$(PYTHON) scripts/lowest.py > $(@D)/constraints.txt
 	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
-	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,export,constraints,metrics,dev]'
+	@$(@D)/bin/python $(PIP_INSTALL_LOWEST) --editable '.[cpu,export,constraints,metrics,serve,dev]'
 	@touch $@
 
 # The release whose rules are ours; the project itself works with a newer one.

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "runtime" / "llmbuilder"
+SERVER = ROOT / "runtime" / "llmbuilder_server"
 EXPORT = ROOT / "export" / "llmbuilder_export"
 CLI = ROOT / "cli" / "llmbuilder_cli"
 
@@ -42,6 +43,8 @@ GROUND = {
 TOP = {"__init__", "api", "inference", "testing", "verify"}
 
 NOT_AT_RUN_TIME = {"torch", "transformers", "onnx", "onnxscript", "onnx_ir", "optimum", "scipy"}
+
+WEB = {"fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client"}
 
 
 def imported(package: Path) -> Iterator[tuple[Path, str]]:
@@ -112,11 +115,12 @@ def test_decoding_knows_neither_engine_nor_onnxruntime():
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        (RUNTIME, {"llmbuilder_export", "llmbuilder_cli"} | NOT_AT_RUN_TIME),
-        (EXPORT, {"llmbuilder_cli"}),
-        (CLI, NOT_AT_RUN_TIME),
+        (RUNTIME, {"llmbuilder_server", "llmbuilder_export", "llmbuilder_cli"} | WEB | NOT_AT_RUN_TIME),
+        (SERVER, {"llmbuilder_export", "llmbuilder_cli"} | NOT_AT_RUN_TIME),
+        (EXPORT, {"llmbuilder_server", "llmbuilder_cli"} | WEB),
+        (CLI, WEB | NOT_AT_RUN_TIME),
     ],
-    ids=["runtime", "export", "cli"],
+    ids=["runtime", "server", "export", "cli"],
 )
 def test_imports_point_one_way(package, forbidden):
     assert [(str(path), name) for path, name in imported(package) if name in forbidden] == []
@@ -125,6 +129,7 @@ def test_imports_point_one_way(package, forbidden):
 def test_packages_are_walked():
     assert "numpy" in {name for _, name in imported(RUNTIME)}
     assert "llmbuilder" in {name for _, name in imported(CLI)}
+    assert "fastapi" in {name for _, name in imported(SERVER)}
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -141,7 +146,7 @@ def test_generating_loads_no_training_library():
     )
     loaded = modules_after(program)
     assert "numpy" in loaded
-    assert loaded & NOT_AT_RUN_TIME == set()
+    assert loaded & (WEB | NOT_AT_RUN_TIME) == set()
 
 
 @pytest.mark.parametrize("name", ["llmbuilder", "llmbuilder.inference"])
@@ -160,7 +165,7 @@ def test_the_package_offers_no_name_that_inference_lacks():
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/guide.md"])
 def test_documents_name_modules_that_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    named = set(re.findall(r"`(llmbuilder(?:_export|_cli)?(?:\.\w+)+)`", text))
+    named = set(re.findall(r"`(llmbuilder(?:_server|_export|_cli)?(?:\.\w+)+)`", text))
     missing = [name for name in named if not exists(name)]
     assert missing == []
 
@@ -168,7 +173,9 @@ def test_documents_name_modules_that_exist(document):
 def exists(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one that can be read without importing it."""
     parent, _, last = name.rpartition(".")
-    source = next((r for r in (RUNTIME, EXPORT, CLI) if r.name == name.split(".", maxsplit=1)[0]), None)
+    source = next(
+        (r for r in (RUNTIME, SERVER, EXPORT, CLI) if r.name == name.split(".", maxsplit=1)[0]), None
+    )
     if source is None:
         return False
     module = source.parent / Path(*name.split("."))

@@ -1,0 +1,82 @@
+"""``llmb serve``: models behind OpenAI's HTTP API."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmbuilder_cli.options import Device, Threads
+from llmbuilder_cli.report import tell
+
+
+def serve(
+    bundles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]BUNDLE...", help="Bundle directories; each is called NAME, or as it is."
+        ),
+    ],
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen at; 0: any that is free.", min=0, max=65535)
+    ] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="LLMB_API_KEY", metavar="KEY", help="What clients must send.", show_envvar=True),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let other machines come without a key.")
+    ] = False,
+    host_name: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Name of this server; may be repeated.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Origin whose pages may call this server; may be repeated."),
+    ] = None,
+    max_rows: Annotated[int, typer.Option(help="Most sequences of a model decoded at once.")] = 32,
+    max_waiting: Annotated[int, typer.Option(help="Most requests to a model that wait.")] = 256,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Serve models to many clients at once, over OpenAI's HTTP API."""
+    try:
+        from llmbuilder_server.serving import serve as serve_all
+        from llmbuilder_server.settings import Settings
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"llmb serve needs {error.name}. Install it with: pip install 'llmbuilder-runtime[serve]'"
+        ) from error
+    from llmbuilder.inference import TextGenerator
+
+    named = _named(bundles)
+    settings = Settings(
+        host=host,
+        port=port,
+        api_key=api_key,
+        no_auth=no_auth,
+        host_names=tuple(host_name or ()),
+        cors=tuple(cors or ()),
+        max_rows=max_rows,
+        max_waiting=max_waiting,
+    )
+    with ExitStack() as stack:
+        generators = {
+            name: stack.enter_context(TextGenerator(path, device=device, threads=threads))
+            for name, path in named.items()
+        }
+        serve_all(generators, settings, lambda line: tell(line, err=True))
+
+
+def _named(bundles: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for bundle in bundles:
+        name, equals, path = bundle.partition("=")
+        if not (equals and name) or Path(bundle).exists():
+            name, path = Path(bundle).resolve().name, bundle
+        if name in named:
+            raise typer.BadParameter(f"Two models are called {name!r}. Name one: NAME={path}.")
+        named[name] = Path(path)
+    return named

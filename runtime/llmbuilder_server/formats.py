@@ -1,0 +1,63 @@
+"""``response_format``: JSON, of any kind or of a schema, by constraint."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llmbuilder.constraints.grammar import GrammarRules
+from llmbuilder.errors import ConstraintError
+from llmbuilder.generator import ConstrainedPrompt, PromptLike
+from llmbuilder_server.errors import ApiError
+from llmbuilder_server.served import Served
+
+_PARAM = "response_format"
+
+
+async def constrained(prompt: PromptLike, wanted: Mapping[str, Any] | None, model: Served) -> PromptLike:
+    """The prompt, with its constraint if the request asks for one.
+
+    Raises:
+        ApiError: an unknown kind, a schema that is missing, too large, wrong, or takes too long to compile.
+    """
+    schema = _schema(wanted)
+    if schema is None:
+        return prompt
+    settings = model.settings
+    if len(json.dumps(schema)) > settings.max_schema:
+        raise ApiError(400, f"The schema may have {settings.max_schema} characters of JSON.", param=_PARAM)
+    compiling = asyncio.to_thread(_compile, model, schema)
+    try:
+        rules = await asyncio.wait_for(compiling, settings.schema_seconds)
+    except TimeoutError:
+        raise ApiError(
+            400,
+            f"Compiling the schema takes more than {settings.schema_seconds:g} s. Write it simpler.",
+            param=_PARAM,
+        ) from None
+    except ConstraintError as error:
+        raise ApiError(400, str(error), code="invalid_schema", param=_PARAM) from error
+    assert not isinstance(prompt, ConstrainedPrompt)  # noqa: S101 (requests bring texts and ids)
+    return ConstrainedPrompt(prompt, rules.start)
+
+
+def _compile(model: Served, schema: Mapping[str, Any]) -> GrammarRules:
+    return GrammarRules(model.vocabulary, "json_schema", schema)
+
+
+def _schema(wanted: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    kind = "text" if wanted is None else wanted.get("type")
+    if wanted is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    given = wanted.get("json_schema")
+    schema = given.get("schema") if isinstance(given, Mapping) else None
+    if kind != "json_schema" or not isinstance(schema, Mapping):
+        raise ApiError(
+            400,
+            'response_format must be {"type": "text"}, {"type": "json_object"}, or '
+            '{"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}.',
+            param=_PARAM,
+        )
+    return schema

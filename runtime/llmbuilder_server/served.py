@@ -1,0 +1,107 @@
+"""A model as the server has it: its name, what generates, and what turns requests into prompts."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from queue import LifoQueue
+from typing import Any
+
+from llmbuilder.chat.forms import Form, ending_options, make_form
+from llmbuilder.config import GenerationConfig
+from llmbuilder.constraints.vocabulary import Vocabulary
+from llmbuilder.decoding.textlimit import TextLimit
+from llmbuilder.generator import TextGenerator
+from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
+from llmbuilder.scheduling.request import Limits
+from llmbuilder.scheduling.thread import DecodingThread
+from llmbuilder.sessions.conversation import Turn
+from llmbuilder_server.settings import Settings
+
+_FORMS = 2
+"""Processes that render a model's template: one that takes long holds up the next but one only."""
+
+
+class Served:
+    """A model that is served."""
+
+    def __init__(
+        self, name: str, generator: TextGenerator, settings: Settings, thread: DecodingThread
+    ) -> None:
+        """Serve ``generator`` as ``name``, decoding in ``thread``."""
+        self.name = name
+        self.settings = settings
+        self.created = int(time.time())
+        limits = Limits(
+            max_rows=settings.max_rows,
+            max_waiting=settings.max_waiting,
+            waiting_seconds=settings.waiting_seconds,
+        )
+        self.generator = AsyncTextGenerator.over(generator, limits, thread)
+        self.engine = generator.engine
+        self.tokenizer = generator.tokenizer
+        self._limit = TextLimit(generator.tokenizer, generator.engine.context_length)
+        self._forms: LifoQueue[Form] = LifoQueue()
+        self._made: list[Form] = []
+
+    @property
+    def window(self) -> int:
+        """Tokens of the model's window."""
+        return self.engine.context_length
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of every token."""
+        return self.tokenizer.pieces()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the model can say, for constraints."""
+        return Vocabulary(self.pieces[: self.engine.usable_vocab])
+
+    def start(self) -> None:
+        """Make what the first request would wait for: a form, in the process of its template.
+
+        Raises:
+            BundleError: the model's chat template cannot be rendered.
+        """
+        self._forms.put(self._make_form())
+
+    async def render(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
+        """The prompt of a conversation.
+
+        Raises:
+            ContextOverflowError: it has more characters than any text of the window.
+            ConfigError, BundleError: the template refuses it.
+        """
+        said = "".join([system or "", user, *(text for turn in turns for text in turn)])
+        await asyncio.to_thread(self._limit.check, "The conversation", said)
+        return await asyncio.to_thread(self._render, system, turns, user)
+
+    def chat_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options with the ends of a turn besides."""
+        merged = GenerationConfig.merge(self.generator.config, options)
+        return options | ending_options(self._made[0], self.engine, merged)
+
+    async def aclose(self) -> None:
+        """End what runs."""
+        await self.generator.aclose()
+        for form in self._made:
+            await asyncio.to_thread(form.close)
+
+    def _render(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
+        form = self._take_form()
+        try:
+            return form.encode(system, turns, user)
+        finally:
+            self._forms.put(form)
+
+    def _take_form(self) -> Form:
+        if self._forms.empty() and len(self._made) < _FORMS:
+            return self._make_form()
+        return self._forms.get()
+
+    def _make_form(self) -> Form:
+        form = make_form(self.engine)
+        self._made.append(form)
+        return form

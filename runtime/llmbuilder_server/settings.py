@@ -1,0 +1,83 @@
+"""What a server allows, and to whom."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from llmbuilder.checks import check_count
+from llmbuilder.errors import ConfigError
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server allows. Keyword-only, checked when made.
+
+    Raises:
+        ConfigError: a number that makes no sense, or an address that others reach without a key.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen at."""
+    port: int = 8000
+    api_key: str | None = None
+    """What clients must send as ``Authorization: Bearer``; None: nothing."""
+    no_auth: bool = False
+    """Whether others than this machine may come without a key."""
+    host_names: tuple[str, ...] = ()
+    """Names, besides those of loopback, by which clients may call this server."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages may read answers."""
+    max_rows: int = 32
+    """Most sequences of a model decoded at once."""
+    max_waiting: int = 256
+    """Most requests to a model that wait."""
+    waiting_seconds: float = 60.0
+    """Longest wait of a request."""
+    running_seconds: float = 600.0
+    """Longest time that a text may take; it ends then with what it has."""
+    grace_seconds: float = 30.0
+    """Time for what runs when the server is told to end."""
+    max_body: int = 8 << 20
+    """Bytes of a request's body."""
+    body_seconds: float = 30.0
+    """Longest time that a client may take to send it."""
+    max_choices: int = 128
+    """Texts that a request may ask for: prompts times n."""
+    max_stops: int = 64
+    """Stop strings of a request."""
+    max_schema: int = 64 << 10
+    """Characters of a JSON schema."""
+    schema_seconds: float = 10.0
+    """Longest time that compiling one may take."""
+
+    def __post_init__(self) -> None:
+        """Check it all."""
+        for name in ("max_rows", "max_body", "max_choices", "max_stops", "max_schema"):
+            check_count(name, getattr(self, name))
+        check_count("max_waiting", self.max_waiting, 0)
+        if self.api_key is not None and not (
+            self.api_key and self.api_key.isascii() and self.api_key.isprintable()
+        ):
+            raise ConfigError("The API key must be printable ASCII, at least a character. Choose another.")
+        if self.api_key is None and not self.no_auth and not is_loopback(self.host):
+            raise ConfigError(
+                f"Anybody who reaches {self.host} could use this server. Set --api-key or LLMB_API_KEY, or say "
+                "--no-auth."
+            )
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """Names by which clients may call, in lower case."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return frozenset(name.lower() for name in (*LOOPBACK_NAMES, own, *self.host_names))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
