@@ -52,7 +52,7 @@ def program() -> Callable[..., subprocess.CompletedProcess[str]]:
         path = os.pathsep.join([*([str(installed)] if installed else []), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": path}
         return subprocess.run(
-            command, stdin=stdin, capture_output=True, text=True, timeout=60, check=False, env=environment
+            command, stdin=stdin, capture_output=True, text=True, timeout=300, check=False, env=environment
         )
 
     return run

@@ -30,7 +30,7 @@ def run(*arguments, encoding="ascii", stdin=b"", program=PROGRAM):
         [sys.executable, "-c", program, *arguments],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
         env=os.environ | {"PYTHONIOENCODING": encoding},
     )
@@ -117,7 +117,7 @@ def test_a_path_that_is_not_utf_8_is_an_error_in_one_line(named_oddly):
         [sys.executable, "-m", "llmbuilder_cli", "generate", "text", "-m", str(named_oddly), "-p", "x"],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 1
     assert result.stderr.startswith(b"Error: ")

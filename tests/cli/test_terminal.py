@@ -12,7 +12,7 @@ pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals are there on P
 
 STORYTELLER = Path(__file__).parents[2] / "artifacts" / "storyteller"
 BUNDLE = str(STORYTELLER / "bundle")
-WAIT = 20
+WAIT = 120
 UP, CTRL_C, CTRL_D, TAB = "\x1b[A", "\x03", "\x04", "\t"
 ENDLESS = ["--max-tokens", "1000000", "--set", "early_stopping=false"]
 
