@@ -53,17 +53,16 @@ def test_only_errors_of_ours_are_refusals(error, outcome):
 
 
 SCRIPT = """
-import json, os, sys, time
+import json, os, struct, sys
 _, _, name, first, last, place, folder = sys.argv
 for number in range(int(first), int(last)):
     with open(place, "wb") as file:
-        file.write(number.to_bytes(8, "little"))
+        file.write(struct.pack("<3Q", number, number - int(first), 0))
     if number == 2:
         os.abort()
     if number == 4:
         while True:
             pass
-    print(json.dumps({"outcomes": {"accepted": 1}}), flush=True)
 print(json.dumps({"number": 5, "fault": "foreign KeyError: 1"}))
 """
 
@@ -75,7 +74,13 @@ def test_a_process_that_ends_or_hangs_is_a_fault_and_the_next_input_has_its_turn
     assert found.faults[2].startswith("crash: the process ended with -")
     assert found.faults[4].startswith("hang")
     assert found.faults[5] == "foreign KeyError: 1"
-    assert found.outcomes == {"accepted": 4}
+    assert found.outcomes["accepted"] == 3  # the last process says nothing of its own
+
+
+def test_where_our_code_runs_it_in_a_process_of_its_own_an_end_is_a_refusal(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    found = watch.run_all({"template": 4}, tmp_path / "script.py", 1, lambda *_: None)["template"]
+    assert (found.faults, found.outcomes["refused"]) == ({5: "foreign KeyError: 1"}, 1)
 
 
 def test_the_same_number_gives_the_same_input():

@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     inputs: int
     light: bool = True
     """It needs neither a session nor a process of its own; a million inputs are given to these together."""
+    contained: bool = False
+    """Our code runs it in a process that may end or be ended: such an input is refused, and no fault."""
 
 
 TARGETS = {
@@ -47,7 +49,7 @@ TARGETS = {
     "jsonl": Entry("lines", "Lines", 150_000),
     "conversation": Entry("lines", "Conversations", 100_000),
     "config": Entry("options", "Configurations", 150_000),
-    "template": Entry("templates", "Templates", 50_000),
+    "template": Entry("templates", "Templates", 50_000, contained=True),
     "graph-run": Entry("graphs", "GraphRuns", 2500, light=False),
     "tokenizer-run": Entry("tokenizers", "TokenizerRuns", 3000, light=False),
     "constraint": Entry("generating", "Constraints", 1500, light=False),

@@ -45,10 +45,14 @@ class _LateError(BaseException):
 
 
 class Templates:
-    """Changed templates with changed messages. What takes too long is refused: its process would be ended."""
+    """Changed templates with changed messages. What takes too long is refused: its process would be ended.
+
+    What an alarm cannot interrupt ends this process, too.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Set what an alarm does."""
+        """Limit memory as there, and set what an alarm does."""
+        sandbox._limit_memory()
 
         def late(*_: object) -> NoReturn:
             raise _LateError

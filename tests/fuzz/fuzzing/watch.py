@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fuzzing.targets import TARGETS
+from fuzzing.worker import MARK, OUTCOMES
 
 _HANG = 5.0
 """Seconds that a process may compute for one input."""
@@ -81,10 +82,16 @@ def _run_process(script: Path, name: str, numbers: tuple[int, int], folder: Path
         process = subprocess.Popen(words, stdout=file, env=os.environ | {"XDG_CACHE_HOME": str(folder)})
     why = _watch(process, place)
     _take(output, found)
-    at = int.from_bytes(place.read_bytes() or first.to_bytes(8, "little"), "little")
+    mark = place.read_bytes()
+    counts: tuple[int, int, int] = MARK.unpack(mark) if mark else (first, 0, 0)
+    at = counts[0]
+    found.outcomes.update(dict(zip(OUTCOMES, counts[1:], strict=True)))
     if why is None:
         return last
-    found.faults[at] = why
+    if TARGETS[name].contained and mark:
+        found.outcomes["refused"] += 1
+    else:
+        found.faults[at] = why
     return at + 1
 
 
@@ -117,9 +124,7 @@ def _computed(pid: int) -> float:
 
 def _take(output: Path, found: Found) -> None:
     for said in _lines(output):
-        found.outcomes.update(said.get("outcomes", {}))
-        if "fault" in said:
-            found.faults[said["number"]] = said["fault"]
+        found.faults[said["number"]] = said["fault"]
 
 
 def _lines(output: Path) -> Iterator[dict]:  # type: ignore[type-arg]
