@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import io
+import os
 import sys
+from pathlib import Path
 from types import TracebackType
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -18,11 +20,22 @@ def write_whatever_comes() -> None:
 
 def tell(text: str, *, err: bool = False) -> None:
     """Print lines, without control characters that come from files."""
-    from llmbuilder.showing import printable
+    from llmbuilder.showing import printable, write_aside
 
-    stream = sys.stderr if err else sys.stdout
-    stream.write(f"{printable(text)}\n")
-    stream.flush()
+    if err:
+        write_aside(f"{printable(text)}\n")
+        return
+    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.flush()
+
+
+def give_up_full_stderr() -> None:
+    """Drop what standard error does not take, or Python would end with another exit code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 def tell_json(text: str) -> None:
@@ -53,7 +66,9 @@ def _tell_short(line: str) -> None:
         from llmbuilder.showing import legible
 
         line = legible(line)
-    sys.stderr.write(f"{line}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+    give_up_full_stderr()
 
 
 def _is_foreseen(error: BaseException) -> bool:

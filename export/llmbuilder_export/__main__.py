@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from llmbuilder.errors import LLMBuilderError
+from llmbuilder.showing import write_aside
 from llmbuilder.signals import end_on
 
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    write_aside(f"error: {message}\n")
     return 1
 
 

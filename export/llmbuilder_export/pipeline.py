@@ -1,7 +1,6 @@
 """The export as one function: load, trace, quantize, write, verify, publish."""
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quant
 from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
+from llmbuilder.showing import write_aside
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
@@ -65,8 +65,7 @@ class _Stages:
 
 def to_stderr(line: str) -> None:
     """Write a line of progress."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    write_aside(f"{line}\n")
 
 
 def export_model(  # noqa: PLR0913 (the public signature)

@@ -102,12 +102,24 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
     return tuple(check_text(f"An entry of {name}", text) for text in value)
 
 
-def check_count(name: str, value: object, least: int = 1) -> int:
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """The whole number that an argument must be.
 
     Raises:
-        ConfigError: not one, or less than ``least``.
+        ConfigError: not one, less than ``least``, or more than ``most`` if that is given.
     """
-    if not is_whole(value, least):
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {shown(value)}.")
+    if not is_whole(value, least) or (most is not None and int(value) > most):
+        range_ = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} must be a whole number {range_}, got {shown(value)}.")
     return int(value)
+
+
+def check_length(name: str, text: str, most: int, remedy: str) -> str:
+    """A text that is not too long for what is to be done with it.
+
+    Raises:
+        ConfigError: it has more than ``most`` characters; ends with the ``remedy``.
+    """
+    if len(text) > most:
+        raise ConfigError(f"{name} has {len(text)} characters, and may have {most}. {remedy}")
+    return text

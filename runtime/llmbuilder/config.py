@@ -25,11 +25,14 @@ from llmbuilder.options import (
 _WHAT = "generation option"
 _MOST_CHARACTERS = 500_000  # of stop strings; each takes some 350 bytes while they are looked for
 _MOST_ROWS = 1024  # of one prompt; memory may allow fewer
+_MOST_TOKENS = 10**9  # more than any text has, and a number that arrays and floats hold
+_MOST_LOGPROBS = 1000  # of the likeliest, each about 100 bytes for each token
+_MOST_IDS = 1024
 
 
 def _are_ids(value: object) -> bool:
     many = value if isinstance(value, tuple) else (value,)
-    return len(many) > 0 and all(is_whole(token, 0) for token in many)
+    return 0 < len(many) <= _MOST_IDS and all(is_whole(token, 0) for token in many)
 
 
 def _is_decay(value: object) -> bool:
@@ -37,6 +40,7 @@ def _is_decay(value: object) -> bool:
         isinstance(value, tuple)
         and len(value) == 2
         and is_whole(value[0], 0)
+        and int(value[0]) <= _MOST_TOKENS
         and is_real(value[1], lambda factor: factor > 0)
     )
 
@@ -49,8 +53,10 @@ def _are_strings(value: object) -> bool:
     )
 
 
-_COUNT = whole(1)
-_FROM_0 = whole(0)
+_COUNT = whole(1, _MOST_TOKENS)
+_FROM_0 = whole(0, _MOST_TOKENS)
+_SEED = whole(0)
+_LOGPROBS = whole(0, _MOST_LOGPROBS)
 _ROWS = whole(1, _MOST_ROWS)
 _POSITIVE = number(lambda v: v > 0, "above 0")
 _FACTOR = number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
@@ -62,8 +68,10 @@ _CUTOFF = number(lambda v: 0 <= v < 1, "from 0 up to, but not including, 1")
 _PENALTY = number(lambda v: v >= 0, "of at least 0")
 _POWER = number(lambda v: abs(v) <= 30, "from -30 to 30")
 _TOKEN = whole(0)._replace(text="a token id, at least 0")
-_IDS = Range(_are_ids, "a token id, at least 0, or a non-empty list of them")
-_DECAY = Range(_is_decay, "a pair (start, factor) of a whole number of at least 0 and a number above 0")
+_IDS = Range(_are_ids, f"a token id, at least 0, or a list of 1 to {_MOST_IDS} of them")
+_DECAY = Range(
+    _is_decay, f"a pair (start, factor) of a whole number from 0 to {_MOST_TOKENS} and a number above 0"
+)
 _STRINGS = Range(
     _are_strings,
     f"a non-empty string or a list of them, of {_MOST_CHARACTERS} characters at most in all",
@@ -113,7 +121,7 @@ class GenerationConfig:
     """Draw from the distribution; False takes the likeliest token."""
     num_beams: Annotated[int, _ROWS] = 1
     """Beams of beam search; 1: none."""
-    num_beam_groups: Annotated[int, _COUNT] = 1
+    num_beam_groups: Annotated[int, _ROWS] = 1
     """Groups of diverse beam search (Vijayakumar et al. 2018)."""
     diversity_penalty: Annotated[float, _PENALTY] = 0.0
     """Subtracted from a token's score for each earlier group that chose it in the same step."""
@@ -139,11 +147,11 @@ class GenerationConfig:
     """False recomputes the last window for every token, exactly as upstream LLMBuilder does."""
     batch_size: Annotated[int, _COUNT] | None = None
     """Most sequences decoded in one run; never changes what they say. A prompt that needs more has runs of its own."""
-    seed: Annotated[int, _FROM_0] | None = None
+    seed: Annotated[int, _SEED] | None = None
     """Same seed, same text; None: another text every time."""
     num_return_sequences: Annotated[int, _ROWS] = 1
     """Continuations for each prompt; above 1 only with `TextGenerator.complete` and `complete_batch`."""
-    logprobs: Annotated[int, _FROM_0] | None = None
+    logprobs: Annotated[int, _LOGPROBS] | None = None
     """Report the log-probability of each token and of the n likeliest, before any rule; 0: of the token alone."""
     return_full_text: bool = False
     """Put the prompt, as given, before the text."""

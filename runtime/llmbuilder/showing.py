@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from contextlib import suppress
 
 _HEAD, _TAIL = 330, 165
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e\xa1-\ud7ff\ue000-\U0010ffff]|[\u2028-\u202e\u2066-\u2069]")
@@ -19,6 +21,13 @@ def legible(message: str) -> str:
         message = f"{message[:_HEAD]} ... {message[-_TAIL:]}"
     message = printable(message)
     return message if len(message) <= _HEAD + _TAIL + 5 else legible(message)
+
+
+def write_aside(text: str) -> None:
+    """Write to standard error what is no result; where that is full or gone it is given up."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def writable(text: str, encoding: str | None) -> str:

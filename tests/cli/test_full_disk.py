@@ -14,9 +14,9 @@ DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 SHORT = ("--max-tokens", "3")
 COMPARE = ("compare", DEMO, "-p", "Once", "--config", "", "--samples", "2", "--set", "max_new_tokens=3")
 PRINTING = {
-    "text": ("generate", "text", "-m", DEMO, "-p", "Once", *SHORT),
+    "text": ("generate", "text", "-m", DEMO, "-p", "Once", "--set", "seed=1", *SHORT),
     "json": ("generate", "text", "-m", DEMO, "-p", "Once", "--json", *SHORT),
-    "session": ("generate", "text", "-i", "-m", DEMO, *SHORT),
+    "session": ("generate", "text", "-i", "-m", DEMO, "--set", "seed=1", *SHORT),
     "info": ("info", DEMO),
     "verify": ("verify", DEMO),
     "evaluate": ("evaluate", "--json"),
@@ -86,3 +86,35 @@ def test_a_batch_on_a_disk_that_fills_up_keeps_whole_lines_and_is_resumed(progra
         assert program(*command, target, "-m", DEMO, "--resume").returncode == 0
         assert target.read_bytes() == whole
         assert [path.name for path in disk.iterdir()] == ["out.jsonl"]
+
+
+@DEVICE
+@pytest.mark.parametrize("name", ["text", "session", "evaluate", "version"])
+def test_what_is_said_aside_finds_no_room_and_changes_nothing(name):
+    said = [run_saying(PRINTING[name], aside) for aside in ("/dev/full", "/dev/null")]
+    assert said[0] == said[1]
+    assert said[0][1]
+
+
+@DEVICE
+@pytest.mark.parametrize("arguments", [("info", "nowhere"), ("evaluate", "nowhere.txt")])
+def test_a_failure_that_cannot_be_told_is_one_all_the_same(arguments):
+    assert run_saying(arguments, "/dev/full") == (1, "")
+
+
+@DEVICE
+def test_a_batch_whose_notes_find_no_room_is_written(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"prompt": "Once"}\n')
+    command = ("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", DEMO)
+    assert run_saying((*command, "--set", "max_new_tokens=3"), "/dev/full") == (0, "")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"]
+
+
+def run_saying(arguments, aside):
+    """Exit code and output of the program with standard error going elsewhere."""
+    with Path(aside).open("w") as stderr:
+        result = subprocess.run(
+            [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)],
+            input="The fox ran.\n", stdout=subprocess.PIPE, stderr=stderr, text=True, check=False,
+        )  # fmt: skip
+    return result.returncode, result.stdout

@@ -149,3 +149,31 @@ def test_no_usable_configuration_is_wrong_usage(llmb, tmp_path, content):
     path.write_text(content or "", encoding="utf-8")
     result = llmb(*COMPARE, *(("--configs", path) if content else ()))
     assert result.exit_code == 2
+
+
+HALF = '{"text": "A fox \\ud83e ran."}'
+
+
+def test_a_line_with_half_a_character_fails_alone(llmb):
+    content = '{"text": "A fox ran."}\n' + HALF + '\n{"text": "Go."}\n'
+    result = llmb("evaluate", "--json", stdin=content)
+    assert result.exit_code == 1
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert first["fluency"] > 0
+    assert second.keys() == {"error"}
+    assert third["diversity"] == 1
+    assert result.stderr.startswith(
+        r"Standard input, line 2: `text` has half a character, '\ud83e', at position 6."
+    )
+    table = llmb("evaluate", stdin=content)
+    assert (table.exit_code, len(table.stdout.splitlines())) == (1, 3)
+
+
+def test_lines_that_all_fail_leave_nothing_to_print_but_why(llmb, tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text(
+        HALF + "\n" + json.dumps({"text": "Go.", "prompt": "a" * 1_000_001}) + "\n", encoding="utf-8"
+    )
+    result = llmb("evaluate", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "line 2: A prompt has 1000001 characters, and may have 1000000." in result.stderr

@@ -7,10 +7,12 @@ import pytest
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.constrained import ConstrainedGenerator
-from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.errors import ConfigError, ConstraintError, ContextOverflowError
 from llmbuilder.files.jsonl import generate_file
 from llmbuilder.generator import TextGenerator
+from llmbuilder.quality.compare import compare
 from llmbuilder.testing import ByteTokenizer, fake_engine, random_rule
+from llmbuilder.writing.writer import CreativeWriter
 
 WINDOW = 64
 MOST = 64 * WINDOW
@@ -129,3 +131,53 @@ def test_a_line_that_asks_too_much_fails_by_itself(generator, tmp_path):
 def test_constraints_have_bounds(generator, words, message):
     with pytest.raises(ConfigError, match=message):
         ConstrainedGenerator(generator, **words)
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "min_new_tokens", "max_length", "top_k", "batch_size"])
+def test_counts_are_numbers_that_arrays_hold(name):
+    with pytest.raises(ConfigError, match=rf"{name} must be a whole number from [01] to 1000000000"):
+        GenerationConfig(**{name: 10**350})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"logprobs": 1001}, "logprobs must be a whole number from 0 to 1000, or None, got 1001"),
+        (
+            {"eos_token_id": [1] * 1025},
+            "eos_token_id must be a token id, at least 0, or a list of 1 to 1024 of them",
+        ),
+        ({"exponential_decay_length_penalty": (10**350, 1.5)}, r"whole number from 0 to 1000000000 and"),
+        ({"num_beam_groups": 10**350}, "num_beam_groups must be a whole number from 1 to 1024"),
+    ],
+)
+def test_lists_for_each_token_have_bounds(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GenerationConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_new_tokens": 10**9}, {"top_k": 10**9}, {"prompt_lookup_num_tokens": 10**9}]
+)
+def test_the_largest_numbers_are_used(generator, options):
+    assert generator.complete("abc", **{"max_time": 0.05, "context_overflow": "stop"} | options)
+
+
+def test_writing_has_bounds(generator):
+    writer = CreativeWriter(generator)
+    with pytest.raises(ConfigError, match="length must be a whole number from 1 to 100000, got 100000"):
+        writer.continue_story("Once", 10**350)
+    with pytest.raises(ConfigError, match="turns must be a whole number from 1 to 1000, got 1001"):
+        writer.generate_dialogue("Tom and Lily", 1001)
+
+
+def test_a_comparison_has_bounds(generator):
+    with pytest.raises(ConfigError, match="num_samples must be a whole number from 1 to 10000"):
+        compare(generator, "Once", [{}], num_samples=10**350)
+
+
+@pytest.mark.parametrize("regex", ["(a{1000}){1000}", "((a{100}){100}){100}", "(a{1000}b){1000}"])
+def test_a_short_pattern_of_many_parts_is_refused_with_advice(generator, regex):
+    pytest.importorskip("llguidance")
+    with pytest.raises(ConstraintError, match="fewer repetitions"):
+        ConstrainedGenerator(generator, regex=regex).generate("a")

@@ -110,7 +110,7 @@ def test_the_size_of_a_batch_changes_no_sample(generator):
         (GenerationConfig(), 10, "configs must be a list"),
         ({"top_k": 3}, 10, "configs must be a list"),
         ([3], 10, "config must be a GenerationConfig"),
-        ([{}], 0, "num_samples must be a whole number of at least 1"),
+        ([{}], 0, "num_samples must be a whole number from 1"),
         ([{}], "3", "num_samples must be a whole number"),
         ([{}], 2.5, "num_samples must be a whole number"),
     ],

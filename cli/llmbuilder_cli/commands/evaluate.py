@@ -13,7 +13,7 @@ from llmbuilder_cli.options import Device, Threads, Tokenizer
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmbuilder.quality.evaluate import Evaluation
 
@@ -42,24 +42,55 @@ def evaluate(
 ) -> None:
     """Measure coherence, fluency, relevance, diversity and repetition, each 0 to 1."""
     rows = _rows(text)
+    from llmbuilder.checks import check_text
     from llmbuilder.quality.evaluate import evaluate_generation
 
-    expected = None if reference is None else reference.read_text(encoding="utf-8", errors="replace")
-    evaluations = evaluate_generation(
-        [row["text"] for row in rows],
-        [row.get("reference", expected) for row in rows],
-        [row.get("prompt", prompt) for row in rows],
-        model,
-        tokenizer,
-        device=device,
-        threads=threads,
+    common = {} if prompt is None else {"prompt": check_text("--prompt", prompt)}
+    if reference is not None:
+        common["reference"] = reference.read_text(encoding="utf-8", errors="replace")
+    texts = {place: common | row for place, row in rows.items()}
+    failures = {place: failure for place, row in texts.items() if (failure := _failure(row)) is not None}
+    good = [row for place, row in texts.items() if place not in failures]
+    evaluations = (
+        []
+        if not good
+        else evaluate_generation(
+            [row["text"] for row in good],
+            [row.get("reference") for row in good],
+            [row.get("prompt") for row in good],
+            model,
+            tokenizer,
+            device=device,
+            threads=threads,
+        )
     )
-    for line in map(_to_json, evaluations) if as_json else _table(evaluations):
+    found = iter(evaluations)
+    results = [failures.get(place) or next(found) for place in texts]
+    for line in map(_to_json, results) if as_json else _table(evaluations):
         tell(line)
+    for place, failure in failures.items():
+        tell(f"{place}: {failure}", err=True)
+    if failures:
+        raise typer.Exit(1)
 
 
-def _rows(path: Path | None) -> list[dict[str, str]]:
-    """Texts with what belongs to each."""
+def _failure(row: "Mapping[str, str]") -> str | None:
+    """Why a text cannot be measured, if it cannot."""
+    from llmbuilder.checks import check_text
+    from llmbuilder.errors import ConfigError
+    from llmbuilder.quality.evaluate import check_lengths
+
+    try:
+        for name, value in row.items():
+            check_text(f"`{name}`", value)
+        check_lengths(row["text"], row.get("reference"), row.get("prompt"))
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _rows(path: Path | None) -> dict[str, dict[str, str]]:
+    """Texts with what belongs to each, by the place where they stand."""
     if path is None or str(path) == "-":
         if sys.stdin.isatty():
             raise typer.BadParameter("Give a file, or pipe a text in.", param_hint="TEXT")
@@ -68,7 +99,7 @@ def _rows(path: Path | None) -> list[dict[str, str]]:
     else:
         content, source = path.read_text(encoding="utf-8", errors="replace"), str(path)
         are_lines = path.suffix == ".jsonl"
-    return _rows_of_lines(content, source) if are_lines else [{"text": content}]
+    return _rows_of_lines(content, source) if are_lines else {source: {"text": content}}
 
 
 def _is_object(line: str) -> bool:
@@ -79,10 +110,11 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _rows_of_lines(content: str, source: str) -> list[dict[str, str]]:
+def _rows_of_lines(content: str, source: str) -> dict[str, dict[str, str]]:
     # Only line feeds end lines: JSON may hold all other characters that Python takes for line breaks.
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-    rows = [row for number, line in lines if (row := _row(line, f"{source}, line {number}")) is not None]
+    places = {f"{source}, line {number}": line for number, line in lines}
+    rows = {place: row for place, line in places.items() if (row := _row(line, place)) is not None}
     if len(rows) < len(lines):
         failed = f"{len(lines) - len(rows)} of {len(lines)} lines"
         tell(f"Left out: {failed}, which have an error in place of a text.", err=True)
@@ -107,13 +139,18 @@ def _row(line: str, place: str) -> dict[str, str] | None:
     return row
 
 
-def _to_json(evaluation: "Evaluation") -> str:
+def _to_json(evaluation: "Evaluation | str") -> str:
+    """What was found of a text, or why nothing could be."""
+    if isinstance(evaluation, str):
+        return json.dumps({"error": evaluation})
     values = asdict(evaluation) | {"quality": evaluation.quality}
     return json.dumps({name: None if math.isnan(value) else value for name, value in values.items()})
 
 
 def _table(evaluations: "Sequence[Evaluation]") -> list[str]:
-    """A line for each measure of one text, or a line for each text."""
+    """A line for each measure of one text, or a line for each text; none without a text."""
+    if not evaluations:
+        return []
     rows: list[dict[str, float]] = [asdict(each) for each in evaluations]
     names = [name for name in rows[0] if any(not math.isnan(row[name]) for row in rows)]
     if len(rows) == 1:

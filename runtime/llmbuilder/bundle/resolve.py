@@ -16,6 +16,7 @@ from llmbuilder.bundle.opening import is_bundle, require_bundle
 from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.cleanup import writing
 from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
+from llmbuilder.showing import write_aside
 from llmbuilder.userdata import cache_directory, remembered_sha256
 
 _STDERR = 2
@@ -120,7 +121,7 @@ def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str)
 
 
 def _run_exporter(checkpoint: Path, tokenizer: Path | None, target: Path) -> None:
-    sys.stderr.write(f"Exporting {checkpoint} to {target}, once.\n")
+    write_aside(f"Exporting {checkpoint} to {target}, once.\n")
     command = [sys.executable, "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
     if tokenizer is not None:
         command += ["--tokenizer", str(tokenizer)]

@@ -95,7 +95,7 @@ class GrammarRules:
         lacking = f"cannot say {needed!r} {place}" if needed else f"has no way to go on {place}"
         return (
             f"No text that matches the {self.kind} was found that the model can say: its vocabulary {lacking}. "
-            "Ask for other characters, or use a model whose tokenizer knows these."
+            "Ask for other characters or fewer repetitions, or use a model whose tokenizer knows these."
         )
 
     def _spelled(self, choice: str) -> tuple[int, ...]:

@@ -12,6 +12,9 @@ from llmbuilder.errors import ConfigError, ConstraintError, translated
 
 MOST_CHARACTERS = 100_000
 """Of a definition; all choices together. llguidance takes minutes and gigabytes over much more."""
+_FUEL = 250_000
+"""Steps that llguidance may take to see whether what a part of a definition says can ever end. Beyond, the part says
+nothing. Its own bound, four times this, takes seconds for a few characters such as (a{1000}){1000}."""
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -125,7 +128,8 @@ class Guidance:
     def matcher(self, tokenizer: Any, source: str) -> Matcher:
         """At the beginning of a text."""
         with _failing():
-            return Matcher(self._library.LLMatcher(tokenizer, source, log_level=0))
+            limits = self._library.LLParserLimits(initial_lexer_fuel=_FUEL)
+            return Matcher(self._library.LLMatcher(tokenizer, source, log_level=0, limits=limits))
 
 
 def checked_choices(definition: Any) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmbuilder.checks import check_length
 from llmbuilder.errors import ConfigError
 from llmbuilder.filtering import checks
 from llmbuilder.filtering.checks import Finding
@@ -11,6 +12,9 @@ from llmbuilder.filtering.clock import Clock
 from llmbuilder.filtering.personal import mask_personal
 from llmbuilder.filtering.profanity import mask_profanity
 from llmbuilder.filtering.settings import FilterSettings
+
+MOST_CHARACTERS = 1_000_000
+"""Of a text, and of its prompt: more than a novel has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ class OutputFilter:
             prompt: what the text continues; only ``factuality_check`` looks at it.
 
         Raises:
-            ConfigError: a setting is unknown or has a wrong value, the text is not a string, or filtering it takes
-                longer than `llmbuilder.filtering.clock.SECONDS`.
+            ConfigError: a setting is unknown or has a wrong value, the text is not a string or has more than
+                `MOST_CHARACTERS`, or filtering it takes longer than `llmbuilder.filtering.clock.SECONDS`.
         """
         report = OutputFilter.check(text, config, prompt=prompt)
         return report.text if report.passed else None
@@ -71,6 +75,7 @@ class OutputFilter:
         for name, value in (("text", text), ("prompt", "" if prompt is None else prompt)):
             if not isinstance(value, str):
                 raise ConfigError(f"The {name} to filter must be a string, got {type(value).__name__}.")
+            check_length(f"The {name} to filter", value, MOST_CHARACTERS, "Filter parts of it by themselves.")
         clock = Clock(len(text))
         found = dict(_run_checks(text, settings, prompt, clock))
         masked, profane = mask_profanity(text, clock) if settings.profanity_filter else (text, ())

@@ -13,6 +13,8 @@ from llmbuilder.quality.surface import surface
 from llmbuilder.quality.text import sentences, stem, words
 
 MOST_SENTENCES = 400
+MOST_CHARACTERS = 100_000
+"""Sentences of books have a hundred; memory grows with how many different words they have."""
 LEAST_SENTENCES = 3
 _FUNCTION_WORD = 2.5
 _CONTENT_WORD = 1.5
@@ -31,9 +33,10 @@ def coherence(text: str) -> float:
     A logistic map, fitted on other texts, turns the evidence into 0..1: 0.72 without any, and at 0.7 most real passages
     of 40 sentences pass and few shuffled ones. Ten sentences have little evidence: most texts of that length stay near
     0.72. What are no sentences cannot be in order: the result is multiplied by
-    `llmbuilder.quality.fluency.share_in_order`, near 1 in prose and near 0 where words are shuffled. English only.
+    `llmbuilder.quality.fluency.share_in_order`, near 1 in prose and near 0 where words are shuffled. Of a long text
+    the first 400 sentences within 100,000 characters count. English only.
     """
-    parts = cut(text)[:MOST_SENTENCES]
+    parts = cut(text[:MOST_CHARACTERS])[:MOST_SENTENCES]
     if len(parts) < LEAST_SENTENCES:
         return math.nan
     return share_in_order(parts) * share(order_log_odds(parts))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SIGNIFICANT = 0.05
 NGRAM = 2
 BATCH_SIZE = 16
+_MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def compare(
 ) -> Comparison:
     """`compare_generations` with a generator that is already there."""
     check_text("prompt", prompt)
-    num_samples = check_count("num_samples", num_samples)
+    num_samples = check_count("num_samples", num_samples, most=_MOST_SAMPLES)
     seed = seed if seed is None else check_count("seed", seed, least=0)
     settings = [GenerationConfig.merge(config, overrides) for config in _check_configs(configs)]
     completions = _write(generator, prompt, settings, num_samples, np.random.SeedSequence(seed))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from llmbuilder.checks import StrPath, check_text, check_texts
+from llmbuilder.checks import StrPath, check_length, check_text, check_texts
 from llmbuilder.errors import ConfigError
 from llmbuilder.quality.coherence import coherence
 from llmbuilder.quality.fluency import fluency
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from llmbuilder.checks import StrPath
     from llmbuilder.generator import Device
     from llmbuilder.quality.judge import Judge
+
+MOST_CHARACTERS = 1_000_000
+"""Of a text, and of its prompt: more than a novel has, measured in some seconds."""
+MOST_COMPARED = 200_000
+"""Of a text and a reference: the time of ROUGE-L grows with the product of their lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +105,16 @@ def evaluate_generation(
         threads: CPU threads of the model.
 
     Raises:
-        ConfigError: what is no text, or has half a character; lists of different lengths.
+        ConfigError: what is no text, has half a character or more than `MOST_CHARACTERS`, with a reference more than
+            `MOST_COMPARED`; lists of different lengths.
         ImportError: a reference is given and sacrebleu is not installed.
     """
     single = isinstance(generated_text, str)
     texts = check_texts("generated_text", [generated_text] if single else generated_text)
     references = _for_each(texts, reference_text, "reference_text")
     prompts = _for_each(texts, prompt, "prompt")
+    for measured in zip(texts, references, prompts, strict=True):
+        check_lengths(*measured)
     with _judge(model_path, tokenizer_path, device, threads) as judge:
         evaluations = [
             evaluate(text, reference, start, judge)
@@ -129,6 +137,21 @@ def evaluate(
         chrf=math.nan if reference is None else chrf(text, reference),
         rouge_l=math.nan if reference is None else rouge_l(text, reference),
     )
+
+
+def check_lengths(text: str, reference: str | None = None, prompt: str | None = None) -> None:
+    """Refuse to measure a text of which it would take minutes.
+
+    Raises:
+        ConfigError: it, its reference or its prompt is too long.
+    """
+    check_length("A text", text, MOST_CHARACTERS, "Measure parts of it by themselves.")
+    if prompt is not None:
+        check_length("A prompt", prompt, MOST_CHARACTERS, "Give its end, where the text goes on.")
+    if reference is not None:
+        advice = "Compare parts of both by themselves."
+        check_length("A text with a reference", text, MOST_COMPARED, advice)
+        check_length("A reference", reference, MOST_COMPARED, advice)
 
 
 def _for_each(texts: Sequence[str], given: str | Sequence[str | None] | None, name: str) -> list[str | None]:

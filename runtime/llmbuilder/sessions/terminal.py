@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmbuilder.showing import printable, writable
+from llmbuilder.showing import printable, writable, write_aside
 from llmbuilder.userdata import cache_directory
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class _Output:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        sys.stderr.write(writable(f"{printable(text)}\n", sys.stderr.encoding))
-        sys.stderr.flush()
+        write_aside(writable(f"{printable(text)}\n", sys.stderr.encoding))
 
 
 class _Screen(_Output):
@@ -84,8 +83,7 @@ class _Pipe(_Output):
 
     def read(self, question: str, default: str = "") -> str | None:
         if sys.stdin.isatty():  # only stdout goes elsewhere
-            sys.stderr.write(question)
-            sys.stderr.flush()
+            write_aside(question)
         line = sys.stdin.readline()
         return line.rstrip("\r\n") or default if line else None
 

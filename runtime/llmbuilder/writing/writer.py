@@ -21,6 +21,9 @@ _LEAST_CHARACTER = 8
 """Tokens before which a character may not end, or every eighth would be nobody."""
 _TRIES = 3
 _SHORT = 0.9
+_MOST_WORDS = 100_000
+"""The length of a novel."""
+_MOST_TURNS = 1_000
 
 
 class CreativeWriter(Closing):
@@ -73,7 +76,7 @@ class CreativeWriter(Closing):
         A story longer than the model's window is remembered by its end.
         """
         check_text("text", text)
-        length = check_count("length", length)
+        length = check_count("length", length, most=_MOST_WORDS)
         request = f"Continue this story with about {length} words."
         written = ""
         for attempt in range(_TRIES * 2):
@@ -121,7 +124,7 @@ class CreativeWriter(Closing):
         A turn that comes out empty, or repeats one, is tried three times; then its speaker is silent (``…``).
         """
         check_text("scene", scene)
-        turns = check_count("turns", turns)
+        turns = check_count("turns", turns, most=_MOST_TURNS)
         names = find_speakers(scene) if speakers is None else _check_speakers(speakers)
         lines: list[tuple[str, str]] = []
         for number in range(turns):
