@@ -13,6 +13,7 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.options import (
     Option,
     Range,
+    by_token,
     check_options,
     is_real,
     number,
@@ -72,6 +73,8 @@ _IDS = Range(_are_ids, f"a token id, at least 0, or a list of 1 to {_MOST_IDS} o
 _DECAY = Range(
     _is_decay, f"a pair (start, factor) of a whole number from 0 to {_MOST_TOKENS} and a number above 0"
 )
+_TWO = number(lambda v: abs(v) <= 2, "from -2 to 2")
+_BIASES = by_token(100)
 _STRINGS = Range(
     _are_strings,
     f"a non-empty string or a list of them, of {_MOST_CHARACTERS} characters at most in all",
@@ -112,6 +115,12 @@ class GenerationConfig:
     """Above 1 makes tokens of prompt and continuation less likely (Keskar et al. 2019)."""
     encoder_repetition_penalty: Annotated[float, _FACTOR] = 1.0
     """Above 1 makes tokens of the prompt more likely. With beams on all of them; in transformers on the first alone."""
+    presence_penalty: Annotated[float, _TWO] = 0.0
+    """Subtracted from the score of every token that is among the new ones, -2 to 2 (OpenAI's formula)."""
+    frequency_penalty: Annotated[float, _TWO] = 0.0
+    """The same for each time that it is, -2 to 2."""
+    logit_bias: Annotated[dict[int, float], _BIASES] | None = None
+    """Added to the scores of these ids before any other rule, -100 to 100."""
     no_repeat_ngram_size: Annotated[int, _FROM_0] = 0
     """No n-gram of this size occurs twice in prompt and continuation; 0: off."""
     exponential_decay_length_penalty: Annotated[tuple[int, float], _DECAY] | None = None

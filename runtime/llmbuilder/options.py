@@ -9,6 +9,7 @@ import functools
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -19,6 +20,7 @@ from llmbuilder.checks import is_whole, nearest, shown
 from llmbuilder.errors import ConfigError
 
 _FEW = 10
+_ID = re.compile(r"[0-9]{1,18}")
 
 
 def plain(value: Any) -> Any:
@@ -94,6 +96,26 @@ def whole(least: int, most: int | None = None) -> Range:
 def number(holds: Callable[[float], bool], text: str) -> Range:
     """Numbers that satisfy ``holds``, which ``text`` puts in words."""
     return Range(lambda value: is_real(value, holds), f"a number {text}")
+
+
+def by_token(most: float) -> Range:
+    """Dicts from token ids to numbers from ``-most`` to ``most``. In JSON ids are texts."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            int(i) if isinstance(i, str) and _ID.fullmatch(i) else plain(i): plain(n)
+            for i, n in value.items()
+        }
+
+    def holds(value: object) -> bool:
+        return isinstance(value, dict) and all(
+            is_whole(token, 0) and is_real(number, lambda n: abs(n) <= most)
+            for token, number in value.items()
+        )
+
+    return Range(holds, f"a dict from token ids, at least 0, to numbers from {-most:g} to {most:g}", read)
 
 
 def options_of(kind: type) -> Mapping[str, Option]:

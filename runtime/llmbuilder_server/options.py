@@ -29,7 +29,6 @@ REFUSED = {
     "num_return_sequences": "set n instead",
 }
 """Options that a request cannot have, and why."""
-_OWN = {"logprobs", "temperature", "top_p", "seed"}
 _MOST_TOP_LOGPROBS = 20
 
 
@@ -41,7 +40,7 @@ def options_of(body: Generating, settings: Settings, *, logprobs: int | None) ->
     """
     options = _extra(body.model_extra or {})
     options.setdefault("context_overflow", "stop")
-    options |= _sampling(body, options)
+    options |= _sampling(body, options, settings)
     if body.stop is not None:
         stops = [body.stop] if isinstance(body.stop, str) else body.stop
         if len(stops) > settings.max_stops:
@@ -98,9 +97,9 @@ def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _sampling(body: Generating, options: Mapping[str, Any]) -> dict[str, Any]:
+def _sampling(body: Generating, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in ("top_p", "seed"):
+    for name in ("top_p", "seed", "presence_penalty", "frequency_penalty", "logit_bias"):
         if getattr(body, name) is not None:
             found[name] = getattr(body, name)
     if body.temperature == 0:
@@ -109,9 +108,10 @@ def _sampling(body: Generating, options: Mapping[str, Any]) -> dict[str, Any]:
         found["temperature"] = body.temperature
         if "do_sample" not in options:
             found["do_sample"] = True
-    for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-        if getattr(body, name):
-            raise ApiError(400, f"{name} is not supported yet. Leave it out.", param=name)
+    if body.logit_bias is not None and len(body.logit_bias) > settings.max_biases:
+        raise ApiError(
+            400, f"logit_bias may have {settings.max_biases} entries. Give fewer.", param="logit_bias"
+        )
     return found
 
 

@@ -46,6 +46,8 @@ class Settings:
     """Texts that a request may ask for: prompts times n."""
     max_stops: int = 64
     """Stop strings of a request."""
+    max_biases: int = 1024
+    """Entries of a request's logit_bias."""
     max_schema: int = 64 << 10
     """Characters of a JSON schema."""
     schema_seconds: float = 10.0
@@ -53,7 +55,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check it all."""
-        for name in ("max_rows", "max_body", "max_choices", "max_stops", "max_schema"):
+        for name in ("max_rows", "max_body", "max_choices", "max_stops", "max_biases", "max_schema"):
             check_count(name, getattr(self, name))
         check_count("max_waiting", self.max_waiting, 0)
         if self.api_key is not None and not (

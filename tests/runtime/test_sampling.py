@@ -12,6 +12,8 @@ from llmbuilder.errors import LLMBuilderError
 
 VOCABULARY = 1_000
 EVERYTHING = {
+    "logit_bias": {1: 0.5},
+    "presence_penalty": 0.5,
     "encoder_repetition_penalty": 1.1,
     "repetition_penalty": 1.2,
     "no_repeat_ngram_size": 3,
@@ -54,9 +56,9 @@ def test_rules_run_in_the_order_that_the_docstring_states(monkeypatch):
     stated = re.findall(r"^ ?\d+\. (\w+)$", sampling.__doc__, flags=re.MULTILINE)
     names = [name.removesuffix("_size") for name in stated]
     called = []
-    for name in names[:6]:
+    for name in names[:8]:
         monkeypatch.setattr(rules, name, lambda scores, *_, name=name: called.append(name) or scores)
-    for name in names[6:]:
+    for name in names[8:]:
         keep_all = lambda scores, *_, name=name: called.append(name) or np.arange(scores.size)  # noqa: E731
         monkeypatch.setattr(rules, name, keep_all)
     make(**EVERYTHING)(row(), [4])

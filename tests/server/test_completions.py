@@ -18,6 +18,14 @@ OPTIONS = [
     ({"temperature": 0}, {"do_sample": False}),
     ({"seed": 2, "temperature": 1.3, "top_p": 0.7}, {"seed": 2, "temperature": 1.3, "top_p": 0.7}),
     ({"seed": 3, "top_k": 5, "repetition_penalty": 1.2}, {"seed": 3, "top_k": 5, "repetition_penalty": 1.2}),
+    (
+        {"temperature": 0, "logit_bias": {"65": 30, "66": -100}},
+        {"do_sample": False, "logit_bias": {65: 30, 66: -100}},
+    ),
+    (
+        {"seed": 1, "presence_penalty": 1, "frequency_penalty": -0.5},
+        {"seed": 1, "presence_penalty": 1, "frequency_penalty": -0.5},
+    ),
     ({"num_beams": 3, "temperature": 0}, {"num_beams": 3, "do_sample": False}),
 ]
 

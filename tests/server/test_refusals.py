@@ -25,6 +25,10 @@ BAD_FIELDS = [
     ({"stop": ""}, 400, "stop_strings must be"),
     ({"logprobs": 100}, 400, "likeliest"),
     ({"echo": True, "logprobs": 1}, 400, "echo with logprobs"),
+    ({"presence_penalty": 3}, 400, "presence_penalty must be"),
+    ({"logit_bias": {"x": 1}}, 400, "logit_bias must be"),
+    ({"logit_bias": {"999": 1}}, 400, "logit_bias: id 999"),
+    ({"logit_bias": {str(n): 1 for n in range(2000)}}, 400, "logit_bias may have"),
     ({"suffix": "x"}, 400, "suffix"),
     ({"best_of": 2}, 400, "best_of"),
     ({"stream_options": {"include_usage": True}}, 400, "stream"),
@@ -58,7 +62,7 @@ def refusal(response, status):
     return error
 
 
-@pytest.mark.parametrize(("fields", "status", "message"), BAD_FIELDS, ids=str)
+@pytest.mark.parametrize(("fields", "status", "message"), BAD_FIELDS, ids=lambda value: str(value)[:40])
 @pytest.mark.parametrize("stream", [{}, {"stream": True}], ids=["whole", "stream"])
 def test_a_field_that_cannot_be_used_is_named(serving, fields, status, message, stream):
     if stream and ("stream" in fields or "stream_options" in fields):

@@ -14,7 +14,7 @@ in float64, where they do not depend on how many removed tokens lie between.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,20 @@ _COLUMNS = 1024  # enough for vectorized maxima
 _TIE = 2.0**-20  # relative distance, some times that of float32 numbers
 _TIE_OF_SUBNORMALS = 1e-44
 _ROUNDING = 1e-6  # more than float32 probabilities of a row can miss in their sum
+
+
+def logit_bias(scores: Scores, biases: Mapping[int, float]) -> Scores:
+    """Add to each token's score its bias, if it has one."""
+    ids = _inside(scores, as_ids(list(biases)))
+    return _replaced(
+        scores, ids, scores[ids] + np.array([biases[token] for token in ids.tolist()], np.float32)
+    )
+
+
+def count_penalties(scores: Scores, new_ids: Ids, presence: float, frequency: float) -> Scores:
+    """Subtract ``presence + frequency * count`` from each token that is among the new ones [n] (OpenAI's formula)."""
+    seen, counts = np.unique(_inside(scores, new_ids), return_counts=True)
+    return _replaced(scores, seen, (scores[seen] - (presence + frequency * counts)).astype(np.float32))
 
 
 def repetition_penalty(scores: Scores, ids: Ids, penalty: float) -> Scores:

@@ -62,13 +62,14 @@ def prepare(limits: Limits, ids: Sequence[int], text: str, config: GenerationCon
     """Check a prompt against the model and settle everything its decoding needs.
 
     Raises:
-        ConfigError: ids, special ones among them, outside the vocabulary; an empty prompt without BOS; a prompt of
-            max_length tokens or more.
+        ConfigError: ids, special and biased ones among them, outside the vocabulary; an empty prompt without BOS; a
+            prompt of max_length tokens or more.
         ContextOverflowError: more tokens than the window holds, without ``truncate_prompt``.
     """
     for name in ("bos_token_id", "pad_token_id"):
         special = getattr(config, name)
         check_ids(name, () if special is None else (special,), limits.usable_vocab)
+    check_ids("logit_bias", config.logit_bias or (), limits.usable_vocab)
     ids = tuple(ids) or _beginning(limits, config)
     check_ids("prompt", ids, limits.usable_vocab)
     eos_ids = limits.eos_token_ids if config.eos_ids is None else config.eos_ids

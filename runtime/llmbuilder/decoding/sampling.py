@@ -1,27 +1,30 @@
 """From logits to a token: the order of the rules, stated here once, and the random draw.
 
-Every row goes through the active ones of these steps, in this order (that of ``transformers`` 4.46.3):
+Every row goes through the active ones of these steps, in this order (that of ``transformers``
+4.46.3, which lacks step 4, presence_penalty and frequency_penalty):
 
  0. only the first ``vocab_size`` entries exist: ids beyond the tokenizer's vocabulary cannot be chosen
- 1. encoder_repetition_penalty
- 2. repetition_penalty
- 3. no_repeat_ngram_size
- 4. min_new_tokens
- 5. exponential_decay_length_penalty
+ 1. logit_bias
+ 2. encoder_repetition_penalty
+ 3. repetition_penalty
+ 4. count_penalties
+ 5. no_repeat_ngram_size
+ 6. min_new_tokens
+ 7. exponential_decay_length_penalty
 
 When sampling, and only then:
 
- 6. temperature
- 7. top_k
- 8. top_p
- 9. min_p
-10. typical_p
-11. epsilon_cutoff
-12. eta_cutoff
-13. the draw
+ 8. temperature
+ 9. top_k
+10. top_p
+11. min_p
+12. typical_p
+13. epsilon_cutoff
+14. eta_cutoff
+15. the draw
 
-Greedy decoding takes the likeliest token after step 5, the lowest id among equals. Beam search runs steps 1 to 5 on
-log-probabilities, beam sampling 1 to 12.
+Greedy decoding takes the likeliest token after step 7, the lowest id among equals. Beam search runs steps 1 to 7 on
+log-probabilities, beam sampling 1 to 14.
 
 The draw is the inverse of the cumulative distribution over the remaining tokens in the order of their ids, at one
 float64 uniform for each token. Every sequence owns its random generator, seeded by the config's seed and the number
@@ -43,14 +46,14 @@ from llmbuilder.errors import LLMBuilderError
 _BLOCK = 256  # tokens whose weights are summed together before one is looked up
 
 Processor = Callable[[Scores, Ids], Scores]
-"""Steps 1 to 5: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
+"""Steps 1 to 7: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
 Sampler = Callable[[Scores, Sequence[int]], int]
 """(logits ``[V]``, new token ids) -> next token id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One of steps 7 to 12, which keeps at least ``min_tokens_to_keep`` tokens."""
+    """One of steps 9 to 14, which keeps at least ``min_tokens_to_keep`` tokens."""
 
     keep: Callable[..., Positions]
     value: float
@@ -158,10 +161,12 @@ def forced_end(eos_ids: Sequence[int]) -> int:
 def processors(
     config: GenerationConfig, *, prompt_ids: Sequence[int], eos_ids: Sequence[int]
 ) -> tuple[Processor, ...]:
-    """The active ones of steps 1 to 5, which greedy decoding and beam search run too."""
+    """The active ones of steps 1 to 7, which greedy decoding and beam search run too."""
     prompt, eos = rules.as_ids(prompt_ids), rules.as_ids(eos_ids)
     start, factor = config.exponential_decay_length_penalty or (0, 1.0)
+    presence, frequency = config.presence_penalty, config.frequency_penalty
     steps: tuple[tuple[bool, Processor], ...] = (
+        (bool(config.logit_bias), lambda row, _: rules.logit_bias(row, config.logit_bias or {})),
         (
             config.encoder_repetition_penalty != 1.0,
             lambda row, _: rules.encoder_repetition_penalty(row, prompt, config.encoder_repetition_penalty),
@@ -169,6 +174,10 @@ def processors(
         (
             config.repetition_penalty != 1.0,
             lambda row, ids: rules.repetition_penalty(row, ids, config.repetition_penalty),
+        ),
+        (
+            presence != 0 or frequency != 0,
+            lambda row, ids: rules.count_penalties(row, ids[prompt.size :], presence, frequency),
         ),
         (
             config.no_repeat_ngram_size > 0,
@@ -196,7 +205,7 @@ def process(steps: Sequence[Processor], scores: Scores, ids: Ids) -> Scores:
 
 
 def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filter, ...]:
-    """The active ones of steps 7 to 12.
+    """The active ones of steps 9 to 14.
 
     Args:
         config: The parameters.
@@ -217,7 +226,7 @@ def filters(config: GenerationConfig, min_tokens_to_keep: int = 1) -> tuple[Filt
 def candidates(
     scores: Scores, temperature: float, steps: Sequence[Filter]
 ) -> tuple[Positions | None, Scores]:
-    """Steps 6 to 12 on scores [V]: the ids [n] still possible, ascending (None: every one), and their scores [n]."""
+    """Steps 8 to 14 on scores [V]: the ids [n] still possible, ascending (None: every one), and their scores [n]."""
     ids: Positions | None = None
     if steps and steps[0].keep is rules.top_k:  # spares the temperature all others
         ids = rules.contenders(scores, max(int(steps[0].value), steps[0].min_tokens_to_keep), temperature)
