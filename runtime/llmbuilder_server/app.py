@@ -62,7 +62,8 @@ def make_server(generators: Mapping[str, TextGenerator], settings: Settings) -> 
     if not generators:
         raise ConfigError("There is no model to serve. Name at least one.")
     thread = DecodingThread()
-    served = {name: Served(name, generator, settings, thread) for name, generator in generators.items()}
+    kept = settings.prefix_bytes // len(generators)
+    served = {name: Served(name, generator, settings, thread, kept) for name, generator in generators.items()}
     for model in served.values():
         model.start()
     app = FastAPI(

@@ -39,6 +39,7 @@ class Generating(Body):
     logit_bias: dict[str, float] | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    cache_salt: str | None = Field(None, description="Beginnings of prompts are shared within one salt only.")
 
 
 class CompletionBody(Generating):

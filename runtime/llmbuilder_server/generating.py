@@ -53,7 +53,9 @@ async def answer(
     """
     with_usage = _wants_usage(body)
     async with AsyncExitStack() as stack:
-        job = await stack.enter_async_context(Job(model, request.app.state.metrics, body.n or 1))
+        job = await stack.enter_async_context(
+            Job(model, request.app.state.metrics, body.n or 1, body.cache_salt or "")
+        )
         try:
             if not body.stream:
                 return await while_there(request.receive, _whole(job, prompts, options, frame, writer))

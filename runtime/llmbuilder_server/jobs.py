@@ -35,11 +35,12 @@ class Job:
     Greedy texts are all equal, so one is computed and given ``n`` times.
     """
 
-    def __init__(self, model: Served, metrics: Metrics, n: int) -> None:
+    def __init__(self, model: Served, metrics: Metrics, n: int, salt: str) -> None:
         """Begin with no prompt."""
         self._model = model
         self._metrics = metrics
         self._n = n
+        self._salt = salt
         self._copies = 1
         self._answerings: list[Answering] = []
         self._stack = AsyncExitStack()
@@ -57,7 +58,9 @@ class Job:
             self._copies = self._n
         rows = self._n // self._copies
         for prompt in prompts:
-            answering = await self._model.generator.start(prompt, config, num_return_sequences=rows)
+            answering = await self._model.generator.start(
+                prompt, config, salt=self._salt, num_return_sequences=rows
+            )
             await self._stack.enter_async_context(answering)
             self._answerings.append(answering)
             self.usage.prompt += len(answering.prompt.ids)
@@ -72,6 +75,7 @@ class Job:
         async for number, pieces in _merged(self._answerings):
             parts = [part for piece in pieces for part in self._copied(number, piece)]
             watch.note(parts)
+            self.usage.cached = sum(answering.cached_tokens for answering in self._answerings)
             self.usage.completion += sum(len(part.ids) for part in parts)
             yield parts
 

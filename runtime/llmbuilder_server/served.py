@@ -26,9 +26,14 @@ class Served:
     """A model that is served."""
 
     def __init__(
-        self, name: str, generator: TextGenerator, settings: Settings, thread: DecodingThread
+        self,
+        name: str,
+        generator: TextGenerator,
+        settings: Settings,
+        thread: DecodingThread,
+        prefix_bytes: int,
     ) -> None:
-        """Serve ``generator`` as ``name``, decoding in ``thread``."""
+        """Serve ``generator`` as ``name``, decoding in ``thread``, keeping ``prefix_bytes`` of beginnings."""
         self.name = name
         self.settings = settings
         self.created = int(time.time())
@@ -36,6 +41,7 @@ class Served:
             max_rows=settings.max_rows,
             max_waiting=settings.max_waiting,
             waiting_seconds=settings.waiting_seconds,
+            prefix_bytes=prefix_bytes,
         )
         self.generator = AsyncTextGenerator.over(generator, limits, thread)
         self.engine = generator.engine

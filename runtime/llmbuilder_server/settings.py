@@ -4,8 +4,10 @@ import ipaddress
 from dataclasses import dataclass
 
 from llmbuilder.checks import check_count
+from llmbuilder.engine.limits import available_memory
 from llmbuilder.errors import ConfigError
 
+_FEW_BYTES = 256 << 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -32,6 +34,8 @@ class Settings:
     """Most sequences of a model decoded at once."""
     max_waiting: int = 256
     """Most requests to a model that wait."""
+    prefix_cache: int | None = None
+    """Bytes of beginnings of prompts that are kept, of all models; None: an eighth of the memory that is free."""
     waiting_seconds: float = 60.0
     """Longest wait of a request."""
     running_seconds: float = 600.0
@@ -58,6 +62,8 @@ class Settings:
         for name in ("max_rows", "max_body", "max_choices", "max_stops", "max_biases", "max_schema"):
             check_count(name, getattr(self, name))
         check_count("max_waiting", self.max_waiting, 0)
+        if self.prefix_cache is not None:
+            check_count("prefix_cache", self.prefix_cache, 0)
         if self.api_key is not None and not (
             self.api_key and self.api_key.isascii() and self.api_key.isprintable()
         ):
@@ -67,6 +73,14 @@ class Settings:
                 f"Anybody who reaches {self.host} could use this server. Set --api-key or LLMB_API_KEY, or say "
                 "--no-auth."
             )
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Bytes of beginnings that are kept: a quarter of what a cache may take, if nothing else is said."""
+        if self.prefix_cache is not None:
+            return self.prefix_cache
+        free = available_memory()
+        return _FEW_BYTES if free is None else free // 8
 
     @property
     def known_hosts(self) -> frozenset[str]:

@@ -115,3 +115,18 @@ def test_any_json_object_may_be_asked_for(serving):
     with serving() as client:
         answer = ask(client, seed=1, max_tokens=80, response_format={"type": "json_object"})
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"]), dict)
+
+
+def test_what_a_conversation_begins_with_is_computed_once(serving):
+    first = [{"role": "user", "content": "A long first message of a conversation"}]
+    second = [*first, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Go on"}]
+    with serving() as client, serving(prefix_cache=0) as without:
+        ask(client, first, seed=1, max_tokens=5)
+        again = ask(client, second, seed=1, max_tokens=5)
+        apart = ask(client, second, seed=1, max_tokens=5, cache_salt="mine")
+        plain = ask(without, second, seed=1, max_tokens=5)
+    texts = {answer["choices"][0]["message"]["content"] for answer in (again, apart, plain)}
+    assert len(texts) == 1
+    cached = [a["usage"]["prompt_tokens_details"]["cached_tokens"] for a in (again, apart, plain)]
+    assert cached[0] > 30
+    assert cached[1:] == [0, 0]

@@ -38,6 +38,10 @@ def serve(
     ] = None,
     max_rows: Annotated[int, typer.Option(help="Most sequences of a model decoded at once.")] = 32,
     max_waiting: Annotated[int, typer.Option(help="Most requests to a model that wait.")] = 256,
+    prefix_cache: Annotated[
+        int | None,
+        typer.Option(metavar="BYTES", help="Of beginnings of prompts that are kept; 0: none.", min=0),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -61,6 +65,7 @@ def serve(
         cors=tuple(cors or ()),
         max_rows=max_rows,
         max_waiting=max_waiting,
+        prefix_cache=prefix_cache,
     )
     with ExitStack() as stack:
         generators = {

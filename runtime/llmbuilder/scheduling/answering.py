@@ -9,6 +9,7 @@ from llmbuilder.decoding.group import Group
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.scheduling.lane import Lane
 from llmbuilder.scheduling.mailbox import Mailbox
+from llmbuilder.scheduling.prefixes import KeptIds
 
 if TYPE_CHECKING:
     from llmbuilder.decoding.running import Answer
@@ -33,6 +34,11 @@ class Answering:
         self._mailbox = Mailbox()
         self._request = lane.submit(group, self._mailbox)
         self._answer: Answer | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that others had left computed; known with the first piece."""
+        return self.prompt.ids.reused if isinstance(self.prompt.ids, KeptIds) else 0
 
     async def pieces(self) -> AsyncIterator[list[Piece]]:
         """What came, some pieces at a time; of several continuations each with its own number.

@@ -13,6 +13,7 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, Device, Engine, PromptLike, TextGenerator
 from llmbuilder.scheduling.answering import Answering
 from llmbuilder.scheduling.lane import Lane
+from llmbuilder.scheduling.prefixes import keep
 from llmbuilder.scheduling.request import Limits
 from llmbuilder.scheduling.thread import DecodingThread
 
@@ -136,9 +137,11 @@ class AsyncTextGenerator:
             return await answering.completions()
 
     async def start(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self, prompt: PromptLike, config: GenerationConfig | None = None, *, salt: str = "", **overrides: Any
     ) -> Answering:
         """Let a prompt join the others; read its pieces as they come, and its completions at the end.
+
+        Where beginnings of prompts are kept it shares them with others of the same ``salt``, which changes no bit.
 
         Raises:
             ConfigError, ContextOverflowError, BusyError: as `generate`.
@@ -146,6 +149,7 @@ class AsyncTextGenerator:
         lane = self._open()
         # Encoding, and constraints, must hold up neither the event loop nor the thread that decodes.
         group = await asyncio.to_thread(self._generator.group, prompt, self._merge(config, overrides))
+        keep(group, salt)
         return Answering(lane, group)
 
     async def aclose(self) -> None:

@@ -11,6 +11,7 @@ from llmbuilder.decoding.running import open_loop
 from llmbuilder.errors import BusyError, ConfigError, DeviceError, LLMBuilderError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.scheduling.pace import Pace
+from llmbuilder.scheduling.prefixes import Prefixes
 from llmbuilder.scheduling.request import Limits, Listener, Request
 
 
@@ -111,8 +112,8 @@ class Lane:
     def _advance(self, come: deque[Request], cancelled: deque[Request]) -> None:
         loop = self._loop
         if loop is None:
-            opens = self._pace.measuring(self.generator.engine.model.decoder)
-            loop = self._loop = open_loop(opens, [], self.limits.max_rows)
+            opens = Prefixes(self.limits.prefix_bytes).keeping(self.generator.engine.model.decoder)
+            loop = self._loop = open_loop(self._pace.measuring(opens), [], self.limits.max_rows)
         for request in come:
             loop.add(request.group)
         for request in cancelled:

@@ -47,5 +47,7 @@ class Limits:
     """Most sequences decoded at once."""
     max_waiting: int | None = None
     """Most requests that wait; None: any number."""
+    prefix_bytes: int = 0
+    """Bytes of beginnings of prompts that are kept for others; 0: none."""
     waiting_seconds: float | None = None
     """Longest time that a request may wait before it joins; None: for ever."""
