@@ -1,6 +1,5 @@
 """``response_format``: JSON, of any kind or of a schema, by constraint."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,9 +25,8 @@ async def constrained(prompt: PromptLike, wanted: Mapping[str, Any] | None, mode
     settings = model.settings
     if len(json.dumps(schema)) > settings.max_schema:
         raise ApiError(400, f"The schema may have {settings.max_schema} characters of JSON.", param=_PARAM)
-    compiling = asyncio.to_thread(_compile, model, schema)
     try:
-        rules = await asyncio.wait_for(compiling, settings.schema_seconds)
+        rules = await model.compile(lambda vocabulary: GrammarRules(vocabulary, "json_schema", schema))
     except TimeoutError:
         raise ApiError(
             400,
@@ -39,10 +37,6 @@ async def constrained(prompt: PromptLike, wanted: Mapping[str, Any] | None, mode
         raise ApiError(400, str(error), code="invalid_schema", param=_PARAM) from error
     assert not isinstance(prompt, ConstrainedPrompt)  # noqa: S101 (requests bring texts and ids)
     return ConstrainedPrompt(prompt, rules.start)
-
-
-def _compile(model: Served, schema: Mapping[str, Any]) -> GrammarRules:
-    return GrammarRules(model.vocabulary, "json_schema", schema)
 
 
 def _schema(wanted: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

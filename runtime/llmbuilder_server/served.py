@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from queue import LifoQueue
-from typing import Any
+from queue import Empty, LifoQueue
+from typing import Any, TypeVar
 
 from llmbuilder.chat.forms import Form, ending_options, make_form
 from llmbuilder.config import GenerationConfig
@@ -19,7 +20,8 @@ from llmbuilder.sessions.conversation import Turn
 from llmbuilder_server.settings import Settings
 
 _FORMS = 2
-"""Processes that render a model's template: one that takes long holds up the next but one only."""
+"""Processes that render a model's template: one that takes long holds up chats only, and not the next."""
+_Result = TypeVar("_Result")
 
 
 class Served:
@@ -49,6 +51,8 @@ class Served:
         self._limit = TextLimit(generator.tokenizer, generator.engine.context_length)
         self._forms: LifoQueue[Form] = LifoQueue()
         self._made: list[Form] = []
+        self._renderers = ThreadPoolExecutor(_FORMS, "llmbuilder rendering")
+        self._compilers = ThreadPoolExecutor(1, "llmbuilder compiling")
 
     @property
     def window(self) -> int:
@@ -82,7 +86,17 @@ class Served:
         """
         said = "".join([system or "", user, *(text for turn in turns for text in turn)])
         await asyncio.to_thread(self._limit.check, "The conversation", said)
-        return await asyncio.to_thread(self._render, system, turns, user)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._renderers, self._render, system, turns, user)
+
+    async def compile(self, make: Callable[[Vocabulary], _Result]) -> _Result:
+        """Make a constraint of the model's vocabulary, in a thread that nothing else waits for.
+
+        Raises:
+            TimeoutError: that takes longer than the server allows.
+        """
+        making = asyncio.get_running_loop().run_in_executor(self._compilers, lambda: make(self.vocabulary))
+        return await asyncio.wait_for(making, self.settings.schema_seconds)
 
     def chat_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options with the ends of a turn besides."""
@@ -92,6 +106,8 @@ class Served:
     async def aclose(self) -> None:
         """End what runs."""
         await self.generator.aclose()
+        for pool in (self._renderers, self._compilers):
+            pool.shutdown(wait=False, cancel_futures=True)
         for form in self._made:
             await asyncio.to_thread(form.close)
 
@@ -103,9 +119,11 @@ class Served:
             self._forms.put(form)
 
     def _take_form(self) -> Form:
-        if self._forms.empty() and len(self._made) < _FORMS:
+        """A form that nobody uses: there are as many as threads that render."""
+        try:
+            return self._forms.get_nowait()
+        except Empty:
             return self._make_form()
-        return self._forms.get()
 
     def _make_form(self) -> Form:
         form = make_form(self.engine)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,6 +112,13 @@ class TestOpenAI:
         assert caught.value.code == "context_length_exceeded"
         with pytest.raises(openai.BadRequestError, match="temperature must be"):
             client.completions.create(model="tales", prompt="x", temperature=-1)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_line_that_the_server_says_works(storyteller):
+    line = next(line for line in storyteller.log.read_text().splitlines() if line.startswith("  curl "))
+    result = subprocess.run([*shlex.split(line), "--silent"], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout)["usage"]["prompt_tokens"] > 0
 
 
 class TestClientsThatGo:

@@ -166,3 +166,13 @@ def test_a_model_that_fails_is_a_503(serving):
     with serving(broken) as client:
         assert refusal(post(client, TEXT), 503)["type"] == "server_error"
         assert refusal(post(client, TEXT | {"stream": True}), 503)["code"] == "model_failed"
+
+
+def test_a_schema_that_takes_long_is_refused_and_holds_up_nobody(serving, monkeypatch):
+    may = threading.Event()
+    monkeypatch.setattr("llmbuilder_server.formats.GrammarRules", lambda *_: may.wait())
+    wanted = {"response_format": {"type": "json_object"}}
+    with serving(schema_seconds=0.05) as client:
+        assert "takes more than" in refusal(post(client, TEXT | wanted), 400)["message"]
+        assert post(client, TEXT).status_code == 200
+        may.set()
