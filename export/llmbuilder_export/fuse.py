@@ -34,6 +34,7 @@ from llmbuilder_export.graph import (
     shape_of,
     tensor_of,
 )
+from llmbuilder_export.networks.attention import fits_attention
 
 _SWAP_MIDDLE = (0, 2, 1, 3)
 _COS_INPUT = 7
@@ -87,7 +88,7 @@ def rotate_in_attention(graph: ir.Graph) -> None:
         if query is None or key is None or query.inputs[1:] != key.inputs[1:]:
             continue
         _, positions, cos, sin = query.inputs
-        if positions is None or positions.name != POSITION_IDS or not _fits_attention(required(cos)):
+        if positions is None or positions.name != POSITION_IDS or not fits_attention(shape_of(required(cos))):
             continue
         for rotation in (query, key):
             rotation.outputs[0].replace_all_uses_with(required(rotation.inputs[0]))
@@ -208,11 +209,6 @@ def _rotation(value: ir.Value | None) -> ir.Node | None:
         if rotation := producer(node.inputs[0], "RotaryEmbedding"):
             return rotation
     return None
-
-
-def _fits_attention(table: ir.Value) -> bool:
-    """Whether attention takes a table [window, rotated / 2] (ONNX Runtime: columns in multiples of 8)."""
-    return shape_of(table)[1] % 8 == 0
 
 
 def _before_layout(value: ir.Value) -> ir.Value:

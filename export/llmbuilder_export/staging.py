@@ -72,6 +72,17 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Write a file; of an error of the system that names none, or its source, it is told that it was this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def _workplace(output: Path) -> Iterator[Path]:
     """An export's own directory; in the end it is gone, and so are parents made for it that are empty."""
     missing = [directory for directory in output.parents if not directory.exists()]
@@ -221,12 +232,19 @@ def _explained(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK_FULL or _is_cut_short(error):
             raise ExportError(
-                f"The disk of {output.parent} is full ({error}). Free space, or pass another output with -o."
+                f"The disk of {output.parent} is full ({_reason(error)}). Free space, or pass another output with -o."
             ) from error
         if error.errno is None or not _is_of(output, error.filename):
             raise
         reason = error.strerror or error
         raise ExportError(f"{output} cannot be written ({reason}). Pass another output with -o.") from error
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, and of which file of the bundle if it is known."""
+    if not isinstance(error.filename, str | bytes):
+        return str(error)
+    return f"{Path(os.fsdecode(error.filename)).name}: {error.strerror or error}"
 
 
 def _is_cut_short(error: OSError) -> bool:

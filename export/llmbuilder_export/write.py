@@ -17,7 +17,7 @@ from llmbuilder.bundle.manifest import (
 )
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.sources.tokenizer import TokenizerSource
-from llmbuilder_export.staging import sync
+from llmbuilder_export.staging import named, sync
 
 _LICENSE = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)(\.(txt|md))?", re.IGNORECASE)
 _SMALLEST_EXTERNAL = 1024
@@ -34,10 +34,15 @@ def write_files(
     Returns:
         Size and hash of each file by its name.
     """
-    ir.save(model, folder / GRAPH_NAME, external_data=WEIGHTS_NAME, size_threshold_bytes=_SMALLEST_EXTERNAL)
-    shutil.copyfile(tokenizer.path, folder / tokenizer.facts.file)
+    with named(folder / WEIGHTS_NAME):
+        ir.save(
+            model, folder / GRAPH_NAME, external_data=WEIGHTS_NAME, size_threshold_bytes=_SMALLEST_EXTERNAL
+        )
+    with named(folder / tokenizer.facts.file):
+        shutil.copyfile(tokenizer.path, folder / tokenizer.facts.file)
     if chat_template is not None:
-        (folder / CHAT_TEMPLATE_NAME).write_text(chat_template, encoding="utf-8")
+        with named(folder / CHAT_TEMPLATE_NAME):
+            (folder / CHAT_TEMPLATE_NAME).write_text(chat_template, encoding="utf-8")
     needed = {path.name: _entry(path) for path in sorted(folder.iterdir())}
     return needed | {path.name: _entry(path, optional=True) for path in _copy_licenses(source, folder)}
 
@@ -45,8 +50,9 @@ def write_files(
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last: a directory without it is no bundle."""
     path = folder / MANIFEST_NAME
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    sync(path)
+    with named(path):
+        path.write_text(manifest.to_json(), encoding="utf-8")
+        sync(path)
 
 
 def created_by() -> str:
@@ -61,7 +67,10 @@ def _copy_licenses(source: Path, folder: Path) -> list[Path]:
     if not source.is_dir():
         return []
     licenses = [path for path in sorted(source.iterdir()) if _LICENSE.fullmatch(path.name) and path.is_file()]
-    return [Path(shutil.copyfile(path, folder / path.name)) for path in licenses]
+    for path in licenses:
+        with named(folder / path.name):
+            shutil.copyfile(path, folder / path.name)
+    return [folder / path.name for path in licenses]
 
 
 def _entry(path: Path, *, optional: bool = False) -> FileEntry:

@@ -25,3 +25,15 @@ def report(checkpoint, tmp_path_factory) -> ExportReport:
     """The checkpoint exported without quantization."""
     output = tmp_path_factory.mktemp("bundles") / "fp32"
     return export_model(checkpoint, output=output, quantization="none", progress=lambda _: None)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save what a checkpoint holds, and return its path."""
+
+    def save(content):
+        path = tmp_path / "model.pt"
+        torch.save(content, path)
+        return path
+
+    return save

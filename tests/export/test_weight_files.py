@@ -146,3 +146,38 @@ def test_a_damaged_weights_file_is_named(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ExportError, match=r"model\.safetensors is damaged|lacks weights"):
         load_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (
+            "llama",
+            {"intermediate_size": 10**7},
+            r"down_proj\.weight has shape \[32, 48\] instead of \[32, 10000000\]",
+        ),
+        (
+            "llama",
+            {"vocab_size": 10**9},
+            r"embed_tokens\.weight has shape \[330, 32\] instead of \[1000000000, 32\]",
+        ),
+        (
+            "gpt2",
+            {"n_positions": 10**6},
+            r"it asks for [\d,]+ numbers, [\d,]+ are stored|wpe\.weight has shape",
+        ),
+    ],
+)
+def test_a_configuration_that_asks_for_much_memory_is_refused_before_any_is_taken(
+    tmp_path, kind, options, message
+):
+    save_model(tmp_path, kind)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ExportError, match=f"config.json does not belong to the weights of .*{message}"):
+        load_source(tmp_path)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    )  # kibibytes; it asks for gigabytes

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.errors import ExportError
-from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
+from llmbuilder_export.networks.attention import cached, causal_attention, fits_attention, positions_from
 from llmbuilder_export.networks.network import Attention, Heads, Network
 
 _IMPLEMENTATION = "llmbuilder_export"
@@ -219,7 +219,12 @@ def _rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[Non
         yield
         return
 
+    size = 2 * rotary.cos.shape[-1]
+
     def rotated(x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] > size and not fits_attention(rotary.cos.shape):
+            # The operator rotates whole heads, attention parts of them, but not of any size.
+            return torch.cat((rotated(x[..., :size]), x[..., size:]), dim=-1)
         inputs = [x, position_ids, rotary.cos, rotary.sin]
         return symbolic("com.microsoft::RotaryEmbedding", inputs, dtype=x.dtype, shape=x.shape, version=1)
 

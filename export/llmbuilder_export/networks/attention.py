@@ -90,6 +90,14 @@ def cached(heads: Heads) -> LayerCache:
     return LayerCache(heads=heads.key_value_count, key_size=size, value_size=size, window=heads.window)
 
 
+def fits_attention(table: Sequence[int]) -> bool:
+    """Whether attention takes a table of rotary positions of the shape [window, rotated dimensions / 2].
+
+    ONNX Runtime wants columns in multiples of 8.
+    """
+    return table[1] % 8 == 0
+
+
 def _by_head(x: torch.Tensor, count: int) -> torch.Tensor:
     """[B, S, count * size] as [B, S, count, size]."""
     return x.view(*x.shape[:2], count, x.shape[2] // count)

@@ -1,5 +1,6 @@
 """Hugging Face model directories: weights and configuration, generation defaults, chat template."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.files import read_json
-from llmbuilder_export.sources.weights import check_files, refuse_holes
+from llmbuilder_export.sources.weights import check_files, refuse_holes, refuse_larger
 
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.
@@ -125,7 +126,10 @@ def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.disable_progress_bar()
     with _in_our_words(directory):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    check_files(directory, config)
+    stored = check_files(directory, config)
+    with _in_our_words(directory), torch.device("meta"):
+        sketch = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+    refuse_larger(directory, sketch, stored)
     with _in_our_words(directory):
         model, loaded = AutoModelForCausalLM.from_pretrained(
             directory,

@@ -3,6 +3,7 @@
 transformers fills weights that it does not find with random numbers, and leaves out those that it does not know.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,17 +25,24 @@ _MADE = re.compile(
 _LAYER = re.compile(r"\.(\d+)\.")
 _FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _AGAIN = "Get the whole model again."
+Shapes = Mapping[str, tuple[int, ...]]
+_Stored = tuple[str, str, tuple[int, ...]]
 _MOST_SHARDS = 10_000
+_SPARE = 1 << 27
+"""Numbers that a model may have beyond those stored, before it is loaded to see which: half a gigabyte."""
 _LONGEST_HEADER = 16 << 20
 """Bytes in which a safetensors file may name its weights: about 150,000 of them."""
 
 
-def check_files(directory: Path, config: PretrainedConfig) -> None:
+def check_files(directory: Path, config: PretrainedConfig) -> Shapes:
     """Look at the names and types of all stored weights, before a library reads them.
 
     Args:
         directory: where they lie.
         config: what ``config.json`` says there.
+
+    Returns:
+        Their shapes by name.
 
     Raises:
         ExportError: weights are missing, in no plain file of the directory, stored twice, fewer than there are layers,
@@ -46,8 +54,9 @@ def check_files(directory: Path, config: PretrainedConfig) -> None:
             f"Remove transformers_weights there, and name the file {_PLACES[0]}."
         )
     seen: dict[str, Path] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in _files(directory):
-        for name, kind in _stored(path):
+        for name, kind, shape in _stored(path):
             if name in seen:
                 raise ExportError(f"{shown(name)} is stored twice, in {seen[name]} and {path}. {_AGAIN}")
             if kind not in _FLOATING.values() and not _MADE.search(name):
@@ -55,12 +64,13 @@ def check_files(directory: Path, config: PretrainedConfig) -> None:
                     f"{path} stores {shown(name)} as {kind}: only floating-point weights can be exported. "
                     "Get the model from before it was quantized."
                 )
-            seen[name] = path
+            seen[name], shapes[name] = path, shape
     layers = getattr(config.get_text_config(), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > len(seen):
         raise ExportError(
             f"{directory}/config.json says {shown(layers)} layers, but only {len(seen)} weights are stored. {_AGAIN}"
         )
+    return shapes
 
 
 def _files(directory: Path) -> list[Path]:
@@ -91,17 +101,17 @@ def _plain(files: list[Path]) -> list[Path]:
     return files
 
 
-def _stored(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and type of each weight in a file."""
+def _stored(path: Path) -> Iterator[_Stored]:
+    """Name, type and shape of each weight in a file."""
     if path.suffix == ".safetensors":
         yield from _stored_safely(path)
         return
     for name, weight in read_checkpoint(path).items():
         if isinstance(weight, torch.Tensor):
-            yield str(name), str(weight.dtype).removeprefix("torch.")
+            yield str(name), str(weight.dtype).removeprefix("torch."), tuple(weight.shape)
 
 
-def _stored_safely(path: Path) -> Iterator[tuple[str, str]]:
+def _stored_safely(path: Path) -> Iterator[_Stored]:
     try:
         with path.open("rb") as beginning:
             header = int.from_bytes(beginning.read(8), "little")
@@ -111,10 +121,39 @@ def _stored_safely(path: Path) -> Iterator[tuple[str, str]]:
             )
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)
-                kind = file.get_slice(name).get_dtype()
-                yield name, _FLOATING.get(kind, kind)
+                part = file.get_slice(name)
+                kind = part.get_dtype()
+                yield name, _FLOATING.get(kind, kind), tuple(part.get_shape())
     except (SafetensorError, OSError) as error:
         raise ExportError(f"{path} is damaged or not a safetensors file ({error}). {_AGAIN}") from error
+
+
+def refuse_larger(directory: Path, sketch: PreTrainedModel, stored: Shapes) -> None:
+    """Refuse a configuration that asks for much more memory than what is stored would fill.
+
+    Args:
+        directory: where the weights lie.
+        sketch: the model of its ``config.json`` without memory, on PyTorch's ``meta`` device.
+        stored: what `check_files` found.
+
+    Raises:
+        ExportError: its weights, or the buffers that it makes itself, are much larger; says which.
+    """
+    known = sum(math.prod(shape) for shape in stored.values())
+    weights = sum(weight.numel() for weight in sketch.parameters())
+    buffers = sum(buffer.numel() for buffer in sketch.buffers())
+    if weights <= 2 * known + _SPARE and buffers <= known + _SPARE:
+        return
+    ours = {name: tuple(weight.shape) for name, weight in sketch.named_parameters()}
+    told = [
+        f"{name} has shape {list(stored[name])} instead of {list(shape)}"
+        for name, shape in ours.items()
+        if name in stored and stored[name] != shape
+    ]
+    what = listed(told) if told else f"it asks for {weights + buffers:,} numbers, {known:,} are stored"
+    raise ExportError(
+        f"{directory}/config.json does not belong to the weights of {type(sketch).__name__}: {what}. {_AGAIN}"
+    )
 
 
 def refuse_holes(directory: Path, model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
