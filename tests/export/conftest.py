@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from small_models import gpt_state, model_config
+from traced_once import traced_once
 
 from llmbuilder_export import ExportReport, export_model
+
+__all__ = ["traced_once"]
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from traced_once import traced_once
 from upstream_cases import SAMPLE, WHOLE, Case
 
 from llmbuilder.engine.loading import Engine, load_engine
@@ -163,6 +164,8 @@ source, output, quantization = sys.argv[1:]
 export_model(source, output=output, quantization=quantization, overwrite=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
+
+__all__ = ["traced_once"]
 
 
 @pytest.fixture(scope="session")
