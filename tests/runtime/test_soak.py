@@ -1,6 +1,8 @@
 """The program that asks one generator in many threads finds what is wrong, and nothing where nothing is."""
 
 import json
+import subprocess
+import sys
 from itertools import count
 
 import pytest
@@ -10,12 +12,11 @@ from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import fake_engine, random_rule
 
 
-def test_a_short_soak_of_the_demo_model_finds_nothing_wrong(tmp_path, monkeypatch):
+def test_a_short_soak_of_the_demo_model_finds_nothing_wrong(tmp_path):
     results = tmp_path / "results.json"
     arguments = [f"--results={results}", "--minutes=0.03", "--threads=4", "--requests=11"]
-    monkeypatch.setattr("sys.argv", ["soak.py", *arguments])
-    monkeypatch.setattr(soak, "MOST_GROWTH", 10)  # the first seconds fill caches
-    soak.main()
+    caches_fill = "--most-growth=10"  # in the first seconds
+    subprocess.run([sys.executable, soak.__file__, *arguments, caches_fill], check=True)
     measured = json.loads(results.read_text())
     assert measured["answers"] >= 4
     assert (measured["different"], measured["leases_while_open"], measured["leases_afterwards"]) == (0, 1, 0)
