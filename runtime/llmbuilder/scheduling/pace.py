@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.loop import CHUNK, OpenDecoder
 from llmbuilder.decoding.rows import Filling, RowDecoder
+from llmbuilder.decoding.wrapping import WrappedDecoder
 
 LEAST = 16
 """Tokens of a chunk at least: below, a prompt would take longer without the others noticing."""
@@ -43,37 +44,27 @@ class Pace:
         return opened
 
 
-class _Measured:
+class _Measured(WrappedDecoder[RowDecoder]):
     """A decoder that tells how long it takes."""
 
     def __init__(self, decoder: RowDecoder, pace: Pace) -> None:
-        self._decoder = decoder
+        super().__init__(decoder)
         self._pace = pace
-        self.truncate = decoder.truncate
-        self.copy = decoder.copy
-
-    @property
-    def lengths(self) -> list[int]:
-        return self._decoder.lengths
-
-    @property
-    def budget(self) -> int:
-        return self._decoder.budget
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
-        filling = self._decoder.begin(row, ids)
+        filling = self.decoder.begin(row, ids)
         filling.decoder = self
         return filling
 
     def prefill(self, row: int, ids: Sequence[int], keep: int = 1) -> FloatArray:
         before = self._pace.clock()
-        logits = self._decoder.prefill(row, ids, keep)
+        logits = self.decoder.prefill(row, ids, keep)
         self._pace.filled(len(ids), self._pace.clock() - before)
         return logits
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         before = self._pace.clock()
-        logits = self._decoder.step(tokens)
+        logits = self.decoder.step(tokens)
         self._pace.stepped(self._pace.clock() - before)
         return logits
 

@@ -1,7 +1,6 @@
 """Beginnings of prompts, kept over all requests, within a bound of bytes.
 
-What is kept was computed as part of a prompt, never token by token, and at least two tokens are computed anew: so the
-numbers are, bit for bit, those of computing the whole prompt (see `llmbuilder.decoding.rows.chunk_size`).
+Using them changes no bit, see `llmbuilder.decoding.sharing`.
 """
 
 from collections import OrderedDict
@@ -11,12 +10,13 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.group import Group
 from llmbuilder.decoding.loop import OpenDecoder
-from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RestorableDecoder, RowDecoder
+from llmbuilder.decoding.rows import Filling, RestorableDecoder, RowDecoder
+from llmbuilder.decoding.sharing import Ids, common_length, reusable_length
+from llmbuilder.decoding.wrapping import WrappedDecoder
 from llmbuilder.errors import LLMBuilderError
 
 LEAST = 16
@@ -40,7 +40,7 @@ def keep(group: Group, salt: str) -> None:
 
 
 class _Kept(NamedTuple):
-    ids: npt.NDArray[np.int64]
+    ids: Ids
     row: Any
     logits: FloatArray
     size: int
@@ -69,7 +69,11 @@ class Prefixes:
     def find(self, ids: KeptIds) -> tuple[_Kept, int] | None:
         """What shares most with ``ids``, and how many tokens of it can be used."""
         wanted = np.array(ids, np.int64)
-        shared = ((key, _usable(kept.ids, wanted)) for key, kept in self._kept.items() if key[0] == ids.salt)
+        shared = (
+            (key, reusable_length(kept.ids, wanted, LEAST))
+            for key, kept in self._kept.items()
+            if key[0] == ids.salt
+        )
         key, count = max(shared, key=lambda found: found[1], default=(("", b""), 0))
         if count == 0:
             return None
@@ -87,7 +91,7 @@ class Prefixes:
             for key, kept in list(self._kept.items())
             if key[0] == ids.salt
             and kept.ids.size <= array.size
-            and _common(kept.ids, array) == kept.ids.size
+            and common_length(kept.ids, array) == kept.ids.size
         )
         while self._kept and (self.size + size > self._most or len(self._kept) >= _MOST_PROMPTS):
             self._drop([next(iter(self._kept))])
@@ -99,33 +103,21 @@ class Prefixes:
             self.size -= self._kept.pop(key).size
 
 
-class _Keeping:
+class _Keeping(WrappedDecoder[RestorableDecoder]):
     """A decoder that begins prompts with what others left."""
 
     def __init__(self, decoder: RestorableDecoder, prefixes: Prefixes) -> None:
-        self._decoder = decoder
+        super().__init__(decoder)
         self._prefixes = prefixes
-        self.prefill = decoder.prefill
-        self.step = decoder.step
-        self.truncate = decoder.truncate
-        self.copy = decoder.copy
-
-    @property
-    def lengths(self) -> list[int]:
-        return self._decoder.lengths
-
-    @property
-    def budget(self) -> int:
-        return self._decoder.budget
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
-        filling = self._decoder.begin(row, ids)
+        filling = self.decoder.begin(row, ids)
         if not isinstance(ids, KeptIds) or len(ids) < LEAST:
             return filling  # also what is computed again where a window is full
         found = self._prefixes.find(ids)
         if found is not None:
             kept, filling.done = found
-            self._decoder.load(row, kept.row, filling.done)
+            self.decoder.load(row, kept.row, filling.done)
             if filling.finished:
                 filling.logits = kept.logits
         ids.reused = filling.done
@@ -135,22 +127,7 @@ class _Keeping:
     def _remember(self, ids: KeptIds, filling: Filling) -> None:
         assert filling.logits is not None  # noqa: S101 (it is whole)
         try:
-            row = self._decoder.save(filling.row)
+            row = self.decoder.save(filling.row)
         except LLMBuilderError:  # no memory for it: nobody is worse off than without
             return
         self._prefixes.add(ids, row, filling.logits)
-
-
-def _common(known: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> int:
-    size = min(known.size, ids.size)
-    differing = known[:size] != ids[:size]
-    return int(differing.argmax()) if differing.any() else size
-
-
-def _usable(known: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> int:
-    """How many tokens of ``ids`` are known: all, or so many that no chunk of a single token is used or computed."""
-    common = _common(known, ids)
-    if common == ids.size == known.size:
-        return common
-    common = min(common, ids.size - LEAST_CHUNK)
-    return common if common >= LEAST else 0
