@@ -48,8 +48,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: Any, rest: AsyncIterator[Any], kept: AsyncExitStack) -> None:
-        """Send the ``first`` event and the ``rest``; then, or when the client goes, close what is ``kept``."""
+    def __init__(self, first: list[Any], rest: AsyncIterator[list[Any]], kept: AsyncExitStack) -> None:
+        """Send the ``first`` events and the ``rest``; then, or when the client goes, close what is ``kept``."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._first = first
@@ -67,21 +67,15 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            await send(_body(self._first))
-            async for event in self._rest:
-                await send(_body(event))
+            await send(_body(*map(json_text, self._first)))
+            async for events in self._rest:
+                await send(_body(*map(json_text, events)))
             await send(_body(DONE))
         except LLMBuilderError as error:
-            await send(_body(translated(error).content))
+            await send(_body(json_text(translated(error).content)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _body(event: Any) -> dict[str, Any]:
-    text = (
-        event
-        if event == DONE
-        else "\n\ndata: ".join(map(json_text, event))
-        if isinstance(event, list)
-        else json_text(event)
-    )
-    return {"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True}
+def _body(*events: str) -> dict[str, Any]:
+    text = "".join(f"data: {event}\n\n" for event in events)
+    return {"type": "http.response.body", "body": text.encode(), "more_body": True}

@@ -1,7 +1,7 @@
 """``response_format``: JSON, of any kind or of a schema, by constraint."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmbuilder.constraints.grammar import GrammarRules
@@ -13,15 +13,17 @@ from llmbuilder_server.served import Served
 _PARAM = "response_format"
 
 
-async def constrained(prompt: PromptLike, wanted: Mapping[str, Any] | None, model: Served) -> PromptLike:
-    """The prompt, with its constraint if the request asks for one.
+async def constrained(
+    prompts: Sequence[PromptLike], wanted: Mapping[str, Any] | None, model: Served
+) -> list[PromptLike]:
+    """The prompts, each with the constraint if the request asks for one, which is compiled once.
 
     Raises:
         ApiError: an unknown kind, a schema that is missing, too large, wrong, or takes too long to compile.
     """
     schema = _schema(wanted)
     if schema is None:
-        return prompt
+        return list(prompts)
     settings = model.settings
     if len(json.dumps(schema)) > settings.max_schema:
         raise ApiError(400, f"The schema may have {settings.max_schema} characters of JSON.", param=_PARAM)
@@ -35,6 +37,10 @@ async def constrained(prompt: PromptLike, wanted: Mapping[str, Any] | None, mode
         ) from None
     except ConstraintError as error:
         raise ApiError(400, str(error), code="invalid_schema", param=_PARAM) from error
+    return [_with_rules(prompt, rules) for prompt in prompts]
+
+
+def _with_rules(prompt: PromptLike, rules: GrammarRules) -> ConstrainedPrompt:
     assert not isinstance(prompt, ConstrainedPrompt)  # noqa: S101 (requests bring texts and ids)
     return ConstrainedPrompt(prompt, rules.start)
 

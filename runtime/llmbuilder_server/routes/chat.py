@@ -34,10 +34,10 @@ async def chat_completions(request: Request, body: ChatBody) -> Response:
     options["max_new_tokens"] = token_limit(
         body.max_completion_tokens, body.max_tokens, options.get("max_new_tokens"), rest
     )
-    prompt = await constrained(ids, body.response_format, model)
+    prompts = await constrained([ids], body.response_format, model)
     frame = Frame(model.name, "chatcmpl", "chat.completion")
     return await answer(
-        request, body, model, [prompt], model.chat_options(options), frame=frame, writer=ChatWriter(model)
+        request, body, model, prompts, model.chat_options(options), frame=frame, writer=ChatWriter(model)
     )
 
 

@@ -31,7 +31,7 @@ async def completions(request: Request, body: CompletionBody) -> Response:
     _check(body)
     options = options_of(body, model.settings, logprobs=body.logprobs)
     options["max_new_tokens"] = token_limit(body.max_tokens, options.get("max_new_tokens"), DEFAULT_TOKENS)
-    prompts = [await constrained(prompt, body.response_format, model) for prompt in prompts]
+    prompts = await constrained(prompts, body.response_format, model)
     frame = Frame(model.name, "cmpl", "text_completion")
     writer = TextWriter(model, echo=bool(body.echo))
     return await answer(request, body, model, prompts, options, frame=frame, writer=writer)
