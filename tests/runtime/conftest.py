@@ -18,10 +18,21 @@ from llmbuilder.bundle.manifest import (
     SourceFacts,
     TokenizerFacts,
 )
+from llmbuilder.config import GenerationConfig
+from llmbuilder.generator import TextGenerator
+from llmbuilder.testing import fake_engine, random_rule
 from llmbuilder.userdata import file_sha256
 
 TOKENIZER_NAME = "tokenizer.model"
 IR_VERSION_8 = b"\x08\x08"  # the smallest graph that means anything: one field of ModelProto
+
+
+@pytest.fixture
+def random() -> TextGenerator:
+    """A generator whose texts are drawn, three rows at once, and never end before their number of tokens."""
+    return TextGenerator.from_engine(
+        fake_engine(random_rule()), GenerationConfig(early_stopping=False, batch_size=3)
+    )
 
 
 @pytest.fixture(autouse=True)

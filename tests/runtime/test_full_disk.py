@@ -7,23 +7,13 @@ from full_disks import DEVICE, limited_to
 
 from llmbuilder.bundle.resolve import find_bundle
 from llmbuilder.cleanup import replace_file
-from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, FileError
 from llmbuilder.files import resuming
 from llmbuilder.files.jsonl import generate_file
-from llmbuilder.generator import TextGenerator
 from llmbuilder.sessions.conversation import Saved, load_conversation, save_conversation
-from llmbuilder.testing import fake_engine, random_rule
 from llmbuilder.userdata import file_sha256, remembered_sha256
 
 TURNS = Saved([{"user": "Who?", "assistant": "A fox. " * 200}])
-
-
-@pytest.fixture
-def random():
-    return TextGenerator.from_engine(
-        fake_engine(random_rule()), GenerationConfig(early_stopping=False, batch_size=3)
-    )
 
 
 @pytest.fixture

@@ -8,21 +8,11 @@ import sys
 
 import pytest
 
-from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.files.jsonl import generate_file
-from llmbuilder.generator import TextGenerator
-from llmbuilder.testing import fake_engine, random_rule
 
 LENGTHS = [9, 1, 4, 12, 2, 2, 7, 1, 3, 5]
 PROMPTS = [{"prompt": f"p{n}", "max_new_tokens": length, "seed": n} for n, length in enumerate(LENGTHS)]
-
-
-@pytest.fixture
-def random():
-    return TextGenerator.from_engine(
-        fake_engine(random_rule()), GenerationConfig(early_stopping=False, batch_size=3)
-    )
 
 
 @pytest.fixture

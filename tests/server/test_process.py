@@ -121,33 +121,28 @@ def test_the_line_that_the_server_says_works(storyteller):
     assert json.loads(result.stdout)["usage"]["prompt_tokens"] > 0
 
 
+def connected(address, **body):
+    """A connection over which a request for a long text was sent, and nothing read."""
+    host, port = address.removeprefix("http://").split(":")
+    content = json.dumps({"prompt": "On and on", **body, **ENDLESS}).encode()
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(head.encode() + content)
+    return connection
+
+
 class TestClientsThatGo:
     @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
     def test_their_rows_are_free_again(self, storyteller, stream):
-        host, port = storyteller.address.removeprefix("http://").split(":")
-        body = json.dumps(
-            {"prompt": "On and on", "max_tokens": 100_000, "stream": stream, **ENDLESS}
-        ).encode()
-        head = (
-            f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(head.encode() + body)
+        with connected(storyteller.address, max_tokens=100_000, stream=stream):
             until(lambda: running(storyteller.address) == 1)
         until(lambda: running(storyteller.address) == 0)
 
     def test_one_that_does_not_read_holds_up_nobody(self, storyteller, client):
-        host, port = storyteller.address.removeprefix("http://").split(":")
-        body = json.dumps(
-            {"prompt": "On and on", "max_tokens": 600, "stream": True, "logprobs": 20, **ENDLESS}
-        ).encode()
-        head = (
-            f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(head.encode() + body)
+        with connected(storyteller.address, max_tokens=600, stream=True, logprobs=20):
             until(lambda: running(storyteller.address) == 1)
             for _ in range(3):
                 assert (

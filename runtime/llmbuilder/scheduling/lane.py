@@ -130,7 +130,7 @@ class Lane:
 
     def _check_room(self, rows: int) -> None:
         most = self.limits.max_waiting
-        waiting = sum(request.waits for request in self._live.values())
+        waiting = self.waiting
         taken = sum(request.rows for request in self._live.values())
         if most is not None and waiting >= most and taken + rows > self.limits.max_rows:
             raise BusyError(f"{waiting} requests are waiting already, as many as may. Try again in a while.")

@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from llmbuilder.checks import shown
+from llmbuilder.checks import is_whole, shown
 
 LARGEST_ID = (1 << 22) - 1
 """Sixteen times the largest vocabulary of a model."""
@@ -48,6 +48,6 @@ def a_text(value: Any, place: str, most: int, least: int = 0) -> str:
 
 def a_number(value: Any, place: str, most: int, least: int = 0) -> int:
     """A whole number within bounds."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    if not is_whole(value, least) or int(value) > most:
         refuse(place, f"has {shown(value)}, no whole number from {least} to {most},")
-    return value
+    return int(value)
