@@ -44,7 +44,7 @@ class Part:
         """The command line that proves the part and writes what it measured to ``results``."""
         python = str(ROOT / self.environment / "bin" / "python")
         if self.pytest:
-            return [python, "-m", "pytest", f"--prove={results}", *self.pytest]
+            return [python, "-m", "pytest", "--timeout=0", f"--prove={results}", *self.pytest]
         script, *arguments = self.program
         return [python, script, f"--results={results}", *arguments]
 

@@ -5,6 +5,7 @@ Every run takes a sample of the proofs; ``make prove`` runs them whole and write
 
 import io
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from hypothesis import settings
 # No test measures time, and a machine may be busy.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+# A shell has what it starts in the background ignore Ctrl-C, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _RESULTS = pytest.StashKey[dict[str, object]]()
 
