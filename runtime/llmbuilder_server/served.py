@@ -13,7 +13,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.decoding.textlimit import TextLimit
 from llmbuilder.generator import TextGenerator
-from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
+from llmbuilder.scheduling.asynchronous import ScheduledGenerator
 from llmbuilder.scheduling.request import Limits
 from llmbuilder.scheduling.thread import DecodingThread
 from llmbuilder.sessions.conversation import Turn
@@ -45,7 +45,7 @@ class Served:
             waiting_seconds=settings.waiting_seconds,
             prefix_bytes=prefix_bytes,
         )
-        self.generator = AsyncTextGenerator.over(generator, limits, thread)
+        self.generator = ScheduledGenerator(generator, limits, thread)
         self.engine = generator.engine
         self.tokenizer = generator.tokenizer
         self._limit = TextLimit(generator.tokenizer, generator.engine.context_length)

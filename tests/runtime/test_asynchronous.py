@@ -288,7 +288,7 @@ class TestEventLoops:
 
         async def leave():
             answering = await generator.start("on and on", **ENDLESS)
-            await answering._mailbox.read()
+            await until(lambda: answering._mailbox._pieces)  # which nobody will read
             return answering
 
         kept = asyncio.run(leave())

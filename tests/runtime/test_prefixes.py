@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbuilder.generator import TextGenerator
-from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
+from llmbuilder.scheduling.asynchronous import ScheduledGenerator
 from llmbuilder.scheduling.prefixes import KeptIds, Prefixes
 from llmbuilder.scheduling.request import Limits
 from llmbuilder.scheduling.thread import DecodingThread
@@ -117,7 +117,7 @@ def test_texts_are_those_of_each_prompt_alone_and_little_is_computed_twice(model
     async def main():
         thread = DecodingThread()
         limits = Limits(max_rows=2, prefix_bytes=1 << 24)
-        generator = AsyncTextGenerator.over(alone, limits, thread)
+        generator = ScheduledGenerator(alone, limits, thread)
         found, reused = [], []
         for number, prompt in enumerate(prompts):
             async with await generator.start(prompt, seed=number, max_new_tokens=12, logprobs=1) as answering:

@@ -20,58 +20,17 @@ from llmbuilder.scheduling.thread import DecodingThread
 DEFAULT_ROWS = 8
 
 
-class AsyncTextGenerator:
-    """Generates texts with one model for any number of tasks, which share a continuous batch.
+class ScheduledGenerator:
+    """Generates texts for any number of tasks with a generator and a thread made elsewhere, which it leaves open.
 
-    Each text is, bit for bit, what `TextGenerator` gives its prompt alone. A thread decodes; tasks of any event loop,
-    and of several at once, wait for it without blocking theirs. Cancelling a task frees its rows. An async context
-    manager.
+    An async context manager.
     """
 
-    def __init__(
-        self,
-        model_path: StrPath | Engine,
-        tokenizer_path: StrPath | None = None,
-        *,
-        device: Device = "auto",
-        threads: int | None = None,
-        config: GenerationConfig | None = None,
-        max_rows: int = DEFAULT_ROWS,
-        max_waiting: int | None = None,
-    ) -> None:
-        """Open a bundle, or the bundle made from a checkpoint.
-
-        Args:
-            model_path: as of `TextGenerator`, like the next three.
-            tokenizer_path: the tokenizer that the bundle must have been exported with.
-            device: where it runs.
-            threads: CPU threads.
-            config: options for all calls.
-            max_rows: most sequences decoded at once; others wait for them, in the order in which they came.
-            max_waiting: most requests that wait; None: any number.
-
-        Raises:
-            ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
-            ConfigError: options, or numbers, that cannot be used.
-        """
-        check_count("max_rows", max_rows)
-        if max_waiting is not None:
-            check_count("max_waiting", max_waiting, 0)
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
-        self._begin(generator, Limits(max_rows=max_rows, max_waiting=max_waiting), None)
-
-    @classmethod
-    def over(cls, generator: TextGenerator, limits: Limits, thread: DecodingThread) -> Self:
-        """Generate with parts made elsewhere, in a thread that others may use, too. Closing closes ``generator``."""
-        self = object.__new__(cls)
-        self._begin(generator, limits, thread)
-        return self
-
-    def _begin(self, generator: TextGenerator, limits: Limits, thread: DecodingThread | None) -> None:
+    def __init__(self, generator: TextGenerator, limits: Limits, thread: DecodingThread) -> None:
+        """Begin without a request."""
         self._generator = generator
         self._limits = limits
-        self._shared = thread
-        self._thread = thread or DecodingThread()
+        self._thread = thread
         self._lane: Lane | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -153,14 +112,11 @@ class AsyncTextGenerator:
         return Answering(lane, group)
 
     async def aclose(self) -> None:
-        """End what runs with a `ConfigError`, and give the model back; closing again does nothing."""
+        """End what runs with a `ConfigError`; closing again does nothing."""
         with self._lock:
             self._closed, lane = True, self._lane
         if lane is not None:
             lane.close()
-        if self._shared is None:
-            await asyncio.to_thread(self._thread.close)
-        self._generator.close()
 
     async def __aenter__(self) -> Self:
         """Return self."""
@@ -187,3 +143,50 @@ class AsyncTextGenerator:
             if self._lane is None:
                 self._lane = self._thread.lane(self._generator, self._limits)
             return self._lane
+
+
+class AsyncTextGenerator(ScheduledGenerator):
+    """Generates texts with one model for any number of tasks, which share a continuous batch.
+
+    Each text is, bit for bit, what `TextGenerator` gives its prompt alone. A thread decodes; tasks of any event loop,
+    and of several at once, wait for it without blocking theirs. Cancelling a task frees its rows. An async context
+    manager.
+    """
+
+    def __init__(
+        self,
+        model_path: StrPath | Engine,
+        tokenizer_path: StrPath | None = None,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        config: GenerationConfig | None = None,
+        max_rows: int = DEFAULT_ROWS,
+        max_waiting: int | None = None,
+    ) -> None:
+        """Open a bundle, or the bundle made from a checkpoint.
+
+        Args:
+            model_path: as of `TextGenerator`, like the next three.
+            tokenizer_path: the tokenizer that the bundle must have been exported with.
+            device: where it runs.
+            threads: CPU threads.
+            config: options for all calls.
+            max_rows: most sequences decoded at once; others wait for them, in the order in which they came.
+            max_waiting: most requests that wait; None: any number.
+
+        Raises:
+            ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
+            ConfigError: options, or numbers, that cannot be used.
+        """
+        check_count("max_rows", max_rows)
+        if max_waiting is not None:
+            check_count("max_waiting", max_waiting, 0)
+        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
+        super().__init__(generator, Limits(max_rows=max_rows, max_waiting=max_waiting), DecodingThread())
+
+    async def aclose(self) -> None:
+        """End what runs with a `ConfigError`, and give the model back; closing again does nothing."""
+        await super().aclose()
+        await asyncio.to_thread(self._thread.close)
+        self._generator.close()

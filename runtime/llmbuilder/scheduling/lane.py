@@ -160,14 +160,13 @@ class Lane:
         if request is None:
             return
         request.streams = True
-        try:
-            pieces = group.pieces()
-            if pieces:
-                request.listener.tell(pieces)
-            if group.width == 0:
-                request.listener.end(request.error or group.error or group.completions())
-        except RuntimeError:  # its event loop is closed: nobody listens any more
+        if not request.listener.is_heard:
             self.cancel(request)
+            return
+        if pieces := group.pieces():
+            request.listener.tell(pieces)
+        if group.width == 0:
+            request.listener.end(request.error or group.error or group.completions())
 
     def _end_all(self, error: LLMBuilderError) -> None:
         """End every request with an error, and begin anew with the next."""
@@ -176,10 +175,7 @@ class Lane:
             self._live.clear()
             self._loop = None
         for request in requests:
-            try:
-                request.listener.end(error)
-            except RuntimeError:  # as above
-                continue
+            request.listener.end(error)
 
 
 def _unexpected(error: Exception) -> DeviceError:

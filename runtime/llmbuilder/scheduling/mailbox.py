@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from llmbuilder.decoding.completion import Piece
 from llmbuilder.decoding.running import Answer
@@ -27,22 +28,19 @@ class Mailbox:
         self._came = asyncio.Event()
         self._is_told = False
 
-    def tell(self, pieces: Sequence[Piece]) -> None:
-        """Take what came.
+    @property
+    def is_heard(self) -> bool:
+        """Whether the event loop is open: a closed one has no tasks that could read."""
+        return not self._loop.is_closed()
 
-        Raises:
-            RuntimeError: the event loop is closed.
-        """
+    def tell(self, pieces: Sequence[Piece]) -> None:
+        """Take what came."""
         with self._lock:
             self._pieces += pieces
         self._wake()
 
     def end(self, answer: Answer) -> None:
-        """Take the end.
-
-        Raises:
-            RuntimeError: the event loop is closed.
-        """
+        """Take the end."""
         with self._lock:
             self._answer = answer
         self._wake()
@@ -62,4 +60,5 @@ class Mailbox:
         with self._lock:
             was_told, self._is_told = self._is_told, True
         if not was_told:
-            self._loop.call_soon_threadsafe(self._came.set)
+            with suppress(RuntimeError):  # closed just now
+                self._loop.call_soon_threadsafe(self._came.set)

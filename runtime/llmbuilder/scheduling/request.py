@@ -13,6 +13,11 @@ from llmbuilder.errors import LLMBuilderError
 class Listener(Protocol):
     """Who hears of a request, in the decoding thread: what it does there must be short, and wait for nobody."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody may still read what comes."""
+        ...
+
     def tell(self, pieces: Sequence[Piece]) -> None:
         """Take what came."""
         ...
