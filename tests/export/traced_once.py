@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ def digest(network: torch.nn.Module) -> str:
     return content.hexdigest()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def traced_once() -> Iterator[None]:
+@contextmanager
+def tracing_once() -> Iterator[None]:
     """Every export gets a graph of its own, whose weights are those of the first network that was equal."""
     known = {}
 
@@ -35,4 +36,11 @@ def traced_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "trace", remembered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Equal networks are traced once in a process of the test run."""
+    with tracing_once():
         yield
