@@ -1,5 +1,6 @@
 """From a job to an answer: whole, or as a stream."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from llmbuilder_server.errors import ApiError
 from llmbuilder_server.events import EventStream, GoneError, while_there
 from llmbuilder_server.jobs import Job, Part
 from llmbuilder_server.served import Served
+from llmbuilder_server.settings import Settings
 
 GONE = 499
 """Status in the log of an answer that nobody waited for."""
@@ -54,7 +56,7 @@ async def answer(
     with_usage = _wants_usage(body)
     async with AsyncExitStack() as stack:
         job = await stack.enter_async_context(
-            Job(model, request.app.state.metrics, body.n or 1, body.cache_salt or "")
+            Job(model, request.app.state.metrics, body.n or 1, _salt(request, body, model.settings))
         )
         try:
             if not body.stream:
@@ -95,6 +97,12 @@ async def _chunks(
             before = []
     if with_usage:
         yield [frame.chunk([], {"usage": job.usage.content})]
+
+
+def _salt(request: Request, body: Generating, settings: Settings) -> str:
+    """Those of one salt share beginnings of prompts."""
+    owner = "" if settings.share_prefixes else request.state.key
+    return json.dumps([owner, body.cache_salt])
 
 
 def _says_something(part: Part) -> bool:

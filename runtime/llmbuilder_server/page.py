@@ -36,5 +36,5 @@ def page(address: str, models: Iterable[str], settings: Settings) -> str:
     return _PAGE.format(
         address=escape(address),
         models="".join(f"<li>{escape(name)}</li>" for name in names),
-        example=escape(example(address, names[0], needs_key=settings.api_key is not None)),
+        example=escape(example(address, names[0], needs_key=bool(settings.api_keys))),
     )

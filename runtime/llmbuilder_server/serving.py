@@ -36,7 +36,7 @@ def serve(
         _log_to_stderr()
         address = _address(settings, listening)
         tell(f"Serving {', '.join(generators)} at {address} (documentation: {address}/docs). Try:")
-        tell(f"  {example(address, next(iter(generators)), needs_key=settings.api_key is not None)}")
+        tell(f"  {example(address, next(iter(generators)), needs_key=bool(settings.api_keys))}")
         asyncio.run(_Process(server).serve([listening]))
     finally:
         listening.close()

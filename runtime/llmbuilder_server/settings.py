@@ -22,8 +22,10 @@ class Settings:
     host: str = "127.0.0.1"
     """Address to listen at."""
     port: int = 8000
-    api_key: str | None = None
-    """What clients must send as ``Authorization: Bearer``; None: nothing."""
+    api_keys: tuple[str, ...] = ()
+    """Of which clients must send one as ``Authorization: Bearer``; none: nothing."""
+    share_prefixes: bool = False
+    """Whether clients with different keys share beginnings of prompts."""
     no_auth: bool = False
     """Whether others than this machine may come without a key."""
     host_names: tuple[str, ...] = ()
@@ -64,11 +66,9 @@ class Settings:
         check_count("max_waiting", self.max_waiting, 0)
         if self.prefix_cache is not None:
             check_count("prefix_cache", self.prefix_cache, 0)
-        if self.api_key is not None and not (
-            self.api_key and self.api_key.isascii() and self.api_key.isprintable()
-        ):
-            raise ConfigError("The API key must be printable ASCII, at least a character. Choose another.")
-        if self.api_key is None and not self.no_auth and not is_loopback(self.host):
+        if not all(key and key.isascii() and key.isprintable() for key in self.api_keys):
+            raise ConfigError("An API key must be printable ASCII, at least a character. Choose another.")
+        if not self.api_keys and not self.no_auth and not is_loopback(self.host):
             raise ConfigError(
                 f"Anybody who reaches {self.host} could use this server. Set --api-key or LLMB_API_KEY, or say "
                 "--no-auth."

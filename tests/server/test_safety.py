@@ -15,7 +15,7 @@ PATHS = ["/v1/models", "/metrics", "/docs", "/openapi.json", "/"]
 def test_others_may_come_only_with_a_key_or_by_name(host):
     with pytest.raises(ConfigError, match="--api-key"):
         Settings(host=host)
-    Settings(host=host, api_key="k")
+    Settings(host=host, api_keys=("k",))
     Settings(host=host, no_auth=True)
 
 
@@ -27,12 +27,12 @@ def test_this_machine_needs_none(host):
 @pytest.mark.parametrize("key", ["", "ключ", "a\nb"], ids=repr)
 def test_a_key_that_no_header_holds_is_refused(key):
     with pytest.raises(ConfigError, match="key"):
-        Settings(api_key=key)
+        Settings(api_keys=("good", key))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_with_a_key_nothing_answers_without_it_but_health(serving, path):
-    with serving(api_key="right") as client:
+    with serving(api_keys=("other", "right")) as client:
         for headers in (
             {},
             {"Authorization": "Bearer wrong"},
@@ -44,6 +44,20 @@ def test_with_a_key_nothing_answers_without_it_but_health(serving, path):
             assert response.json()["error"]["type"] == "authentication_error"
         assert client.get(path, headers={"Authorization": "Bearer right"}).status_code == 200
         assert client.get("/health").status_code == client.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize("share", [False, True], ids=["apart", "shared"])
+def test_clients_of_different_keys_share_beginnings_of_prompts_only_if_they_may(serving, share):
+    body = {"prompt": "once upon a time there was a little fox", "max_tokens": 2}
+
+    def reused(client, key):
+        answer = client.post("/v1/completions", json=body, headers={"Authorization": f"Bearer {key}"})
+        return answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    with serving(api_keys=("one", "two"), share_prefixes=share, prefix_cache=1 << 20) as client:
+        assert reused(client, "one") == 0
+        assert (reused(client, "two") > 0) == share
+        assert reused(client, "two") > 0
 
 
 def test_only_known_names_are_answered(serving):
@@ -84,7 +98,7 @@ def test_without_cors_no_page_may_read(serving):
 
 
 def test_the_log_has_ids_but_neither_texts_nor_keys(serving, caplog):
-    with caplog.at_level(logging.INFO), serving(api_key="right-key") as client:
+    with caplog.at_level(logging.INFO), serving(api_keys=("right-key",)) as client:
         headers = {"Authorization": "Bearer right-key", "X-Request-Id": "mine-1"}
         assert client.post("/v1/completions", json=TEXT, headers=headers).headers["x-request-id"] == "mine-1"
         assert (

@@ -23,8 +23,13 @@ def serve(
         int, typer.Option(help="Port to listen at; 0: any that is free.", min=0, max=65535)
     ] = 8000,
     api_key: Annotated[
-        str | None,
-        typer.Option(envvar="LLMB_API_KEY", metavar="KEY", help="What clients must send.", show_envvar=True),
+        list[str] | None,
+        typer.Option(
+            envvar="LLMB_API_KEY",
+            metavar="KEY",
+            help="What clients must send; may be repeated, in the variable with spaces between.",
+            show_envvar=True,
+        ),
     ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Let other machines come without a key.")
@@ -42,6 +47,9 @@ def serve(
         int | None,
         typer.Option(metavar="BYTES", help="Of beginnings of prompts that are kept; 0: none.", min=0),
     ] = None,
+    share_prefixes: Annotated[
+        bool, typer.Option("--share-prefixes", help="Let different keys share beginnings of prompts.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -59,13 +67,14 @@ def serve(
     settings = Settings(
         host=host,
         port=port,
-        api_key=api_key,
+        api_keys=tuple(api_key or ()),
         no_auth=no_auth,
         host_names=tuple(host_name or ()),
         cors=tuple(cors or ()),
         max_rows=max_rows,
         max_waiting=max_waiting,
         prefix_cache=prefix_cache,
+        share_prefixes=share_prefixes,
     )
     with ExitStack() as stack:
         generators = {
