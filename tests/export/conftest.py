@@ -1,10 +1,12 @@
 """A small LLMBuilder checkpoint and its bundle, made once."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from loaded_program import LoadedProgram, load_program
 from small_models import gpt_state, model_config
 from traced_once import traced_once
 
@@ -28,6 +30,13 @@ def report(checkpoint, tmp_path_factory) -> ExportReport:
     """The checkpoint exported without quantization."""
     output = tmp_path_factory.mktemp("bundles") / "fp32"
     return export_model(checkpoint, output=output, quantization="none", progress=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory) -> Iterator[LoadedProgram]:
+    """Runs programs that need torch, each in a process of its own that need not load it."""
+    with load_program(tmp_path_factory.mktemp("loaded")) as program:
+        yield program
 
 
 @pytest.fixture

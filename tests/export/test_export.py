@@ -2,8 +2,6 @@
 
 import errno
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -227,13 +225,9 @@ def test_progress_names_each_stage_with_its_seconds(export):
     assert list(report.seconds)[-1] == "verify"
 
 
-def run_program(*arguments):
-    command = [sys.executable, "-m", "llmbuilder_export", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_the_program_tells_an_error_in_one_line(tmp_path):
-    done = run_program(tmp_path / "missing.pt")
+def test_the_program_tells_an_error_in_one_line(loaded, tmp_path):
+    program = "import runpy; runpy.run_module('llmbuilder_export', run_name='__main__')"
+    done = loaded.run(program, tmp_path / "missing.pt")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: There is no model at")
