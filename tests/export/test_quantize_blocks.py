@@ -25,7 +25,9 @@ def decoded(blocks, columns):
     imports = {"": 20, "com.microsoft": 1}
     graph = ir.Graph([x], node.outputs, nodes=[node], initializers=[*stored.values()], opset_imports=imports)
     model = ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.eye(columns, dtype=np.float32)})[0].T
 
 

@@ -1,4 +1,8 @@
-"""Equal networks are traced once in a test run: the tracer takes seconds, and gives the same graph every time."""
+"""Tiny networks at the least cost: PyTorch runs them in one thread, and equal ones are traced once in a test run.
+
+A second thread would wait for the first at every operator, and the tracer, which takes seconds, gives the same graph
+every time.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,6 +30,7 @@ def digest(network: torch.nn.Module) -> str:
 @contextmanager
 def tracing_once() -> Iterator[None]:
     """Every export gets a graph of its own, whose weights are those of the first network that was equal."""
+    torch.set_num_threads(1)
     known = {}
 
     def remembered(network):
