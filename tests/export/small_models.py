@@ -6,7 +6,7 @@ VOCABULARY, WIDTH, LAYERS, HEADS, WINDOW = 340, 32, 2, 4, 48
 
 
 def gpt_state(
-    *, vocabulary: int = VOCABULARY, width: int = WIDTH, window: int = WINDOW
+    *, vocabulary: int = VOCABULARY, width: int = WIDTH, layers: int = LAYERS, window: int = WINDOW
 ) -> dict[str, torch.Tensor]:
     """A state dict with upstream's names, shapes and buffers, and weights large enough to matter."""
     generator = torch.Generator().manual_seed(0)
@@ -18,7 +18,7 @@ def gpt_state(
         "token_embedding.weight": random(vocabulary, width),
         "position_embedding.weight": random(window, width),
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         block = f"blocks.{layer}."
         state[f"{block}attn.causal_mask"] = torch.tril(torch.ones(window, window))[None, None]
         state[f"{block}attn.qkv_proj.weight"] = random(3 * width, width)

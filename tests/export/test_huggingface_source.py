@@ -47,14 +47,19 @@ def save_model(directory, kind, **options):
 
 
 KINDS = {
-    "llama": {"tie_word_embeddings": True},
     "gpt2": {"n_inner": 48},
-    "qwen3": {},
     "mistral": {"sliding_window": 8},
+    "llama": {"tie_word_embeddings": True},
+    "qwen3": {},
 }
+SAMPLE = ("gpt2", "mistral")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def in_sample_or_proof(kind):
+    return pytest.param(kind, marks=() if kind in SAMPLE else pytest.mark.prove)
+
+
+@pytest.fixture(scope="module", params=map(in_sample_or_proof, KINDS))
 def exported(request, tmp_path_factory, byte_bpe_file):
     """A kind of model with its bundle."""
     directory = tmp_path_factory.mktemp(request.param)

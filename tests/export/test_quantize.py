@@ -8,13 +8,12 @@ import torch
 from small_models import LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_config
 
 from llmbuilder.errors import ExportError
-from llmbuilder_export import export_model
+from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.quantize.calibrate import ROWS, mean_squares
 from llmbuilder_export.quantize.layers import find_embedding
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
-from llmbuilder_export.trace import trace
 
 BATCH, LENGTH = 2, 5
 
@@ -25,7 +24,7 @@ def silent(_):
 
 @pytest.fixture(scope="module")
 def traced(checkpoint):
-    model = trace(load_source(checkpoint).network)
+    model = pipeline.trace(load_source(checkpoint).network)
     fuse(model)
     return model
 
@@ -113,7 +112,7 @@ def test_quantizing_twice_gives_the_same_bytes(quantized, mode):
 
 def test_a_width_that_is_no_multiple_of_the_block_is_padded(tmp_path, sentencepiece_file):
     checkpoint = tmp_path / "model.pt"
-    state, config = gpt_state(width=40), model_config(embedding_dim=40)
+    state, config = gpt_state(width=40, layers=1), model_config(embedding_dim=40, num_layers=1)
     torch.save({"model_state_dict": state, "model_config": config, "model_type": "gpt"}, checkpoint)
     report = export_model(
         checkpoint, sentencepiece_file, tmp_path / "bundle", quantization="int8", progress=silent
