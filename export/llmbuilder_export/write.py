@@ -4,6 +4,7 @@ import re
 import shutil
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -16,8 +17,10 @@ from llmbuilder.bundle.manifest import (
     Manifest,
 )
 from llmbuilder.userdata import file_sha256
-from llmbuilder_export.sources.tokenizer import TokenizerSource
 from llmbuilder_export.staging import named, sync
+
+if TYPE_CHECKING:  # writing needs no torch
+    from llmbuilder_export.sources.tokenizer import TokenizerSource
 
 _LICENSE = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)(\.(txt|md))?", re.IGNORECASE)
 _SMALLEST_EXTERNAL = 1024
@@ -25,7 +28,7 @@ _SMALLEST_EXTERNAL = 1024
 
 
 def write_files(
-    folder: Path, model: ir.Model, tokenizer: TokenizerSource, chat_template: str | None, source: Path
+    folder: Path, model: ir.Model, tokenizer: "TokenizerSource", chat_template: str | None, source: Path
 ) -> dict[str, FileEntry]:
     """Write everything but the manifest into ``folder``; weights are streamed, one tensor at a time.
 
