@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbuilder_cli.commands import chat, compare, evaluate, export, generate, info, serve, verify
-from llmbuilder_cli.report import give_up_full_stderr, report_error, tell, write_whatever_comes
+from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
 from llmbuilder_cli.upstream import refuse_upstream
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
@@ -63,4 +63,4 @@ def main() -> None:
     try:
         typer.main.get_command(app)()  # app() would put a hook of its own in its place
     finally:
-        give_up_full_stderr()
+        give_up_full(sys.stderr)

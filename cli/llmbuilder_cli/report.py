@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -29,13 +30,13 @@ def tell(text: str, *, err: bool = False) -> None:
     sys.stdout.flush()
 
 
-def give_up_full_stderr() -> None:
-    """Drop what standard error does not take, or Python would end with another exit code."""
+def give_up_full(stream: TextIO) -> None:
+    """Drop what standard output or error does not take, or Python would end with another exit code."""
     try:
-        sys.stderr.flush()
+        stream.flush()
     except OSError:
         with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def tell_json(text: str) -> None:
@@ -53,6 +54,7 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
         _tell_short(
             f"Error: The output cannot be written: {error.strerror}. Make room, or send it elsewhere."
         )
+        give_up_full(sys.stdout)
     elif _is_foreseen(error):
         _tell_short(f"Error: {_one_line(error)}")
     elif issubclass(kind, Exception):
@@ -68,7 +70,7 @@ def _tell_short(line: str) -> None:
         line = legible(line)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{line}\n")
-    give_up_full_stderr()
+    give_up_full(sys.stderr)
 
 
 def _is_foreseen(error: BaseException) -> bool:
