@@ -3,14 +3,16 @@
 Every run takes a sample of the proofs; ``make prove`` runs them whole and writes what it measured.
 """
 
+import contextlib
 import io
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from loaded_llmb import LoadedPython
 
 # No test measures time, and a machine may be busy.
 settings.register_profile("any machine", deadline=None)
@@ -57,6 +59,13 @@ def record_proof(pytestconfig: pytest.Config) -> Callable[..., None]:
         pytestconfig.stash[_RESULTS][name] = measured
 
     return record
+
+
+@pytest.fixture(scope="session")
+def loaded_python() -> Iterator[LoadedPython]:
+    """A Python that has loaded everything once and runs programs in forks of itself."""
+    with contextlib.closing(LoadedPython()) as python:
+        yield python
 
 
 _TEXT = (

@@ -1,12 +1,14 @@
 """The command line in this process, with a fake model behind it, or in a process of its own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import loaded_llmb
 import pytest
+from loaded_llmb import LoadedPython
 from typer.testing import CliRunner, Result
 
 from llmbuilder.generator import TextGenerator
@@ -42,17 +44,12 @@ def llmb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def program() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``python -m llmbuilder_cli ARGUMENTS`` as a user would, with what is ``installed`` in a folder besides."""
+def program(loaded_python: LoadedPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m llmbuilder_cli ARGUMENTS`` in a fork of a Python that has loaded it."""
+    return partial(loaded_llmb.run, loaded_python.start)
 
-    def run(
-        *arguments: object, stdin: int = subprocess.DEVNULL, installed: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "llmbuilder_cli", *map(os.fsdecode, arguments)]
-        path = os.pathsep.join([*([str(installed)] if installed else []), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"PYTHONPATH": path}
-        return subprocess.run(
-            command, stdin=stdin, capture_output=True, text=True, timeout=300, check=False, env=environment
-        )
 
-    return run
+@pytest.fixture
+def process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m llmbuilder_cli ARGUMENTS`` as a user would, from the start of a Python."""
+    return partial(loaded_llmb.run, loaded_llmb.start_process)

@@ -4,17 +4,14 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from loaded_llmb import Wanted
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 OPTIONS = {"greedy": ["--set", "do_sample=false"], "seeded": ["--seed", "5"]}
-SAMPLE = {"greedy": 1, "seeded": 2}
-"""Kills of each way when not proving."""
 PROVED = 500
 
 
@@ -24,7 +21,7 @@ def prompts(tmp_path, proving):
     numbers = random.Random(1)
     lines = [
         {"id": f"n{n}", "prompt": f"Once, {n} foxes", "max_new_tokens": round(4 * 2 ** numbers.uniform(0, 6))}
-        for n in range(120 if proving else 40)
+        for n in range(120 if proving else 20)
     ]
     lines[7] = {"id": "wrong", "prompt": "x", "max_new_tokens": -1}
     path = tmp_path / "in.jsonl"
@@ -32,14 +29,17 @@ def prompts(tmp_path, proving):
     return path
 
 
-def start(prompts, target, options):
-    command = [sys.executable, "-m", "llmbuilder_cli", "generate", "batch", str(prompts), str(target)]
-    command += ["-m", str(DEMO), "--threads", "1", *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+@pytest.fixture
+def start(loaded_python):
+    def start(prompts, target, options):
+        batch = ["generate", "batch", str(prompts), str(target), "-m", str(DEMO), "--threads", "1", *options]
+        return loaded_python.start(Wanted(batch, 3 * [os.devnull], {**os.environ}))
+
+    return start
 
 
 @pytest.mark.parametrize("way", OPTIONS)
-def test_killed_and_resumed_gives_the_file_of_one_run(prompts, tmp_path, way, proving, record_proof):
+def test_killed_and_resumed_gives_the_file_of_one_run(start, prompts, tmp_path, way, proving, record_proof):
     whole = tmp_path / "whole.jsonl"
     started = time.monotonic()
     assert start(prompts, whole, OPTIONS[way]).wait() == 1  # one of the lines is wrong
@@ -47,7 +47,7 @@ def test_killed_and_resumed_gives_the_file_of_one_run(prompts, tmp_path, way, pr
 
     target = tmp_path / "out.jsonl"
     moments = random.Random(2)
-    wanted = PROVED if proving else SAMPLE[way]
+    wanted = PROVED if proving else 1
     lines = []
     while len(lines) < wanted:
         run = start(prompts, target, [*OPTIONS[way], "--resume"])

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,20 +22,17 @@ main()
 """
 
 
-def run(*arguments, encoding="ascii", stdin=b"", program=PROGRAM):
+@pytest.fixture
+def run(program):
     """What the program writes, decoded; it must end well."""
-    result = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONIOENCODING": encoding},
-    )
-    stderr = result.stderr.decode(encoding)
-    assert result.returncode == 0, stderr
-    assert "Traceback" not in stderr
-    return result.stdout.decode(encoding)
+
+    def run(*arguments, encoding="ascii", stdin=b""):
+        result = program(*arguments, script=PROGRAM, encoding=encoding, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr
+        return result.stdout
+
+    return run
 
 
 def escaped(text, encoding):
@@ -45,7 +40,7 @@ def escaped(text, encoding):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_text_is_written_with_escapes_for_what_is_not_there(encoding):
+def test_text_is_written_with_escapes_for_what_is_not_there(run, encoding):
     written = run("generate", "text", "-m", "x", "-p", "say ", encoding=encoding)
     assert written == f"{escaped(SAID, encoding)}\n"
 
@@ -54,18 +49,18 @@ def test_text_is_written_with_escapes_for_what_is_not_there(encoding):
 @pytest.mark.parametrize(
     "command", [("generate", "text", "-i", "-m", "x"), ("chat", "-m", "x")], ids=" ".join
 )
-def test_sessions_go_on(command, encoding):
+def test_sessions_go_on(run, command, encoding):
     written = run(*command, encoding=encoding, stdin=b"one\ntwo\n/settings\n/quit\n")
     assert written.count(escaped(SAID[:18], encoding)) == 2
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_json_says_the_same_in_every_encoding(encoding):
+def test_json_says_the_same_in_every_encoding(run, encoding):
     (line,) = run("generate", "text", "-m", "x", "-p", "say ", "--json", encoding=encoding).splitlines()
     assert json.loads(line)["text"] == SAID
 
 
-def test_a_batch_to_standard_output_is_utf_8(tmp_path):
+def test_a_batch_to_standard_output_is_utf_8(run, tmp_path):
     prompts = tmp_path / "in.jsonl"
     prompts.write_text('{"prompt": "say ", "id": "\\ud83e"}\n', encoding="utf-8")
     target = tmp_path / os.fsdecode(b"out \xff.jsonl")
@@ -75,7 +70,7 @@ def test_a_batch_to_standard_output_is_utf_8(tmp_path):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_evaluate_reads_and_writes_whatever_comes(as_json, tmp_path):
+def test_evaluate_reads_and_writes_whatever_comes(run, as_json, tmp_path):
     text = tmp_path / os.fsdecode(b"text \xff.txt")
     text.write_bytes(f"{SAID} It ran. ".encode() + b"\xff\xfe")
     options = ["--json"] if as_json else []
@@ -98,7 +93,7 @@ def named_oddly(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_info_of_a_bundle_with_odd_names_commands_no_terminal(named_oddly, encoding):
+def test_info_of_a_bundle_with_odd_names_commands_no_terminal(run, named_oddly, encoding):
     written = run("info", str(named_oddly), encoding=encoding)
     assert r" m\x1b[31m\n\u202e" in written
     assert r"bundle \udcff \x1b[31m" in written
@@ -106,20 +101,15 @@ def test_info_of_a_bundle_with_odd_names_commands_no_terminal(named_oddly, encod
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_info_as_json_says_odd_names_as_they_are(named_oddly, encoding):
+def test_info_as_json_says_odd_names_as_they_are(run, named_oddly, encoding):
     written = run("info", str(named_oddly), "--json", encoding=encoding)
     assert json.loads(written)["source"]["name"] == "m\x1b[31m\n\u202eódel🦊\x9b2J"
     assert not {"\x1b", "\x9b", "\u202e"} & set(written)
 
 
-def test_a_path_that_is_not_utf_8_is_an_error_in_one_line(named_oddly):
-    result = subprocess.run(
-        [sys.executable, "-m", "llmbuilder_cli", "generate", "text", "-m", str(named_oddly), "-p", "x"],
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+def test_a_path_that_is_not_utf_8_is_an_error_in_one_line(program, named_oddly):
+    result = program("generate", "text", "-m", named_oddly, "-p", "x")
     assert result.returncode == 1
-    assert result.stderr.startswith(b"Error: ")
-    assert result.stderr.count(b"\n") == 1
-    assert b"\x1b" not in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert "\x1b" not in result.stderr

@@ -1,8 +1,6 @@
 """Programs on a full disk: one line that names what cannot be written, exit code 1, and nothing half-written."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,12 +28,8 @@ PRINTING = {
 
 @DEVICE
 @pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
-def test_output_that_finds_no_room_is_an_error_of_one_line(arguments):
-    with Path("/dev/full").open("w") as full:
-        result = subprocess.run(
-            [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)],
-            input="The fox ran.\n", stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+def test_output_that_finds_no_room_is_an_error_of_one_line(program, arguments):
+    result = program(*arguments, stdin=b"The fox ran.\n", stdout="/dev/full")
     error = "Error: The output cannot be written: No space left on device. Make room, or send it elsewhere."
     assert result.stderr.splitlines()[-1:] == [error]
     assert "Traceback" not in result.stderr
@@ -63,7 +57,9 @@ def test_a_page_is_written_whole_or_stays_what_it_was(llmb, tmp_path, old):
 
 
 def test_a_batch_on_a_disk_that_fills_up_keeps_whole_lines_and_is_resumed(program, tmp_path):
-    lines = [{"prompt": f"Once, {number} foxes", "max_new_tokens": 60, "seed": 1} for number in range(40)]
+    lines = [
+        {"id": f"{number:0300}", "prompt": "Once", "max_new_tokens": 5, "seed": 1} for number in range(40)
+    ]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = ("generate", "batch", tmp_path / "in.jsonl")
     assert program(*command, tmp_path / "whole.jsonl", "-m", DEMO).returncode == 0
@@ -88,9 +84,20 @@ def test_a_batch_on_a_disk_that_fills_up_keeps_whole_lines_and_is_resumed(progra
         assert [path.name for path in disk.iterdir()] == ["out.jsonl"]
 
 
+@pytest.fixture
+def run_saying(program):
+    """Exit code and output of the program with standard error going elsewhere."""
+
+    def run(arguments, aside):
+        result = program(*arguments, stdin=b"The fox ran.\n", stderr=aside)
+        return result.returncode, result.stdout
+
+    return run
+
+
 @DEVICE
 @pytest.mark.parametrize("name", ["text", "session", "evaluate", "version"])
-def test_what_is_said_aside_finds_no_room_and_changes_nothing(name):
+def test_what_is_said_aside_finds_no_room_and_changes_nothing(run_saying, name):
     said = [run_saying(PRINTING[name], aside) for aside in ("/dev/full", "/dev/null")]
     assert said[0] == said[1]
     assert said[0][1]
@@ -98,23 +105,13 @@ def test_what_is_said_aside_finds_no_room_and_changes_nothing(name):
 
 @DEVICE
 @pytest.mark.parametrize("arguments", [("info", "nowhere"), ("evaluate", "nowhere.txt")])
-def test_a_failure_that_cannot_be_told_is_one_all_the_same(arguments):
+def test_a_failure_that_cannot_be_told_is_one_all_the_same(run_saying, arguments):
     assert run_saying(arguments, "/dev/full") == (1, "")
 
 
 @DEVICE
-def test_a_batch_whose_notes_find_no_room_is_written(tmp_path):
+def test_a_batch_whose_notes_find_no_room_is_written(run_saying, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"prompt": "Once"}\n')
     command = ("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", DEMO)
     assert run_saying((*command, "--set", "max_new_tokens=3"), "/dev/full") == (0, "")
     assert json.loads((tmp_path / "out.jsonl").read_text())["text"]
-
-
-def run_saying(arguments, aside):
-    """Exit code and output of the program with standard error going elsewhere."""
-    with Path(aside).open("w") as stderr:
-        result = subprocess.run(
-            [sys.executable, "-m", "llmbuilder_cli", *map(str, arguments)],
-            input="The fox ran.\n", stdout=subprocess.PIPE, stderr=stderr, text=True, check=False,
-        )  # fmt: skip
-    return result.returncode, result.stdout

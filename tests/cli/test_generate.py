@@ -39,7 +39,7 @@ def test_reads_a_piped_prompt_without_its_last_line_break(llmb, opened, argument
 def test_without_a_prompt_a_terminal_gets_advice_and_exit_code_2(program):
     controller, terminal = os.openpty()
     try:
-        result = program(*GREEDY, stdin=terminal)
+        result = program(*GREEDY, stdin=os.ttyname(terminal))
     finally:
         os.close(controller)
         os.close(terminal)

@@ -1,5 +1,6 @@
 """The program as a whole: help, exit codes, errors."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -54,18 +55,23 @@ def test_an_error_is_one_line_and_exit_code_1(program, tmp_path):
     assert result.stdout == ""
 
 
-def test_upstream_in_the_same_environment_is_refused_with_advice(program, tmp_path):
+def installed(folder):
+    """An environment in which packages are found in a folder first."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_upstream_in_the_same_environment_is_refused_with_advice(process, tmp_path):
     upstream = tmp_path / "llmbuilder-2.0.0.dist-info"
     upstream.mkdir()
     (upstream / "METADATA").write_text("Metadata-Version: 2.1\nName: llmbuilder\nVersion: 2.0.0\n")
-    result = program("info", "bundle", installed=tmp_path)
+    result = process("info", "bundle", environment=installed(tmp_path))
     assert result.returncode == 1
     assert "llmbuilder 2.0.0" in result.stderr
     assert "pip uninstall" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_upstream_that_has_taken_our_place_is_refused_with_advice(program, tmp_path):
+def test_upstream_that_has_taken_our_place_is_refused_with_advice(process, tmp_path):
     """It is what `import llmbuilder` finds if it was installed last; it needs torch."""
     info = tmp_path / "llmbuilder-2.0.0.dist-info"
     info.mkdir()
@@ -73,7 +79,7 @@ def test_upstream_that_has_taken_our_place_is_refused_with_advice(program, tmp_p
     (tmp_path / "llmbuilder").mkdir()
     (tmp_path / "llmbuilder" / "__init__.py").write_text("import no_torch_here")
     for command in (["info", "bundle"], ["generate", "text", "-m", "bundle", "-p", "x"]):
-        result = program(*command, installed=tmp_path)
+        result = process(*command, environment=installed(tmp_path))
         assert result.returncode == 1
         assert "pip uninstall llmbuilder llmbuilder-runtime" in result.stderr
         assert result.stderr.count("\n") == 1

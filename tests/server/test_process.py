@@ -7,13 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import loaded_llmb
 import openai
 import pytest
 
@@ -206,16 +206,14 @@ class TestCommand:
         ],
         ids=["open", "twice", "nothing", "rows"],
     )
-    def test_wrong_usage_says_what_to_do(self, arguments, code, message):
-        command = [sys.executable, "-m", "llmbuilder_cli", "serve", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def test_wrong_usage_says_what_to_do(self, loaded_python, arguments, code, message):
+        result = loaded_llmb.run(loaded_python.start, "serve", *arguments)
         assert result.returncode == code
         assert message in " ".join(result.stderr.split())
         assert "Traceback" not in result.stderr
 
-    def test_a_port_that_is_taken_is_said(self, storyteller):
+    def test_a_port_that_is_taken_is_said(self, storyteller, loaded_python):
         port = storyteller.address.rsplit(":", 1)[1]
-        command = [sys.executable, "-m", "llmbuilder_cli", "serve", str(BUNDLE), "--port", port]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = loaded_llmb.run(loaded_python.start, "serve", BUNDLE, "--port", port)
         assert result.returncode == 1
         assert "Choose another with --port" in result.stderr
