@@ -5,6 +5,7 @@ same code and ends as programs do; ``tests/cli/test_loaded_llmb.py`` compares th
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -170,6 +171,7 @@ def open_streams(paths: list[str], encoding: str) -> None:
 
 if __name__ == "__main__":
     load()
+    gc.freeze()  # else every fork goes through it all when it ends
     wanted = fork_for_each_request()
     os.chdir(wanted["folder"])
     os.environ.clear()
