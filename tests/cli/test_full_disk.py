@@ -36,6 +36,20 @@ def test_output_that_finds_no_room_is_an_error_of_one_line(program, arguments):
     assert result.returncode == 1
 
 
+def test_a_last_line_that_finds_no_room_is_an_error_too(program, tmp_path):
+    text = program(*PRINTING["text"]).stdout
+    with_less = (
+        "import resource, runpy, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(text.encode()) - 1}, {len(text.encode()) - 1}))\n"
+        "runpy.run_module('llmbuilder_cli', run_name='__main__', alter_sys=True)\n"
+    )
+    (tmp_path / "out").touch()
+    result = program(*PRINTING["text"], script=with_less, stdout=str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert (tmp_path / "out").read_text() == text.removesuffix("\n")
+
+
 @DEVICE
 def test_a_page_for_a_full_disk_is_an_error_that_names_it(llmb):
     result = llmb(*COMPARE, "--html", "/dev/full")

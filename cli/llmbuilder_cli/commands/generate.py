@@ -110,6 +110,7 @@ def _print_stream(pieces: Iterator[str]) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _to_json(completion: "Completion") -> str:
