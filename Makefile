@@ -18,7 +18,7 @@ SHARE ?= 1
 TORCH_FREE = tests/runtime tests/server tests/cli tests/property tests/test_*.py
 WITH_TORCH = tests/export tests/interop tests/cli/test_program.py tests/runtime/test_package.py tests/test_architecture.py
 WORKERS ?= 2
-PYTEST = pytest --numprocesses=$(WORKERS) --dist=loadfile
+PYTEST = pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 # With COVERAGE=1 the torch-free tests also measure branch coverage, and fail below the floor in pyproject.toml.
 export COVERAGE_FILE = $(CURDIR)/.cache/coverage/data
 MEASURE = $(if $(COVERAGE),$(RUN)/coverage erase && $(RUN)/coverage run -m ,$(RUN)/)
