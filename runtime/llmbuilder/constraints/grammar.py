@@ -7,7 +7,6 @@ there is still such a way, so that a text is never cut.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,12 @@ from llmbuilder.generator import Prompt
 
 KINDS = ("json_schema", "regex", "choices", "grammar")
 _TRIED = 4  # of the likeliest tokens, when room is scarce
-_KNOWN = 64
 
 
 class GrammarRules:
     """What texts of one kind look like, for one vocabulary."""
 
-    def __init__(self, vocabulary: Vocabulary, kind: str, definition: Any) -> None:
+    def __init__(self, vocabulary: Vocabulary, kind: str, definition: Any, name: str | None = None) -> None:
         """Compile a definition.
 
         Args:
@@ -36,18 +34,18 @@ class GrammarRules:
             kind: one of `KINDS`.
             definition: a JSON schema (a mapping, or its JSON), a regular expression, a list of texts, or a grammar
                 in the Lark form of llguidance.
+            name: what errors call it; None: its kind.
 
         Raises:
             ConstraintError: the definition is wrong, or llguidance does not support it.
             ConfigError: llguidance is not installed.
         """
-        self.kind = kind
+        self.kind = name or kind
         self._vocabulary = vocabulary
-        self._guidance = Guidance(vocabulary)
+        self._guidance = Guidance.of(vocabulary)
         self._choices = checked_choices(definition) if kind == "choices" else ()
         self._bytes = Bytes(vocabulary)
         self._source = self._guidance.compile(kind, self._choices or definition)
-        self._tokenizer = lru_cache(_KNOWN)(self._guidance.tokenizer)
         spelled = vocabulary.spell(self._source.encode())
         self.reach = len(spelled) if spelled else len(self._source)
         """Tokens by which a single one may lengthen the way to the end: no part is longer than the whole."""
@@ -68,7 +66,7 @@ class GrammarRules:
         if self._choices:
             fitting = tuple(c for c in self._choices if len(self._spelled(c)) <= budget)
             source = choices_grammar(fitting) if fitting else source
-        matcher = self._guidance.matcher(self._tokenizer(prompt.eos_ids), source)
+        matcher = self._guidance.matcher(self._guidance.tokenizer(prompt.eos_ids), source)
         if matcher.is_error():
             raise ConstraintError(f"The {self.kind} cannot be used: {matcher.get_error()} Write it simpler.")
         if self.ending(matcher, budget) is None:
@@ -135,7 +133,8 @@ class Grammar:
         Raises:
             ConstraintError: no token of the vocabulary can come next.
         """
-        allowed = np.where(self._allowed(logits.size), logits, np.float32(-np.inf))
+        mask = allowed_mask(self.matcher, self.eos_ids, logits.size)
+        allowed = np.where(mask, logits, np.float32(-np.inf))
         if allowed.max() == -np.inf:
             raise ConstraintError(
                 f"The {self.rules.kind} needs characters next that the model's vocabulary cannot say. "
@@ -177,16 +176,6 @@ class Grammar:
             return None
         return f"the text does not match the {self.rules.kind} yet"
 
-    def _allowed(self, size: int) -> Mask:
-        mask = np.zeros(size, bool)
-        if self.matcher.is_stopped():
-            mask[list(self.eos_ids)] = True
-        else:
-            bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
-            flags = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
-            mask[: flags.size] = flags
-        return mask
-
     def _ways(self, allowed: Scores, ending: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
         """The likeliest tokens after which the text can be completed, and the one known to; with the way from there."""
         end: tuple[int, ...] = ()
@@ -202,3 +191,15 @@ class Grammar:
         if token in self.eos_ids:
             return ()
         return self.rules.ending(self.advance(token).matcher, self.budget - 1)
+
+
+def allowed_mask(matcher: Matcher, eos_ids: tuple[int, ...], size: int) -> Mask:
+    """Which of ``size`` tokens may come next."""
+    mask = np.zeros(size, bool)
+    if matcher.is_stopped():
+        mask[list(eos_ids)] = True
+    else:
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        flags = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
+        mask[: flags.size] = flags
+    return mask

@@ -1,10 +1,11 @@
 """llguidance (https://github.com/guidance-ai/llguidance) as this package uses it; its failures are errors of ours."""
 
+import functools
 import importlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 from llmbuilder.checks import check_texts, shown
 from llmbuilder.constraints.vocabulary import Vocabulary
@@ -15,7 +16,10 @@ MOST_CHARACTERS = 100_000
 _FUEL = 250_000
 """Steps that llguidance may take to see whether what a part of a definition says can ever end. Beyond, the part says
 nothing. Its own bound, four times this, takes seconds for a few characters such as (a{1000}){1000}."""
-_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""How JSON is written; a schema inside a grammar has it as its ``x-guidance``."""
+_KNOWN = 4
+"""Sets of ends for which a vocabulary is kept as llguidance wants it: megabytes, and a fraction of a second to make."""
 
 
 def _failing() -> AbstractContextManager[None]:
@@ -78,6 +82,18 @@ class Matcher:
 class Guidance:
     """Compiles definitions and makes matchers for one vocabulary."""
 
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> Self:
+        """That of a vocabulary, which keeps it.
+
+        Raises:
+            ConfigError: the library is not installed.
+        """
+        if vocabulary.guidance is None:
+            vocabulary.guidance = cls(vocabulary)
+        kept: Self = vocabulary.guidance
+        return kept
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Load the library.
 
@@ -85,6 +101,8 @@ class Guidance:
             ConfigError: it is not installed.
         """
         self._vocabulary = vocabulary
+        self.tokenizer = functools.lru_cache(_KNOWN)(self._make_tokenizer)
+        """The vocabulary as a matcher needs it, by what ends a text."""
         try:
             self._library = importlib.import_module("llguidance")
         except ImportError as error:
@@ -103,7 +121,7 @@ class Guidance:
         with translated(ConstraintError, f"The {kind} is not valid", "Correct it there."):
             if kind == "json_schema":
                 source = matcher.grammar_from_json_schema(
-                    _bounded(kind, _schema(definition)), overrides=_JSON
+                    _bounded(kind, _schema(definition)), overrides=JSON_FORM
                 )
             elif kind == "regex":
                 source = matcher.grammar_from_regex(_bounded(kind, definition))
@@ -118,8 +136,7 @@ class Guidance:
             )
         return str(source)
 
-    def tokenizer(self, eos_ids: tuple[int, ...]) -> Any:
-        """The vocabulary as a matcher needs it."""
+    def _make_tokenizer(self, eos_ids: tuple[int, ...]) -> Any:
         pieces = self._vocabulary.pieces
         with _failing():
             wrapper = self._library.TokenizerWrapper(_Pieces(self._vocabulary, eos_ids[0]))

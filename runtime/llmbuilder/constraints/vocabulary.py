@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ class Vocabulary:
         """Arrange the bytes [V] of every token; those without any are never said."""
         self.pieces = tuple(pieces)
         self.size = len(self.pieces)
+        self.guidance: Any = None
+        """What llguidance makes of it, once a grammar was asked for."""
         self.texts: dict[int, str] = {}
         self.parts: dict[int, bytes] = {}
         for token, piece in enumerate(self.pieces):
@@ -80,6 +83,11 @@ class Vocabulary:
         mask[self._tokens] = False
         mask[list(self.parts)] = False
         return mask
+
+    @cached_property
+    def whole(self) -> Mask:
+        """Tokens that are whole characters [V]."""
+        return self.mask(self._tokens)
 
     @cached_property
     def continues_word(self) -> Mask:
