@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from llmbuilder.chat.hiding import FIRST, Hidden
-from llmbuilder.chat.template import ChatTemplate, Message, RefusalError
+from llmbuilder.chat.hiding import FIRST, Hidden, with_texts
+from llmbuilder.chat.template import ChatTemplate, Message, RefusalError, Tool
 from llmbuilder.cleanup import undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import BundleError, ConfigError
@@ -126,13 +126,13 @@ class TemplateForm:
         self._tokenizer = engine.tokenizer
         specials = {"bos_token": engine.bos_token_id, "eos_token": next(iter(engine.eos_token_ids), None)}
         names = {kind: "" if i is None else self._tokenizer.name(i) for kind, i in specials.items()}
-        self._template = ChatTemplate(source, names)
+        self.template = ChatTemplate(source, names)
         self.system_apart = True
         """Whether the template takes a system message of its own."""
         self._structure: frozenset[int] = frozenset()
         self.end_ids: tuple[int, ...] = ()
         self._find_control = functools.lru_cache(_KNOWN_TEXTS)(self._tokenizer.find_control)
-        with undone_on_error(self._template.close):
+        with undone_on_error(self.template.close):
             self._try_out()
 
     def encode(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
@@ -141,10 +141,18 @@ class TemplateForm:
         Raises:
             ConfigError: the template would make a control token of something that is said.
         """
-        messages = _messages(system, turns, user, apart=self.system_apart)
-        parts = self._render_hiding(messages)
-        harmless = [{"role": m["role"], "content": _HARMFUL.sub("x", m["content"])} for m in messages]
-        if harmless != messages and self._special(parts) != self._special(self._render_hiding(harmless)):
+        return self.encode_messages(_messages(system, turns, user))
+
+    def encode_messages(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """Token ids up to where the assistant answers, which may call ``tools``. Messages are as JSON has them.
+
+        Raises:
+            ConfigError: as `encode`.
+        """
+        said: Any = [[*(messages if self.system_apart else _joined(messages))], [*tools]]
+        parts = self._render_hiding(*said)
+        harmless = with_texts(said, lambda text: _HARMFUL.sub("x", text))
+        if harmless != said and self._special(parts) != self._special(self._render_hiding(*harmless)):
             raise ConfigError(
                 "The model's chat template makes a control token of something in this conversation. "
                 "Take out what resembles one."
@@ -158,11 +166,12 @@ class TemplateForm:
 
     def close(self) -> None:
         """End the template's process."""
-        self._template.close()
+        self.template.close()
 
     def _try_out(self) -> None:
         self.system_apart = self._knows_system_prompts()
-        asked = self._template.render(_messages("You are kind.", [], FIRST, apart=self.system_apart))
+        messages = _messages("You are kind.", [], FIRST)
+        asked = self.template.render(messages if self.system_apart else _joined(messages))
         if FIRST not in asked:
             raise BundleError(
                 "The model's chat template leaves out what the user says. "
@@ -177,19 +186,25 @@ class TemplateForm:
     def _hide_control(self, message: Message, hidden: Hidden) -> Message:
         """A message without the control tokens that it spells out."""
         role, text = message["role"], message["content"]
+        rest = {name: value for name, value in message.items() if name not in ("role", "content")}
+        rest = with_texts(rest, functools.partial(self._hide, hidden))
+        return {"role": role, "content": self._hide(hidden, text, reserved=role == "assistant"), **rest}
+
+    def _hide(self, hidden: Hidden, text: str, *, reserved: bool = False) -> str:
+        """A text without the control tokens that it spells out, or without those that are ``reserved``."""
         tokens = self._find_control(text)
-        spans = [(t.start, t.end) for t in tokens if role != "assistant" or self._is_reserved(t)]
-        return {"role": role, "content": hidden.hide(text, spans)}
+        return hidden.hide(text, [(t.start, t.end) for t in tokens if not reserved or self._is_reserved(t)])
 
     def _is_reserved(self, token: ControlToken) -> bool:
         """Whether only the template may write it."""
         return token.special or token.id in self._structure
 
-    def _render_hiding(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+    def _render_hiding(self, messages: Sequence[Message], tools: list[Tool]) -> list[tuple[str, bool]]:
         """The parts of a prompt, each with whether it is a control token that somebody spells out."""
         hidden = Hidden()
-        rendered = self._template.render([self._hide_control(message, hidden) for message in messages])
-        return list(hidden.split(rendered))
+        known = with_texts(tools, functools.partial(self._hide, hidden)) or None
+        said = [self._hide_control(message, hidden) for message in messages]
+        return list(hidden.split(self.template.render(said, tools=known)))
 
     def _special(self, parts: Sequence[tuple[str, bool]]) -> list[int]:
         """The ids of the special tokens that a prompt has."""
@@ -200,7 +215,7 @@ class TemplateForm:
 
     def _knows_system_prompts(self) -> bool:
         try:
-            return FIRST in self._template.render(_messages(FIRST, [], "Hello", apart=True))
+            return FIRST in self.template.render(_messages(FIRST, [], "Hello"))
         except RefusalError:  # such as Gemma's, which refuses them
             return False
 
@@ -209,17 +224,23 @@ class TemplateForm:
         roles = itertools.cycle(("user", "assistant"))
         messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
         try:
-            return self._template.render(messages, add_generation_prompt=False)
+            return self.template.render(messages, add_generation_prompt=False)
         except RefusalError:
             return ""
 
 
-def _messages(system: str | None, turns: Sequence[Turn], user: str, *, apart: bool) -> list[Message]:
-    """What everybody said, in order; not ``apart`` the system prompt stands before the first user's text."""
+def _messages(system: str | None, turns: Sequence[Turn], user: str) -> list[Message]:
+    """What everybody said, in order."""
     exchanges = [("user", turn.user, "assistant", turn.assistant) for turn in turns]
     flat = [*(pair for turn in exchanges for pair in (turn[:2], turn[2:])), ("user", user)]
-    if system and apart:
+    if system:
         flat.insert(0, ("system", system))
-    elif system:
-        flat[0] = ("user", f"{system}\n\n{flat[0][1]}")
     return [{"role": role, "content": content} for role, content in flat]
+
+
+def _joined(messages: Sequence[Message]) -> list[Message]:
+    """Messages with what the system says before the first user's text."""
+    if messages[0]["role"] != "system":
+        return list(messages)
+    (system, first), rest = messages[:2], messages[2:]
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]

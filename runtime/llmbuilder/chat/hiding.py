@@ -1,7 +1,8 @@
 """Texts that are replaced by private characters while a template is rendered."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from llmbuilder.errors import BundleError, ConfigError
 
@@ -51,3 +52,14 @@ class Hidden:
                 f"The model's chat template writes a private character, U+{ord(place):X}: take it out there."
             )
         return self._texts[number]
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value as JSON has it, with every text in it changed, names of its members too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(name): with_texts(member, change) for name, member in value.items()}
+    if isinstance(value, list):
+        return [with_texts(member, change) for member in value]
+    return value

@@ -17,8 +17,10 @@ SECONDS = 5.0
 """Longest time that compiling, or a rendering, may take. Usual ones take a millisecond."""
 _SECONDS_TO_START = 60.0
 
-Message = Mapping[str, str]
-"""``{"role": "system" | "user" | "assistant", "content": ...}``."""
+Message = Mapping[str, Any]
+"""``{"role": "system" | "user" | "assistant" | "tool", "content": ...}``, with ``tool_calls`` where there are some."""
+Tool = Mapping[str, Any]
+"""``{"type": "function", "function": {"name": ..., "description": ..., "parameters": ...}}``."""
 
 
 class RefusalError(BundleError):
@@ -39,8 +41,16 @@ class ChatTemplate(Closing):
         self._closed = False
         forking.tell(self)
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
         """The prompt of a conversation; with ``add_generation_prompt`` up to where the assistant speaks.
+
+        ``tools`` are those that the assistant may call.
 
         Raises:
             RefusalError: the template is malformed, or refuses the messages.
@@ -49,7 +59,7 @@ class ChatTemplate(Closing):
         """
         request = {
             "messages": messages,
-            "tools": None,
+            "tools": tools,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
             **self._variables,
