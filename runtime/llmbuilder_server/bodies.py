@@ -63,8 +63,9 @@ class ChatBody(Generating):
     max_completion_tokens: int | None = Field(None, description="Most new tokens; the newer name.")
     logprobs: bool | None = Field(None, description="Report the log-probability of each token.")
     top_logprobs: int | None = Field(None, description="And of that many of the likeliest at each place.")
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = Field(None, description="Functions that may be called.")
+    tool_choice: str | dict[str, Any] | None = Field(None, description="auto, none, required, or a function.")
+    parallel_tool_calls: bool | None = Field(None, description="Whether an answer may have several calls.")
 
 
 class TokenizeBody(Body):

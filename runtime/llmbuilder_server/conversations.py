@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from llmbuilder.chat.forms import Form
 from llmbuilder.checks import check_text, shown
 from llmbuilder.sessions.conversation import Turn
 from llmbuilder_server.errors import ApiError
 
-_SYSTEM = ("system", "developer")
+SYSTEM = ("system", "developer")
+"""Roles of a system message."""
 
 
 class Said(NamedTuple):
@@ -16,6 +18,15 @@ class Said(NamedTuple):
     system: str | None
     turns: list[Turn]
     user: str
+
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return "".join([self.system or "", self.user, *(text for turn in self.turns for text in turn)])
+
+    def encode(self, form: Form) -> list[int]:
+        """The prompt in a model's form."""
+        return form.encode(*self)
 
 
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> Said:
@@ -26,8 +37,8 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> Said:
             message, which is optional; content that is no text.
         ConfigError: a text with half a character.
     """
-    said = [(_role(number, message), _text(number, message)) for number, message in enumerate(messages)]
-    system = said.pop(0)[1] if said and said[0][0] in _SYSTEM else None
+    said = [(_role(n, message), text_of(f"messages.{n}", message)) for n, message in enumerate(messages)]
+    system = said.pop(0)[1] if said and said[0][0] in SYSTEM else None
     expected = ["user", "assistant"] * len(said)
     roles = [role for role, _ in said]
     if not said or len(said) % 2 == 0 or roles != expected[: len(said)]:
@@ -44,17 +55,22 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> Said:
 
 def _role(number: int, message: Mapping[str, Any]) -> str:
     role = message.get("role")
-    if role not in (*_SYSTEM, "user", "assistant") or message.get("tool_calls"):
+    if role not in (*SYSTEM, "user", "assistant"):
         raise ApiError(
             400,
-            f"messages.{number}: the role must be system, developer, user or assistant, without tool calls, "
-            f"got {shown(role)}.",
+            f"messages.{number}: the role must be system, developer, user, assistant or tool, got {shown(role)}.",
             param=f"messages.{number}.role",
         )
     return str(role)
 
 
-def _text(number: int, message: Mapping[str, Any]) -> str:
+def text_of(place: str, message: Mapping[str, Any]) -> str:
+    """The text of a message, which stands at ``place``.
+
+    Raises:
+        ApiError: content that is no text.
+        ConfigError: a text with half a character.
+    """
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     if not all(
@@ -62,7 +78,7 @@ def _text(number: int, message: Mapping[str, Any]) -> str:
     ):
         raise ApiError(
             400,
-            f"messages.{number}: content must be a text, or a list of parts of type text.",
-            param=f"messages.{number}.content",
+            f"{place}: content must be a text, or a list of parts of type text.",
+            param=f"{place}.content",
         )
-    return "".join(check_text(f"messages.{number}", part["text"]) for part in parts)
+    return "".join(check_text(place, part["text"]) for part in parts)

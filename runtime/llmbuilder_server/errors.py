@@ -69,7 +69,7 @@ def translated(error: LLMBuilderError) -> ApiError:
     if isinstance(error, ContextOverflowError):
         return ApiError(400, message, code="context_length_exceeded", param="messages")
     if isinstance(error, ConstraintError):
-        return ApiError(400, message, code="constraint_not_met", param="response_format")
+        return ApiError(400, message, code="constraint_not_met")
     if isinstance(error, ConfigError | BundleError | TokenizerError):
         word = message.split("=", 1)[0].split(" ", 1)[0].rstrip(":")
         return ApiError(400, message, param=word if word in generation_options() else None)

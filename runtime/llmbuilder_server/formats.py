@@ -1,16 +1,18 @@
 """``response_format``: JSON, of any kind or of a schema, by constraint."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from llmbuilder.constraints.grammar import GrammarRules
+from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.errors import ConstraintError
 from llmbuilder.generator import ConstrainedPrompt, PromptLike
 from llmbuilder_server.errors import ApiError
 from llmbuilder_server.served import Served
 
 _PARAM = "response_format"
+_Rules = TypeVar("_Rules")
 
 
 async def constrained(
@@ -24,20 +26,30 @@ async def constrained(
     schema = _schema(wanted)
     if schema is None:
         return list(prompts)
-    settings = model.settings
-    if len(json.dumps(schema)) > settings.max_schema:
-        raise ApiError(400, f"The schema may have {settings.max_schema} characters of JSON.", param=_PARAM)
+    most = model.settings.max_schema
+    if len(json.dumps(schema)) > most:
+        raise ApiError(400, f"The schema may have {most} characters of JSON.", param=_PARAM)
+    rules = await compiled(
+        lambda vocabulary: GrammarRules(vocabulary, "json_schema", schema), model, param=_PARAM
+    )
+    return [_with_rules(prompt, rules) for prompt in prompts]
+
+
+async def compiled(make: Callable[[Vocabulary], _Rules], model: Served, *, param: str) -> _Rules:
+    """Rules of the field ``param``, made beside everything else.
+
+    Raises:
+        ApiError: they are wrong, or take too long to compile.
+    """
     try:
-        rules = await model.compile(lambda vocabulary: GrammarRules(vocabulary, "json_schema", schema))
+        return await model.compile(make)
     except TimeoutError:
+        seconds = model.settings.schema_seconds
         raise ApiError(
-            400,
-            f"Compiling the schema takes more than {settings.schema_seconds:g} s. Write it simpler.",
-            param=_PARAM,
+            400, f"Compiling the schema takes more than {seconds:g} s. Write it simpler.", param=param
         ) from None
     except ConstraintError as error:
-        raise ApiError(400, str(error), code="invalid_schema", param=_PARAM) from error
-    return [_with_rules(prompt, rules) for prompt in prompts]
+        raise ApiError(400, str(error), code="invalid_schema", param=param) from error
 
 
 def _with_rules(prompt: PromptLike, rules: GrammarRules) -> ConstrainedPrompt:

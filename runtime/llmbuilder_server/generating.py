@@ -1,7 +1,7 @@
 """From a job to an answer: whole, or as a stream."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -91,7 +91,8 @@ async def _chunks(
     extra = {"usage": None} if with_usage else {}
     before = [frame.chunk([choice], extra) for choice in writer.first(choices)]
     async for parts in job.parts():
-        told = [frame.chunk([writer.part(part)], extra) for part in parts if _says_something(part)]
+        choices_now = [writer.part(part) for part in parts if _says_something(part)]
+        told = [frame.chunk([choice], extra) for choice in choices_now if not _is_empty(choice)]
         if before or told:
             yield [*before, *told]
             before = []
@@ -107,6 +108,11 @@ def _salt(request: Request, body: Generating, settings: Settings) -> str:
 
 def _says_something(part: Part) -> bool:
     return bool(part.text or part.finish_reason or part.logprobs)
+
+
+def _is_empty(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice tells nothing yet: its text may become something else."""
+    return choice.get("delta") == {} and not choice["finish_reason"] and not choice["logprobs"]
 
 
 def _wants_usage(body: Generating) -> bool:

@@ -17,7 +17,6 @@ IGNORED = frozenset(
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
-        "parallel_tool_calls",
     ]
 )
 """Fields that clients send and that mean nothing here."""

@@ -2,26 +2,40 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from queue import Empty, LifoQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llmbuilder.chat.forms import Form, ending_options, make_form
 from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.decoding.textlimit import TextLimit
+from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.scheduling.asynchronous import ScheduledGenerator
 from llmbuilder.scheduling.request import Limits
 from llmbuilder.scheduling.thread import DecodingThread
-from llmbuilder.sessions.conversation import Turn
 from llmbuilder_server.settings import Settings
+from llmbuilder_server.tools.forms import CallForm, find_form
 
 _FORMS = 2
 """Processes that render a model's template: one that takes long holds up chats only, and not the next."""
 _Result = TypeVar("_Result")
+
+
+class Sayable(Protocol):
+    """A conversation up to where the assistant answers."""
+
+    @property
+    def text(self) -> str:
+        """What is said, to see at once whether it is too long."""
+        ...
+
+    def encode(self, form: Form) -> list[int]:
+        """The prompt."""
+        ...
 
 
 class Served:
@@ -49,6 +63,8 @@ class Served:
         self.engine = generator.engine
         self.tokenizer = generator.tokenizer
         self._limit = TextLimit(generator.tokenizer, generator.engine.context_length)
+        self.calls: CallForm | str = "the model was not tried out"
+        """The form in which the model calls tools, or why it calls none."""
         self._forms: LifoQueue[Form] = LifoQueue()
         self._made: list[Form] = []
         self._renderers = ThreadPoolExecutor(_FORMS, "llmbuilder rendering")
@@ -75,19 +91,22 @@ class Served:
         Raises:
             BundleError: the model's chat template cannot be rendered.
         """
-        self._forms.put(self._make_form())
+        form = self._make_form()
+        self._forms.put(form)
+        try:
+            self.calls = find_form(form, self.tokenizer)
+        except ConfigError as error:
+            self.calls = str(error)
 
-    async def render(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
+    async def render(self, said: Sayable) -> list[int]:
         """The prompt of a conversation.
 
         Raises:
             ContextOverflowError: it has more characters than any text of the window.
             ConfigError, BundleError: the template refuses it.
         """
-        said = "".join([system or "", user, *(text for turn in turns for text in turn)])
-        await asyncio.to_thread(self._limit.check, "The conversation", said)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._renderers, self._render, system, turns, user)
+        await asyncio.to_thread(self._limit.check, "The conversation", said.text)
+        return await asyncio.get_running_loop().run_in_executor(self._renderers, self._render, said)
 
     async def compile(self, make: Callable[[Vocabulary], _Result]) -> _Result:
         """Make a constraint of the model's vocabulary, in a thread that nothing else waits for.
@@ -111,10 +130,10 @@ class Served:
         for form in self._made:
             await asyncio.to_thread(form.close)
 
-    def _render(self, system: str | None, turns: Sequence[Turn], user: str) -> list[int]:
+    def _render(self, said: Sayable) -> list[int]:
         form = self._take_form()
         try:
-            return form.encode(system, turns, user)
+            return said.encode(form)
         finally:
             self._forms.put(form)
 

@@ -55,14 +55,16 @@ class Settings:
     max_biases: int = 1024
     """Entries of a request's logit_bias."""
     max_schema: int = 64 << 10
-    """Characters of a JSON schema."""
+    """Characters of a JSON schema, or of all tools."""
+    max_tools: int = 128
+    """Tools of a request."""
     schema_seconds: float = 10.0
     """Longest time that compiling one may take."""
 
     def __post_init__(self) -> None:
         """Check it all."""
-        for name in ("max_rows", "max_body", "max_choices", "max_stops", "max_biases", "max_schema"):
-            check_count(name, getattr(self, name))
+        for name in ("rows", "body", "choices", "stops", "biases", "schema", "tools"):
+            check_count(f"max_{name}", getattr(self, f"max_{name}"))
         check_count("max_waiting", self.max_waiting, 0)
         if self.prefix_cache is not None:
             check_count("prefix_cache", self.prefix_cache, 0)

@@ -17,7 +17,21 @@ ATOMS = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=12),
-    st.sampled_from(["fake", "stop", "text", "user", "assistant", "json_object", "\ud800", "</s>"]),
+    st.sampled_from(
+        [
+            "fake",
+            "stop",
+            "text",
+            "user",
+            "assistant",
+            "json_object",
+            "\ud800",
+            "</s>",
+            "function",
+            "required",
+            "tool",
+        ]
+    ),
 )
 VALUES = st.recursive(
     ATOMS,
@@ -25,7 +39,10 @@ VALUES = st.recursive(
         st.lists(inner, max_size=4),
         st.dictionaries(
             st.sampled_from(
-                ["type", "role", "content", "text", "schema", "json_schema", "5", "include_usage"]
+                [
+                    *("type", "role", "content", "text", "schema", "json_schema", "5", "include_usage"),
+                    *("function", "name", "parameters", "arguments", "tool_calls", "id", "tool_call_id"),
+                ]
             )
             | st.text(max_size=5),
             inner,

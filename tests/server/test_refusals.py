@@ -141,9 +141,12 @@ def test_a_server_that_ends_takes_nothing_new(serving):
         assert client.get("/health").status_code == 200
 
 
-def test_tools_are_refused_by_name(serving):
+def test_tools_are_refused_by_name_where_the_template_has_none(serving):
     with serving() as client:
-        body = {"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}
+        body = {
+            "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+        }
         assert "tools" in refusal(client.post("/v1/chat/completions", json=body), 400)["message"]
 
 

@@ -1,22 +1,29 @@
 """``/v1/chat/completions``."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from llmbuilder.decoding.completion import Completion
+from llmbuilder.generator import ConstrainedPrompt
 from llmbuilder_server.answers import REASONS, Frame
 from llmbuilder_server.bodies import ChatBody
-from llmbuilder_server.conversations import read_messages
+from llmbuilder_server.conversations import Said, read_messages
 from llmbuilder_server.errors import ApiError
-from llmbuilder_server.formats import constrained
-from llmbuilder_server.generating import answer
+from llmbuilder_server.formats import compiled, constrained
+from llmbuilder_server.generating import Writer, answer
 from llmbuilder_server.jobs import Part
 from llmbuilder_server.logprobs import Spelling, chat_logprobs
 from llmbuilder_server.options import check_choices, options_of, token_limit
 from llmbuilder_server.routes.common import ERRORS, model_of
 from llmbuilder_server.served import Served
+from llmbuilder_server.tools.forms import CallForm
+from llmbuilder_server.tools.grammar import compile_calls
+from llmbuilder_server.tools.messages import SaidWithTools, has_calls, read_called
+from llmbuilder_server.tools.request import Calling, read_tools
+from llmbuilder_server.tools.writer import CallWriter
 
 router = APIRouter()
 
@@ -29,16 +36,44 @@ async def chat_completions(request: Request, body: ChatBody) -> Response:
     _check(body)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     options = options_of(body, model.settings, logprobs=logprobs)
-    ids = await model.render(*read_messages(body.messages))
+    calling = read_tools(body, model.settings)
+    ids = await model.render(_said(body.messages, calling, model))
     rest = max(1, model.window - len(ids))
     options["max_new_tokens"] = token_limit(
         body.max_completion_tokens, body.max_tokens, options.get("max_new_tokens"), rest
     )
-    prompts = await constrained([ids], body.response_format, model)
     frame = Frame(model.name, "chatcmpl", "chat.completion")
+    writer: Writer = ChatWriter(model)
+    if calling is None:
+        prompts = await constrained([ids], body.response_format, model)
+    else:
+        form = _call_form(model)
+        rules = await compiled(lambda known: compile_calls(known, form, calling), model, param="tools")
+        prompts, writer = [ConstrainedPrompt(ids, rules.start)], CallWriter(writer, form)
     return await answer(
-        request, body, model, prompts, model.chat_options(options), frame=frame, writer=ChatWriter(model)
+        request, body, model, prompts, model.chat_options(options), frame=frame, writer=writer
     )
+
+
+def _said(
+    messages: Sequence[Mapping[str, Any]], calling: Calling | None, model: Served
+) -> Said | SaidWithTools:
+    """The conversation; one in which something is or was called needs a form of calls."""
+    if calling is None and not has_calls(messages):
+        return read_messages(messages)
+    _call_form(model)
+    return read_called(messages, () if calling is None else calling.tools)
+
+
+def _call_form(model: Served) -> CallForm:
+    if isinstance(model.calls, str):
+        raise ApiError(
+            400,
+            f"tools cannot be used: {model.calls}. Leave out tools and messages about them, or take another model.",
+            code="tools_not_supported",
+            param="tools",
+        )
+    return model.calls
 
 
 class ChatWriter:
@@ -76,7 +111,5 @@ class ChatWriter:
 
 
 def _check(body: ChatBody) -> None:
-    if body.tools or body.tool_choice not in (None, "none"):
-        raise ApiError(400, "tools are not supported yet. Leave out tools and tool_choice.", param="tools")
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true.", param="top_logprobs")
