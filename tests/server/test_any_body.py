@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tool_templates import HERMES
 
 from llmbuilder.config import generation_options
 from llmbuilder_server.bodies import ChatBody, CompletionBody
@@ -70,6 +71,27 @@ TEXTS = bodies(
 )
 CHATS = bodies(ChatBody, st.fixed_dictionaries({"messages": MESSAGES, "max_tokens": st.integers(1, 4)}))
 
+FUNCTIONS = st.fixed_dictionaries(
+    {"name": st.sampled_from("fg")}, optional={"parameters": VALUES, "strict": VALUES}
+)
+TOOLS = st.lists(
+    st.builds(lambda function: {"type": "function", "function": function}, FUNCTIONS | VALUES), max_size=3
+)
+CALL_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "tool"])},
+        optional={"content": st.text(max_size=9), "tool_calls": TOOLS | VALUES, "tool_call_id": VALUES},
+    ),
+    max_size=4,
+)
+CALLS = bodies(
+    ChatBody,
+    st.fixed_dictionaries(
+        {"messages": MESSAGES | CALL_MESSAGES, "tools": TOOLS, "max_tokens": st.integers(1, 4) | st.just(90)},
+        optional={"tool_choice": st.sampled_from(["auto", "required", "none"]) | VALUES},
+    ),
+)
+
 
 @pytest.fixture(scope="module")
 def limited():
@@ -77,10 +99,16 @@ def limited():
 
 
 @pytest.mark.parametrize(
-    ("path", "made"), [("/v1/completions", TEXTS), ("/v1/chat/completions", CHATS)], ids=["texts", "chats"]
+    ("path", "made", "template"),
+    [
+        ("/v1/completions", TEXTS, None),
+        ("/v1/chat/completions", CHATS, None),
+        ("/v1/chat/completions", CALLS, HERMES),
+    ],
+    ids=["texts", "chats", "calls"],
 )
-def test_every_answer_is_a_documented_one(serving, limited, path, made):
-    with serving(window=64, **limited) as client:
+def test_every_answer_is_a_documented_one(serving, limited, path, made, template):
+    with serving(window=1024 if template else 64, template=template, **limited) as client:
 
         @settings(max_examples=150, suppress_health_check=list(HealthCheck))
         @given(made)
