@@ -30,6 +30,8 @@ class Detokenizer:
         """Decode with ``tokenizer``."""
         self._tokenizer = tokenizer
         self._decode_again = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.decode)
+        self.spelling = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.spelling)
+        """How a control token is spelled, which adds nothing to the text; empty for all others."""
 
     def start(self, prompt_ids: Sequence[int]) -> TextState:
         """The state before the first new token after ``prompt_ids``."""
@@ -49,10 +51,6 @@ class Detokenizer:
         if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
             return piece, TextState(state.context + pending, after, ())
         return piece, TextState(pending, alone, ())
-
-    def spelling(self, token: int) -> str:
-        """How a control token is spelled, which adds nothing to the text; empty for all others."""
-        return self._tokenizer.spelling(token)
 
     def finish(self, state: TextState) -> str:
         """The text of what is still pending, unfinished characters included."""

@@ -18,9 +18,6 @@ Each class is also the builtin a caller would expect, so ``except ValueError`` k
 was wrong, where, and what to do next, in no more than 500 characters that any terminal may print.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from llmbuilder.showing import legible
 
 
@@ -72,21 +69,28 @@ class FileError(LLMBuilderError, OSError):
     """A file cannot be written; the message names it."""
 
 
-@contextmanager
-def translated(kind: type[LLMBuilderError], failure: str, advice: str) -> Iterator[None]:
-    """A block that calls a library of somebody else: whatever fails there is an error of ours.
+class translated:  # noqa: N801 (used like `contextlib.suppress`)
+    """A block that calls a library of somebody else: whatever fails there is an error of ours. May be used again.
 
     Errors that are ours already stay what they are, and so does what ends a program, such as `KeyboardInterrupt`.
 
     Raises:
         LLMBuilderError: of this ``kind``, with the failure, what the library says of it, and the advice.
     """
-    try:
-        yield
-    except LLMBuilderError:
-        raise
-    except BaseException as error:
+
+    __slots__ = ("_advice", "_failure", "_kind")
+
+    def __init__(self, kind: type[LLMBuilderError], failure: str, advice: str) -> None:
+        """Say this where the block fails."""
+        self._kind, self._failure, self._advice = kind, failure, advice
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        """Translate what was raised."""
+        if error is None or isinstance(error, LLMBuilderError):
+            return
         # Rust's panics are no exceptions to Python; all others may be of any class.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise kind(f"{failure} ({error}). {advice}") from error
-        raise
+            raise self._kind(f"{self._failure} ({error}). {self._advice}") from error

@@ -82,30 +82,31 @@ class SentencePieceTokenizer:
         """
         from sentencepiece import SentencePieceProcessor
 
-        self._failure = f"{path} failed as a tokenizer"
+        self._translated = translated(TokenizerError, f"{path} failed as a tokenizer", _COPY)
         content = read_size_checked(path)
         with translated(TokenizerError, f"{path} is not a readable SentencePiece model", _COPY):
             self._processor = SentencePieceProcessor(model_proto=content)
+            self._vocab_size = int(self._processor.get_piece_size())
 
     @property
     def vocab_size(self) -> int:
         """Number of pieces."""
-        return int(self._processor.get_piece_size())
+        return self._vocab_size
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return list(self._processor.encode(check_text("The text", text)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``; those beyond the vocabulary have none."""
-        known = self.vocab_size
-        with translated(TokenizerError, self._failure, _COPY):
+        known = self._vocab_size
+        with self._translated:
             return str(self._processor.decode([int(i) for i in ids if i < known]))
 
     def pieces(self) -> list[bytes]:
         """The bytes each id stands for; the unknown token's are those of the text that it decodes to."""
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return [self._piece(i) for i in range(self.vocab_size)]
 
     def _piece(self, token: int) -> bytes:
@@ -121,7 +122,7 @@ class SentencePieceTokenizer:
 
     def name(self, token: int) -> str:
         """The piece."""
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return str(self._processor.id_to_piece(token))
 
     def spelling(self, token: int) -> str:
@@ -143,7 +144,7 @@ class JsonTokenizer:
         """
         from tokenizers import Tokenizer as Backend
 
-        self._failure = f"{path} failed as a tokenizer"
+        self._translated = translated(TokenizerError, f"{path} failed as a tokenizer", _COPY)
         content = read_size_checked(path)
         check_tokenizer_json(content, path)
         with translated(TokenizerError, f"{path} is not a readable tokenizer.json", _COPY):
@@ -177,7 +178,7 @@ class JsonTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def pieces(self) -> list[bytes]:
@@ -202,7 +203,7 @@ class JsonTokenizer:
 
     def name(self, token: int) -> str:
         """The token."""
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return str(self._parsing.id_to_token(token))
 
     def spelling(self, token: int) -> str:
@@ -210,7 +211,7 @@ class JsonTokenizer:
         return self._control[token] if token in self._special else ""
 
     def _encoded(self, backend: "Backend", text: str, *, add_special: bool = False) -> "Encoding":
-        with translated(TokenizerError, self._failure, _COPY):
+        with self._translated:
             return backend.encode(check_text("The text", text), add_special_tokens=add_special)
 
     def _encode_literally(self, text: str) -> list[int]:

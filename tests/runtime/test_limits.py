@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from llmbuilder.engine import limits
 from llmbuilder.engine.limits import available_memory, available_threads, within_memory
 from llmbuilder.errors import DeviceError
 
@@ -132,3 +133,14 @@ def test_memory_that_is_not_given_is_an_error_with_bytes_and_remedy(error):
         within_memory("A cache", 77, "Lower it."),
     ):
         raise error
+
+
+def test_memory_is_asked_for_once_a_second(monkeypatch):
+    now, answers = [10.9], iter([1, 2])
+    monkeypatch.setattr(limits, "available_memory", lambda: next(answers))
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    limits._memory_in.cache_clear()
+    assert [limits.recent_memory(), limits.recent_memory()] == [1, 1]
+    now[0] = 11.0
+    assert limits.recent_memory() == 2
+    limits._memory_in.cache_clear()

@@ -103,6 +103,6 @@ def test_no_error_is_missing_here():
     defined = {
         kind
         for kind in vars(errors).values()
-        if isinstance(kind, type) and kind.__module__ == errors.__name__
+        if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__module__ == errors.__name__
     }
     assert defined == {errors.LLMBuilderError, *BUILTINS}

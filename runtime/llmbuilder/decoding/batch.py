@@ -47,6 +47,16 @@ class Batch:
         """Those that are not done."""
         return [entry.group for entry in (*self._stepping, *self._filling)]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all groups are done."""
+        return not (self._stepping or self._filling)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether texts wait to be computed."""
+        return bool(self._filling)
+
     def add(self, group: Group) -> None:
         """Take a group in, whose prompt is computed in its turn."""
         self._filling.append(_Entry(group, texts=deque([group.prompt.ids])))

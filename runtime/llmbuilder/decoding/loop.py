@@ -77,7 +77,9 @@ class Loop:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do and nothing to tell."""
-        return not (any(self._waiting) or self._ended or self._groups)
+        if self._ended or not self._common.is_empty or any(self._waiting):
+            return False
+        return all(batch.is_empty for batch in (*self._speculating, *self._wide))
 
     @property
     def has_room(self) -> bool:
@@ -149,11 +151,18 @@ class Loop:
         return sum(group.width for batch in batches for group in batch.groups)
 
     def _begin_turn(self) -> None:
-        self._speculating = [batch for batch in self._speculating if batch.groups]
-        self._wide = [batch for batch in self._wide if batch.groups]
-        self.admit()
+        if self._speculating or self._wide:
+            self._drop_empty()
+        if any(self._waiting):
+            self.admit()
         for batch in self._batches:
-            self._turn += [partial(batch.fill, self.chunk), batch.step]
+            if batch.is_filling:
+                self._turn.append(partial(batch.fill, self.chunk))
+            self._turn.append(batch.step)
+
+    def _drop_empty(self) -> None:
+        self._speculating = [batch for batch in self._speculating if not batch.is_empty]
+        self._wide = [batch for batch in self._wide if not batch.is_empty]
 
     def _take_ended(self) -> list[Group]:
         ended, self._ended = self._ended, []

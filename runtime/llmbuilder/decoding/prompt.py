@@ -1,6 +1,6 @@
 """From ids and options to a `Prompt` that is safe to decode: limits, special ids and the window are settled here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,8 +96,10 @@ def _beginning(limits: Limits, config: GenerationConfig) -> tuple[int, ...]:
     return (bos,)
 
 
-def check_ids(name: str, ids: Iterable[int], vocab: int) -> None:
+def check_ids(name: str, ids: Collection[int], vocab: int) -> None:
     """Refuse ids outside the vocabulary with a `ConfigError` that says what ``name``'s wrong id is and where."""
+    if not ids or 0 <= min(ids) <= max(ids) < vocab:
+        return
     for position, token in enumerate(ids):
         if not 0 <= token < vocab:
             raise ConfigError(

@@ -6,7 +6,6 @@ a step costs nothing in Python beyond the call itself.
 
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.head import last_logits
-from llmbuilder.engine.limits import available_memory, within_memory
+from llmbuilder.engine.limits import recent_memory, within_memory
 from llmbuilder.errors import DeviceError, translated
 
 if TYPE_CHECKING:
@@ -54,6 +53,11 @@ class Decoder:
         self.graph = graph
         self.cache = cache
         self._session = graph.ready()
+        self._running = translated(  # ONNX Runtime's own errors share no base class
+            DeviceError,
+            f"ONNX Runtime could not compute with {graph.where}",
+            "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle.",
+        )
         self._idle = idle_rows
         self._cache_bytes = cache_bytes
         self._budget: int | None = None
@@ -69,7 +73,7 @@ class Decoder:
     def budget(self) -> int:
         """Number of tokens that all rows together may hold; `sys.maxsize` where nothing is known of memory."""
         if self._budget is None:
-            size, free = self._cache_bytes, available_memory()
+            size, free = self._cache_bytes, recent_memory()
             if size is None and free is not None:
                 size = free // _SHARE
             self._budget = sys.maxsize if size is None else size // self.graph.bytes_per_token
@@ -127,7 +131,7 @@ class Decoder:
         self._reserve(last, max(self.cache.lengths[first:last]) + 1)
         buffers, binding = self._bound(first, count)
         buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
-        with self._running():
+        with self._running:
             self._session.run_with_iobinding(binding)
         self.cache.extend(self._idle, rows, 1)
         return buffers.logits[self._idle : last, 0]
@@ -167,7 +171,7 @@ class Decoder:
         if self._buffers is None:
             self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.graph.facts.vocab_size)
         if (first, count) not in self._bindings:
-            with self._running():
+            with self._running:
                 binding = self._session.io_binding()
                 self._buffers.bind(binding, first, count)
                 self.cache.bind(binding, first, count)
@@ -189,7 +193,7 @@ class Decoder:
         }
         # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
         self._catch_up()
-        with self._running():
+        with self._running:
             binding = self._session.io_binding()
             for name, array in inputs.items():
                 binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
@@ -206,14 +210,6 @@ class Decoder:
         if session is not self._session:
             self._session = session
             self._bindings.clear()
-
-    def _running(self) -> AbstractContextManager[None]:
-        """A block that calls ONNX Runtime, whose own errors share no base class."""
-        return translated(
-            DeviceError,
-            f"ONNX Runtime could not compute with {self.graph.where}",
-            "Lower batch_size or ask for shorter texts if memory is short; else try `llmb verify` on the bundle.",
-        )
 
 
 def _logits(rows: int, positions: int, vocab_size: int) -> FloatArray:

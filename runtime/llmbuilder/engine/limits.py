@@ -1,8 +1,10 @@
 """What this process may use of the machine: CPUs and memory, as the system and the control groups around it allow."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from llmbuilder.errors import DeviceError
@@ -29,6 +31,16 @@ def available_memory(root: Path = _ROOT) -> int | None:
     free = _fields(root / "proc/meminfo").get("MemAvailable:")
     rooms = [room for group in _groups(root, "memory") if (room := _room(group)) is not None]
     return min(([] if free is None else [1024 * free]) + rooms, default=None)
+
+
+def recent_memory() -> int | None:
+    """`available_memory` as it was within the last second: asking takes as long as ten steps of a small model."""
+    return _memory_in(int(time.monotonic()))
+
+
+@lru_cache(1)
+def _memory_in(_second: int) -> int | None:
+    return available_memory()
 
 
 @contextmanager
