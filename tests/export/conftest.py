@@ -1,12 +1,15 @@
 """A small LLMBuilder checkpoint and its bundle, made once."""
 
+import contextlib
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loaded_llmb
 import pytest
 import torch
-from loaded_program import LoadedProgram, load_program
+from loaded_llmb import LoadedPython
 from small_models import gpt_state, model_config
 from traced_once import traced_once
 
@@ -33,10 +36,10 @@ def report(checkpoint, tmp_path_factory) -> ExportReport:
 
 
 @pytest.fixture(scope="session")
-def loaded(tmp_path_factory) -> Iterator[LoadedProgram]:
-    """Runs programs that need torch, each in a process of its own that need not load it."""
-    with load_program(tmp_path_factory.mktemp("loaded")) as program:
-        yield program
+def run_script() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run ``python -c SCRIPT ARGUMENTS`` in a fork of a Python that has loaded the exporter, and with it torch."""
+    with contextlib.closing(LoadedPython("llmbuilder_export.pipeline")) as python:
+        yield lambda script, *arguments: loaded_llmb.run(python.start, *arguments, script=script)
 
 
 @pytest.fixture

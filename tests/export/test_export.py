@@ -225,9 +225,9 @@ def test_progress_names_each_stage_with_its_seconds(export):
     assert list(report.seconds)[-1] == "verify"
 
 
-def test_the_program_tells_an_error_in_one_line(loaded, tmp_path):
+def test_the_program_tells_an_error_in_one_line(run_script, tmp_path):
     program = "import runpy; runpy.run_module('llmbuilder_export', run_name='__main__')"
-    done = loaded.run(program, tmp_path / "missing.pt")
+    done = run_script(program, tmp_path / "missing.pt")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: There is no model at")

@@ -36,12 +36,12 @@ SEVERAL = [("SIGHUP", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGINT", "SIGINT")]
 
 
 @pytest.fixture
-def run_stopped(loaded, checkpoint, tmp_path):
+def run_stopped(run_script, checkpoint, tmp_path):
     """Run a program that gets a signal while the bundle is being written, and others while it cleans up."""
 
     def run(main, *signals, before=NOT_IGNORED):
         script = f"signals = {signals}\n{STOPPED}\n{before}\n{main}"
-        return loaded.run(script, checkpoint, "-o", tmp_path / "bundle", "--quantize", "none")
+        return run_script(script, checkpoint, "-o", tmp_path / "bundle", "--quantize", "none")
 
     return run
 

@@ -30,7 +30,6 @@ def digest(network: torch.nn.Module) -> str:
 @contextmanager
 def tracing_once() -> Iterator[None]:
     """Every export gets a graph of its own, whose weights are those of the first network that was equal."""
-    torch.set_num_threads(1)
     known = {}
 
     def remembered(network):
@@ -46,6 +45,7 @@ def tracing_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def traced_once() -> Iterator[None]:
-    """Equal networks are traced once in a process of the test run."""
+    """Equal networks are traced once in a process of the test run, and computed in one thread."""
+    torch.set_num_threads(1)
     with tracing_once():
         yield

@@ -167,11 +167,12 @@ class Exported:
 
 EXPORT = """
 import resource, sys
+from contextlib import nullcontext
 from pathlib import Path
 from llmbuilder_export import export_model
 from traced_once import tracing_once
 source, *folders = sys.argv[1:]
-with tracing_once():
+with tracing_once() if len(folders) > 1 else nullcontext():
     for folder in map(Path, folders):
         quantization = folder.parent.name.rpartition("-")[2]
         export_model(source, output=folder, quantization=quantization, overwrite=True)
@@ -179,7 +180,7 @@ with tracing_once():
         folder.with_suffix(".peak").write_text(str(peak), encoding="ascii")
 """
 EVERY_RUN = ("int8", "none")
-"""Quantizations that every run needs, of one trace, which takes a minute. The first is exported as users would."""
+"""Quantizations that every run needs, of one trace, which takes a minute; others are exported alone, as users would."""
 
 __all__ = ["traced_once"]
 

@@ -14,7 +14,7 @@ FIXTURE = json.loads(Path(__file__).with_name("smollm2_greedy.json").read_text(e
 SAMPLE = (0, 7, 15)
 
 QUANTIZATIONS = ["int8", *(pytest.param(each, marks=pytest.mark.prove) for each in ("none", "int4"))]
-"""What is exported in a process of its own; as a proof all are."""
+"""What a process exports first; as a proof each has a process of its own."""
 
 
 @pytest.fixture(scope="module")

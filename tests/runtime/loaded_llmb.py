@@ -52,11 +52,12 @@ def start_process(wanted: Wanted) -> subprocess.Popen[bytes]:
 
 
 class LoadedPython:
-    """A Python that has loaded everything and forks, one run at a time."""
+    """A Python that has loaded everything, and ``more`` modules, and forks, one run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: str) -> None:
+        command = [sys.executable, __file__, *more]
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         self._last: Fork | None = None
 
@@ -128,13 +129,13 @@ def run(
         return subprocess.CompletedProcess(arguments, code, *texts)
 
 
-def load() -> None:
-    """Import all of our code and what it imports, but make nothing of it."""
+def load(*more: str) -> None:
+    """Import our code without the exporter, what it imports, and ``more``, but make nothing of it."""
     for name in PACKAGES:
         for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    for name in SLOW:
+    for name in (*SLOW, *more):
         importlib.import_module(name)
 
 
@@ -170,7 +171,7 @@ def open_streams(paths: list[str], encoding: str) -> None:
 
 
 if __name__ == "__main__":
-    load()
+    load(*sys.argv[1:])
     gc.freeze()  # else every fork goes through it all when it ends
     wanted = fork_for_each_request()
     os.chdir(wanted["folder"])

@@ -12,7 +12,7 @@ import typer
 from llmbuilder_cli.commands.batch import batch
 from llmbuilder_cli.options import Device, Threads, Tokenizer, takes_generation_options
 from llmbuilder_cli.questions import Job, ask
-from llmbuilder_cli.report import tell_json
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion
@@ -109,8 +109,7 @@ def _print_stream(pieces: Iterator[str]) -> None:
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    tell("")
 
 
 def _to_json(completion: "Completion") -> str:

@@ -4,7 +4,6 @@ import functools
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from llmbuilder.checks import check_texts, shown
@@ -22,8 +21,7 @@ _KNOWN = 4
 """Sets of ends for which a vocabulary is kept as llguidance wants it: megabytes, and a fraction of a second to make."""
 
 
-def _failing() -> AbstractContextManager[None]:
-    return translated(ConstraintError, "llguidance failed", "Write the constraint simpler, or report this.")
+_failing = translated(ConstraintError, "llguidance failed", "Write the constraint simpler, or report this.")
 
 
 class Matcher:
@@ -35,47 +33,47 @@ class Matcher:
 
     def deep_copy(self) -> "Matcher":
         """Another one in the same state."""
-        with _failing():
+        with _failing:
             return Matcher(self._matcher.deep_copy())
 
     def consume_token(self, token: int) -> bool:
         """Go on; whether the token fits."""
-        with _failing():
+        with _failing:
             return bool(self._matcher.consume_token(token))
 
     def consume_tokens(self, tokens: list[int]) -> bool:
         """Go on; whether the tokens fit."""
-        with _failing():
+        with _failing:
             return bool(self._matcher.consume_tokens(tokens))
 
     def compute_bitmask(self) -> bytes:
         """Which tokens may come next, a bit for each."""
-        with _failing():
+        with _failing:
             return bytes(self._matcher.compute_bitmask())
 
     def compute_ff_bytes(self) -> bytes:
         """What must come next."""
-        with _failing():
+        with _failing:
             return bytes(self._matcher.compute_ff_bytes())
 
     def is_accepting(self) -> bool:
         """Whether the text may end."""
-        with _failing():
+        with _failing:
             return bool(self._matcher.is_accepting())
 
     def is_stopped(self) -> bool:
         """Whether nothing may come any more."""
-        with _failing():
+        with _failing:
             return bool(self._matcher.is_stopped())
 
     def is_error(self) -> bool:
         """Whether it has failed; it never leaves that state."""
-        with _failing():
+        with _failing:
             return bool(self._matcher.is_error())
 
     def get_error(self) -> str:
         """How it has failed."""
-        with _failing():
+        with _failing:
             return str(self._matcher.get_error()).strip()
 
 
@@ -138,13 +136,13 @@ class Guidance:
 
     def _make_tokenizer(self, eos_ids: tuple[int, ...]) -> Any:
         pieces = self._vocabulary.pieces
-        with _failing():
+        with _failing:
             wrapper = self._library.TokenizerWrapper(_Pieces(self._vocabulary, eos_ids[0]))
             return self._library.LLTokenizer(wrapper, n_vocab=len(pieces), eos_token=list(eos_ids), slices=[])
 
     def matcher(self, tokenizer: Any, source: str) -> Matcher:
         """At the beginning of a text."""
-        with _failing():
+        with _failing:
             limits = self._library.LLParserLimits(initial_lexer_fuel=_FUEL)
             return Matcher(self._library.LLMatcher(tokenizer, source, log_level=0, limits=limits))
 
