@@ -2,14 +2,15 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
+from llmbuilder_cli.progress import LiveLine
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
@@ -56,28 +57,15 @@ def batch(
         raise typer.Exit(1)
 
 
-_SECONDS_BETWEEN_LINES = 10.0
-
-
-class _Display:
-    """A live line on a terminal; where stderr is a file, a line now and then. What stops early says how to go on."""
+class _Display(LiveLine):
+    """How far the run is; what stops early says how to go on."""
 
     _last: "Progress | None" = None
 
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.status import Status
-
-        console = Console(stderr=True, highlight=False, markup=False)
-        self._status = Status("", console=console) if console.is_terminal else None
-        self._shown = time.monotonic()
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         if kind is not None and self._last is not None:
             tell(f"Stopped. {_summary(self._last)}. Go on with: {_resuming(sys.argv[1:])}", err=True)
 
@@ -85,11 +73,7 @@ class _Display:
         """Show how far the run is."""
         self._last = progress
         left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
-        if self._status is not None:
-            self._status.update(_summary(progress) + left)
-        elif time.monotonic() - self._shown >= _SECONDS_BETWEEN_LINES:
-            self._shown = time.monotonic()
-            tell(_summary(progress) + left, err=True)
+        self.say(_summary(progress) + left)
 
 
 def _summary(progress: "Progress") -> str:
