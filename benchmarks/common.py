@@ -13,6 +13,7 @@ from typing import Any
 
 from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.loading import Engine
+from llmbuilder.engine.machine import processor_name
 from llmbuilder.engine.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,23 +108,13 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on; ``load`` is the number of busy threads on average over the last minute."""
     packages = ("onnxruntime", "numpy", "tokenizers")
     return {
-        "cpu": _cpu_name(),
+        "cpu": processor_name(),
         "threads": available_threads(),
         "load": round(os.getloadavg()[0], 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in packages},
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
-    )
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from llmbuilder_cli.commands import chat, compare, evaluate, export, generate, info, serve, verify
+from llmbuilder_cli.commands import bench, chat, compare, evaluate, export, generate, info, serve, verify
 from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
 from llmbuilder_cli.upstream import refuse_upstream
 
@@ -28,6 +28,7 @@ app.command("chat")(chat.chat)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("info")(info.info)
+app.command("bench")(bench.bench)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 

@@ -14,7 +14,9 @@ from llmbuilder_cli.report import report_error
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("export",), ("generate",), ("generate", "text"), ("info",), ("verify",)], ids=" ".join
+    "command",
+    [(), ("export",), ("generate",), ("generate", "text"), ("info",), ("bench",), ("verify",)],
+    ids=" ".join,
 )
 def test_every_command_explains_itself(llmb, command):
     result = llmb(*command, "--help")

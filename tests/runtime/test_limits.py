@@ -3,7 +3,7 @@ import os
 import pytest
 
 from llmbuilder.engine import limits
-from llmbuilder.engine.limits import available_memory, available_threads, within_memory
+from llmbuilder.engine.limits import available_memory, available_threads, peak_memory, within_memory
 from llmbuilder.errors import DeviceError
 
 GIB = 1 << 30
@@ -144,3 +144,13 @@ def test_memory_is_asked_for_once_a_second(monkeypatch):
     now[0] = 11.0
     assert limits.recent_memory() == 2
     limits._memory_in.cache_clear()
+
+
+class TestPeakMemory:
+    def test_is_the_high_water_mark_that_the_system_tells(self, system):
+        assert (
+            peak_memory(system({"proc/self/status": "VmPeak:\t 9000 kB\nVmHWM:\t  512 kB\n"})) == 512 * 1024
+        )
+
+    def test_is_what_was_used_where_the_system_tells_no_mark(self, system):
+        assert peak_memory(system({})) > 1_000_000

@@ -1,6 +1,7 @@
-"""What this process may use of the machine: CPUs and memory, as the system and the control groups around it allow."""
+"""CPUs and memory that this process may use, as the system and the control groups around it allow; what it has used."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from llmbuilder.errors import DeviceError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _ROOT = Path("/")
 _MEMORY_FILES = (
@@ -31,6 +37,17 @@ def available_memory(root: Path = _ROOT) -> int | None:
     free = _fields(root / "proc/meminfo").get("MemAvailable:")
     rooms = [room for group in _groups(root, "memory") if (room := _room(group)) is not None]
     return min(([] if free is None else [1024 * free]) + rooms, default=None)
+
+
+def peak_memory(root: Path = _ROOT) -> int | None:
+    """Most bytes of memory that this process has had so far; None where that is not known."""
+    peak = _fields(root / "proc/self/status").get("VmHWM:")
+    if peak is not None:
+        return 1024 * peak
+    if resource is None:
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
 
 
 def recent_memory() -> int | None:
