@@ -1,27 +1,18 @@
-"""One running computation over a model: token ids in, logits out.
-
-All inputs and outputs of a decoding step are bound once for each number of rows and then only written in place, so that
-a step costs nothing in Python beyond the call itself.
-"""
+"""One running computation over a model: token ids in, logits out."""
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
 from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
 from llmbuilder.engine.graph import LoadedGraph
-from llmbuilder.engine.head import last_logits
-from llmbuilder.engine.limits import recent_memory, within_memory
+from llmbuilder.engine.limits import recent_memory
 from llmbuilder.errors import DeviceError, translated
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 PREFILL_CHUNK = 512
 """Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
@@ -33,7 +24,7 @@ _SHARE = 2
 class Decoder:
     """Rows of tokens in a KV cache, and the logits of what follows them.
 
-    Where a model needs it the first slot of the cache stays idle, and takes part in the steps of a row alone.
+    What is common to all devices; how a chunk and a step are run is a subclass's.
     """
 
     def __init__(
@@ -61,8 +52,11 @@ class Decoder:
         self._idle = idle_rows
         self._cache_bytes = cache_bytes
         self._budget: int | None = None
-        self._buffers: _Buffers | None = None
-        self._bindings: dict[tuple[int, int], onnxruntime.IOBinding] = {}
+
+    @property
+    def prefill_chunk(self) -> int:
+        """Most tokens of a prompt that are computed at once."""
+        return PREFILL_CHUNK
 
     @property
     def lengths(self) -> list[int]:
@@ -73,7 +67,7 @@ class Decoder:
     def budget(self) -> int:
         """Number of tokens that all rows together may hold; `sys.maxsize` where nothing is known of memory."""
         if self._budget is None:
-            size, free = self._cache_bytes, recent_memory()
+            size, free = self._cache_bytes, self._free_memory()
             if size is None and free is not None:
                 size = free // _SHARE
             self._budget = sys.maxsize if size is None else size // self.graph.bytes_per_token
@@ -104,7 +98,7 @@ class Decoder:
         self._reserve(slot + 1, self._length(slot) + len(ids))
         kept: list[FloatArray] = []
         done = 0
-        for size in chunk_sizes(len(ids), PREFILL_CHUNK):
+        for size in chunk_sizes(len(ids), self.prefill_chunk):
             chunk = ids[done : done + size]
             done += size
             wanted = min(size, max(0, keep - (len(ids) - done)))
@@ -121,20 +115,9 @@ class Decoder:
 
         Raises:
             ConfigError: an id outside the vocabulary.
-            DeviceError: there is no memory for them, or ONNX Runtime fails; the rows keep what they had.
+            DeviceError: there is no memory for them, or the device fails; the rows keep what they had.
         """
-        check_ids("tokens", tokens, self.graph.facts.vocab_size)
-        rows = len(tokens)
-        first = self._idle if rows > 1 else 0
-        count = self._idle + rows - first
-        last = self._idle + rows
-        self._reserve(last, max(self.cache.lengths[first:last]) + 1)
-        buffers, binding = self._bound(first, count)
-        buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
-        with self._running:
-            self._session.run_with_iobinding(binding)
-        self.cache.extend(self._idle, rows, 1)
-        return buffers.logits[self._idle : last, 0]
+        raise NotImplementedError
 
     def truncate(self, row: int, length: int) -> None:
         """Forget a row's tokens from ``length`` on; a row that is not there yet has none."""
@@ -156,103 +139,17 @@ class Decoder:
         self._reserve(slot + 1, length)
         self.cache.load(slot, saved, length)
 
+    def _free_memory(self) -> int | None:
+        """Bytes that caches could still have; None where that is not known."""
+        return recent_memory()
+
     def _length(self, slot: int) -> int:
         return self.cache.lengths[slot] if slot < self.cache.slots else 0
 
     def _reserve(self, slots: int, capacity: int) -> None:
-        if slots > self.cache.slots or capacity > self.cache.capacity:
-            self._buffers = None
-            self._bindings.clear()
-            self.cache.reserve(slots=slots, capacity=capacity)
-
-    def _bound(self, first: int, count: int) -> "tuple[_Buffers, onnxruntime.IOBinding]":
-        """The buffers, and the binding of some slots; made anew when the cache has grown, or in a fork."""
-        self._catch_up()
-        if self._buffers is None:
-            self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.graph.facts.vocab_size)
-        if (first, count) not in self._bindings:
-            with self._running:
-                binding = self._session.io_binding()
-                self._buffers.bind(binding, first, count)
-                self.cache.bind(binding, first, count)
-            self._bindings[first, count] = binding
-        return self._buffers, self._bindings[first, count]
+        """Make room for so many slots and tokens."""
+        raise NotImplementedError
 
     def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
         """Append one chunk to one slot; logits [keep, V]."""
-        import onnxruntime as ort
-
-        past = self.cache.lengths[slot]
-        total = past + len(ids)
-        logits = np.empty((1, keep, self.graph.facts.vocab_size), np.float32)
-        inputs = {
-            INPUT_IDS: np.array([ids], np.int64),
-            ATTENTION_MASK: np.ones((1, total), np.int64),
-            POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
-            self.graph.head: last_logits(self.graph.head, keep),
-        }
-        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
-        self._catch_up()
-        with self._running:
-            binding = self._session.io_binding()
-            for name, array in inputs.items():
-                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-            binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
-            self.cache.bind(binding, slot, 1)
-            self._session.run_with_iobinding(binding)
-        self.cache.extend(slot, 1, len(ids))
-        last: FloatArray = logits[0]
-        return last
-
-    def _catch_up(self) -> None:
-        """Go on with the model's present session; bindings belong to the one they were made for."""
-        session = self.graph.ready()
-        if session is not self._session:
-            self._session = session
-            self._bindings.clear()
-
-
-def _logits(rows: int, positions: int, vocab_size: int) -> FloatArray:
-    """Room for logits [rows, positions, vocab_size]."""
-    size = 4 * rows * positions * vocab_size
-    with within_memory(
-        f"Logits of {rows} sequences", size, "Lower batch_size, num_beams or num_return_sequences."
-    ):
-        return np.empty((rows, positions, vocab_size), np.float32)
-
-
-class _Buffers:
-    """The arrays of a one-token step, with room for all rows of the cache.
-
-    The attention mask is as wide as the cache's capacity, so that its memory never moves: row r holds ones for its
-    own tokens and zeros behind them.
-    """
-
-    def __init__(self, rows: int, capacity: int, vocab_size: int) -> None:
-        self.ids = np.zeros((rows, 1), np.int64)
-        self.positions = np.zeros((rows, 1), np.int64)
-        self.mask = np.zeros((rows, capacity), np.int64)
-        self.masked = [0] * rows
-        self.logits = _logits(rows, 1, vocab_size)
-
-    def write(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> None:
-        """Set the inputs of a step that appends a token to each slot from ``first`` on, of the given lengths."""
-        for slot, token in enumerate(tokens, first):
-            length, masked = lengths[slot], self.masked[slot]
-            self.ids[slot] = token
-            self.positions[slot] = length
-            if masked <= length:
-                self.mask[slot, masked : length + 1] = 1
-            else:
-                self.mask[slot, length + 1 : masked] = 0
-            self.masked[slot] = length + 1
-
-    def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
-        """Bind the part of some slots."""
-        import onnxruntime as ort
-
-        part = slice(first, first + count)
-        inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
-        for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[part]))
-        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[part]))
+        raise NotImplementedError

@@ -8,13 +8,15 @@ import numpy as np
 from llmbuilder.bundle.manifest import GRAPH_NAME, Manifest, ModelFacts
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
-from llmbuilder.engine.decoder import Decoder
 from llmbuilder.engine.graph import LoadedGraph
+from llmbuilder.engine.host import HostDecoder
 from llmbuilder.engine.session import Device, open_session
 from llmbuilder.errors import BundleError
 
 if TYPE_CHECKING:
     import onnxruntime
+
+    from llmbuilder.engine.decoder import Decoder
 
 _ROUND = 64
 
@@ -104,7 +106,7 @@ class Model(LoadedGraph):
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
         slots = rows + self.idle_rows
         cache = HostCache(self.layout, slots=slots, capacity=rounded, limit=self.facts.context_length)
-        return Decoder(self, cache, idle_rows=self.idle_rows, cache_bytes=self.cache_bytes)
+        return HostDecoder(self, cache, idle_rows=self.idle_rows, cache_bytes=self.cache_bytes)
 
 
 def alone_differs(model: Model) -> bool:
