@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,7 +15,12 @@ Tokenizer = Annotated[
     Path | None,
     typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with."),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to run: auto (what the bundle was exported for), cpu, cuda, or cuda:N for card N."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")]
 Assignments = Annotated[
     list[str] | None,

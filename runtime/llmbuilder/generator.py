@@ -65,6 +65,7 @@ class TextGenerator(Closing):
         *,
         device: Device = "auto",
         threads: int | None = None,
+        deterministic: bool = True,
         config: GenerationConfig | None = None,
     ) -> None:
         """Open a bundle, or the bundle made from a checkpoint.
@@ -73,8 +74,10 @@ class TextGenerator(Closing):
             model_path: a bundle directory or an LLMBuilder checkpoint; or an engine, such as that of
                 `llmbuilder.testing.fake_engine`, which stays its owner's.
             tokenizer_path: the tokenizer that the bundle must have been exported with; None: do not compare.
-            device: ``cpu``, ``cuda``, or ``auto``: what the bundle was exported for.
+            device: ``cpu``, ``cuda``, ``cuda:N`` for the N-th card, or ``auto``: what the bundle was exported for.
             threads: CPU threads; None: as many as this process may use.
+            deterministic: on a card, compute so that a text is the same from run to run and whatever its neighbours
+                in a batch; False allows faster attention that is not.
             config: options for all calls.
 
         Raises:
@@ -84,7 +87,9 @@ class TextGenerator(Closing):
         if isinstance(model_path, Engine):
             self._lease, self._engine = None, model_path
         else:
-            self._lease = acquire(model_path, tokenizer_path, device=device, threads=threads)
+            self._lease = acquire(
+                model_path, tokenizer_path, device=device, threads=threads, deterministic=deterministic
+            )
             self._engine = self._lease.engine
         self._config = config
         self._maker = GroupMaker(self._engine, self._engine.tokenizer)

@@ -1,3 +1,7 @@
+import ctypes
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +10,9 @@ from hypothesis import strategies as st
 from llmbuilder.decoding.rows import chunk_sizes
 from llmbuilder.decoding.slots import plan_slots
 from llmbuilder.engine.cache import LONG, HostCache
+from llmbuilder.engine.cuda.cache import DeviceCache, SavedRow
+from llmbuilder.engine.cuda.place import Place
+from llmbuilder.engine.cuda.slab import Mover, Slab
 from llmbuilder.engine.decoder import PREFILL_CHUNK
 from llmbuilder.engine.layout import CacheTensor
 
@@ -88,13 +95,59 @@ def saved(tokens):
     ]
 
 
+class Borrowed:
+    """Memory of the process as a device's: a cache gets at it by moving slabs only."""
+
+    def __init__(self):
+        self.place, self.lock = Place("cpu"), threading.RLock()
+        self.mover = Mover(self.place, LAYOUT)
+
+    def take(self, slots, capacity):
+        slab = Slab(self.place, LAYOUT, slots, capacity)
+        self.mover.clear(slab)
+        return SimpleNamespace(slab=slab, slots=slots, capacity=capacity)
+
+    def give_back(self, _):
+        pass
+
+
+BORROWED = Borrowed()
+
+
+def device_cache(_, **sizes):
+    return DeviceCache(BORROWED, **sizes)
+
+
+def arrays(kept):
+    """A kept row, by whatever cache, as arrays of its valid tokens."""
+    if not isinstance(kept, SavedRow):
+        return kept
+    views = []
+    for tensor, address in zip(LAYOUT, kept.slab.addresses(0), strict=True):
+        shape = kept.slab.shape(tensor, 1)[1:]
+        content = ctypes.string_at(address, tensor.bytes_per_token * kept.slab.capacity)
+        views.append(np.frombuffer(content, tensor.dtype).reshape(shape)[:, : kept.length])
+    return views
+
+
+def kept(cache, row):
+    """Arrays as a row that this cache has kept."""
+    if isinstance(cache, HostCache):
+        return row
+    length = row[0].shape[1]
+    slab = Slab(BORROWED.place, LAYOUT, 1, max(length, 1))
+    for array, address in zip(row, slab.addresses(0), strict=True):
+        ctypes.memmove(address, array.tobytes(), array.nbytes)
+    return SavedRow(slab, length)
+
+
 def append(cache, slot, tokens):
     """As the graph does: the slot's own content, longer."""
     row = [
         np.concatenate([before, after], axis=1)
-        for before, after in zip(cache.save(slot), saved(tokens), strict=True)
+        for before, after in zip(arrays(cache.save(slot)), saved(tokens), strict=True)
     ]
-    cache.load(slot, row, row[0].shape[1])
+    cache.load(slot, kept(cache, row), row[0].shape[1])
 
 
 def apply(cache, known, verb, first, second):
@@ -122,7 +175,7 @@ def apply(cache, known, verb, first, second):
             cache.reserve(slots=first)
 
 
-@pytest.mark.parametrize("kind", [HostCache])
+@pytest.mark.parametrize("kind", [HostCache, device_cache])
 @settings(max_examples=60, derandomize=True)
 @given(verbs)
 def test_whatever_is_done_to_a_cache_every_slot_holds_its_own_tokens(kind, verbs):
@@ -133,5 +186,5 @@ def test_whatever_is_done_to_a_cache_every_slot_holds_its_own_tokens(kind, verbs
         assert cache.lengths[:SLOTS] == [len(row) for row in known.rows]
         assert cache.capacity >= max(cache.lengths)
     for slot, row in enumerate(known.rows):
-        for found, wanted in zip(cache.save(slot), saved(row), strict=True):
+        for found, wanted in zip(arrays(cache.save(slot)), saved(row), strict=True):
             np.testing.assert_array_equal(found, wanted)

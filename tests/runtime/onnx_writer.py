@@ -95,12 +95,21 @@ def tiny_facts() -> ModelFacts:
 
 
 def tiny_model(
-    weights: Mapping[str, npt.NDArray[np.generic]], leave_out: str = "", *, version: int = 2
+    weights: Mapping[str, npt.NDArray[np.generic]],
+    leave_out: str = "",
+    *,
+    version: int = 2,
+    for_device: bool = False,
 ) -> bytes:
-    """The graph of a tiny transformer as a format has it, without the input or output named ``leave_out``."""
+    """The graph of a tiny transformer as a format has it, without the input or output named ``leave_out``.
+
+    One made ``for_device`` has the lengths of rows from their positions, and of the mask only the width.
+    """
     integers = {"one": np.array(1), "ones": np.array([1]), "end": np.array([2**31]), "last": np.array([-1])}
+    integers |= {"end_of_row": np.array(-1)}
     fields = [
         *(initializer(name, value) for name, value in (weights | integers).items()),
+        *_lengths(for_device=for_device),
         *_nodes(version),
         *(field for name, field in _interface(version).items() if name != leave_out),
     ]
@@ -126,12 +135,18 @@ def tiny_logits(weights: Mapping[str, npt.NDArray[np.generic]], ids: list[int]) 
     return x @ w["head"]
 
 
+def _lengths(*, for_device: bool) -> Iterator[bytes]:
+    if for_device:
+        yield node("Gather", "position_ids end_of_row", "lasts", axis=1)
+    else:
+        yield node("ReduceSum", "attention_mask ones", "counts", keepdims=0)
+        yield node("Sub", "counts one", "lasts")
+
+
 def _nodes(version: int) -> Iterator[bytes]:
     yield node("Gather", "embedding input_ids", "words")
     yield node("Gather", "positions position_ids", "places")
     yield node("Add", "words places", "x0")
-    yield node("ReduceSum", "attention_mask ones", "counts", keepdims=0)
-    yield node("Sub", "counts one", "lasts")
     yield node("Cast", "lasts", "seqlens", to=INT32)
     yield node("Shape", "attention_mask", "mask_shape")
     yield node("Gather", "mask_shape one", "width")

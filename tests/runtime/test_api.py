@@ -19,7 +19,7 @@ class Door:
         self.opened = []
         self.given_back = set()
 
-    def acquire(self, model_path, tokenizer_path, *, device, threads):
+    def acquire(self, model_path, tokenizer_path, *, device, threads, deterministic):
         self.opened.append((model_path, tokenizer_path, device, threads))
         return Lease(self.engine, self.given_back.add)
 

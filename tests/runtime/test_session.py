@@ -6,7 +6,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.engine.session import check_installation, open_session
+from llmbuilder.engine.installation import check_installation
+from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 
@@ -20,7 +21,7 @@ def installed(monkeypatch):
                 raise metadata.PackageNotFoundError(name)
             return "1.30.0"
 
-        monkeypatch.setattr("llmbuilder.engine.session.metadata.version", version)
+        monkeypatch.setattr("llmbuilder.engine.installation.metadata.version", version)
 
     return install
 
@@ -30,7 +31,12 @@ def runtime(monkeypatch, installed):
     """A fake ONNX Runtime; ``sessions`` holds what was opened."""
     installed("onnxruntime")
     fake = SimpleNamespace(
-        __version__="1.30.0", available=["CPUExecutionProvider"], started=None, preloaded=0, sessions=[]
+        __version__="1.30.0",
+        available=["CPUExecutionProvider"],
+        started=None,
+        preloaded=0,
+        printed="",
+        sessions=[],
     )
 
     class SessionOptions:
@@ -41,10 +47,12 @@ def runtime(monkeypatch, installed):
             self.entries[name] = value
 
     class InferenceSession:
-        def __init__(self, path, options, providers):
+        def __init__(self, path, options, providers, *, enable_fallback=True):
             if not Path(path).is_file():
                 raise RuntimeError(f"NO_SUCHFILE {path}")
-            self.options, self.providers = options, fake.started or providers
+            names = [each if isinstance(each, str) else each[0] for each in providers]
+            self.options, self.providers = options, fake.started or names
+            self.settings, self.falls_back = providers[0][1], enable_fallback
             fake.sessions.append(self)
 
         def get_providers(self):
@@ -52,6 +60,7 @@ def runtime(monkeypatch, installed):
 
     def preload_dlls():
         fake.preloaded += 1
+        print(fake.printed)
 
     fake.SessionOptions, fake.InferenceSession, fake.preload_dlls = (
         SessionOptions,
@@ -59,8 +68,17 @@ def runtime(monkeypatch, installed):
         preload_dlls,
     )
     fake.get_available_providers = lambda: fake.available
+    fake.set_default_logger_severity = lambda severity: None
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     return fake
+
+
+@pytest.fixture
+def cuda(runtime, monkeypatch):
+    """The same with a card."""
+    runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("llmbuilder.engine.cuda.starting.card", lambda index: None)
+    return runtime
 
 
 @pytest.fixture
@@ -70,8 +88,8 @@ def graph(tmp_path):
     return path
 
 
-def opened(graph, built_for="cpu", device="auto", threads=None):
-    return open_session(graph, built_for=built_for, device=device, threads=threads)
+def opened(graph, built_for="cpu", device="auto", threads=None, **options):
+    return open_session(graph, built_for=built_for, device=device, threads=threads, **options)
 
 
 class TestInstallation:
@@ -116,21 +134,23 @@ class TestDevice:
     def test_a_cpu_bundle_runs_on_the_cpu(self, runtime, graph, device):
         assert opened(graph, device=device).providers == ["CPUExecutionProvider"]
 
-    @pytest.mark.parametrize("device", ["tpu", ["cpu"], None, 0])
+    @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "cpu:0", "CUDA", ["cpu"], None, 0])
     def test_an_unknown_device_is_refused(self, runtime, graph, device):
-        with pytest.raises(ConfigError, match=re.escape(f"'auto', 'cpu' or 'cuda', got {device!r}")):
+        with pytest.raises(
+            ConfigError, match=re.escape(f"'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+        ):
             opened(graph, device=device)
 
-    @pytest.mark.parametrize(
-        ("built_for", "device", "advice"),
-        [("cpu", "cuda", "leave device out"), ("cuda", "cpu", "export it again")],
-    )
-    def test_a_bundle_for_another_device_is_refused_with_what_this_release_can_do(
-        self, runtime, graph, built_for, device, advice
-    ):
-        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        with pytest.raises(DeviceError, match=f"exported for {built_for} .*exports for cpu only: {advice}"):
-            opened(graph, built_for=built_for, device=device)
+    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+    def test_a_cpu_bundle_is_refused_on_a_card_with_what_to_do(self, cuda, graph, device):
+        with pytest.raises(DeviceError, match=f"cannot run on {device}.*again with --device cuda"):
+            opened(graph, built_for="cpu", device=device)
+        assert cuda.sessions == []
+
+    def test_a_cuda_bundle_runs_on_the_cpu_only_if_that_is_asked_for(self, runtime, graph):
+        assert opened(graph, built_for="cuda", device="cpu").providers == ["CPUExecutionProvider"]
+        with pytest.raises(DeviceError, match="no CUDA support"):
+            opened(graph, built_for="cuda")
 
     @pytest.mark.parametrize("device", ["auto", "cuda"])
     def test_cuda_without_cuda_is_refused_and_never_falls_back(self, runtime, graph, device):
@@ -138,16 +158,33 @@ class TestDevice:
             opened(graph, built_for="cuda", device=device)
         assert runtime.sessions == []
 
-    def test_cuda_that_fails_to_start_is_refused(self, runtime, graph):
-        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        runtime.started = ["CPUExecutionProvider"]
-        with pytest.raises(DeviceError, match="fell back to CPUExecutionProvider"):
+    def test_cuda_that_fails_to_start_is_refused(self, cuda, graph):
+        cuda.started = ["CPUExecutionProvider"]
+        with pytest.raises(DeviceError, match=r"fell back to CPUExecutionProvider.*cuDNN 9.*docs/cuda.md"):
             opened(graph, built_for="cuda")
 
-    def test_cuda_libraries_are_loaded_first(self, runtime, graph):
-        runtime.available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    def test_cuda_libraries_are_loaded_first(self, cuda, graph):
         assert opened(graph, built_for="cuda").providers == ["CUDAExecutionProvider"]
-        assert runtime.preloaded == 1
+        assert cuda.preloaded == 1
+
+    def test_missing_libraries_are_named_and_nothing_is_printed(self, cuda, graph, capsys):
+        cuda.printed = "Failed to load libcublasLt.so.13: cannot open shared object file\nPlease follow ..."
+        with pytest.raises(DeviceError, match=r"libraries are missing: libcublasLt.so.13\. .*cuDNN 9"):
+            opened(graph, built_for="cuda")
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_card_is_chosen_by_its_number(self, cuda, graph):
+        session = opened(graph, built_for="cuda", device="cuda:3")
+        assert session.settings["device_id"] == "3"
+        assert not session.falls_back
+
+    @pytest.mark.parametrize(("deterministic", "kernel"), [(True, "1"), (False, None)])
+    def test_attention_is_the_same_from_run_to_run_unless_named_otherwise(
+        self, cuda, graph, deterministic, kernel
+    ):
+        session = opened(graph, built_for="cuda", deterministic=deterministic)
+        assert session.settings.get("sdpa_kernel") == kernel
+        assert session.settings["enable_cuda_graph"] == "1"
 
     def test_a_graph_that_cannot_be_loaded_is_named(self, runtime, tmp_path):
         with pytest.raises(

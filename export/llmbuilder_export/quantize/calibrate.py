@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
-from llmbuilder.engine.session import check_installation, session_options
+from llmbuilder.engine.installation import check_installation
+from llmbuilder.engine.session import session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -25,7 +25,7 @@ HostRow = Sequence[npt.NDArray[np.generic]]
 
 
 class Cache(Protocol):
-    """Slots of keys and values, with their lengths, and what the graph writes them through."""
+    """Slots of keys and values, with their lengths."""
 
     @property
     def lengths(self) -> list[int]:
@@ -43,15 +43,11 @@ class Cache(Protocol):
         ...
 
     def reserve(self, *, slots: int = 0, capacity: int = 0) -> None:
-        """Make room for so many sequences and tokens. If there was less, all must be bound anew.
+        """Make room for so many sequences and tokens. If there was less, they lie elsewhere from then on.
 
         Raises:
             DeviceError: there is no memory for them; what was there is as before.
         """
-        ...
-
-    def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
-        """Bind slots from ``first`` on as past and present: the same memory, so that the graph writes in place."""
         ...
 
     def extend(self, first: int, count: int, tokens: int) -> None:
@@ -118,7 +114,7 @@ class HostCache:
         self.capacity = new_capacity
 
     def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
-        """Bind slots from ``first`` on as past and present."""
+        """Bind slots from ``first`` on as past and present: the same memory, so that the graph writes in place."""
         import onnxruntime as ort
 
         for tensor, array in zip(self.layout, self._tensors, strict=True):

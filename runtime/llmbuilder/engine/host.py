@@ -28,6 +28,8 @@ class HostDecoder(Decoder):
     Where a model needs it the first slot of the cache stays idle, and takes part in the steps of a row alone.
     """
 
+    cache: HostCache
+
     def __init__(
         self, graph: LoadedGraph, cache: HostCache, *, idle_rows: int = 0, cache_bytes: int | None = None
     ) -> None:

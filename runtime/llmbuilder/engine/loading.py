@@ -84,6 +84,7 @@ def acquire(
     *,
     device: Device,
     threads: int | None,
+    deterministic: bool = True,
 ) -> Lease:
     """Find, verify and load a model, or use the one already loaded, until the lease is closed.
 
@@ -95,8 +96,10 @@ def acquire(
     tokenizer = None if tokenizer_path is None else check_path("tokenizer_path", tokenizer_path)
     directory = find_bundle(check_path("model_path", model_path), tokenizer)
     stamp = (directory / MANIFEST_NAME).stat()
-    key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads)
-    lease = _LOADED.take(key, lambda: load_engine(directory, device=device, threads=threads))
+    key = (directory.resolve(), stamp.st_mtime_ns, stamp.st_ino, device, threads, deterministic)
+    lease = _LOADED.take(
+        key, lambda: load_engine(directory, device=device, threads=threads, deterministic=deterministic)
+    )
     if tokenizer is not None and lease.engine.bundle is not None:
         with undone_on_error(lease.close):
             _check_tokenizer(tokenizer, lease.engine.bundle)
@@ -104,7 +107,12 @@ def acquire(
 
 
 def load_engine(
-    directory: Path, *, device: Device = "auto", threads: int | None = None, cache_bytes: int | None = None
+    directory: Path,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    cache_bytes: int | None = None,
+    deterministic: bool = True,
 ) -> Engine:
     """Verify and load the bundle in ``directory``, without sharing it.
 
@@ -114,6 +122,7 @@ def load_engine(
         threads: CPU threads; None: as many as this process may use.
         cache_bytes: most bytes that the KV cache of one computation may take; None: half of what is free when it
             begins.
+        deterministic: on a card, take the attention whose results are the same from run to run.
 
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
@@ -135,6 +144,7 @@ def load_engine(
         threads=threads,
         cache_bytes=cache_bytes,
         content=bundle.graph_content,
+        deterministic=deterministic,
     )
     template = bundle.chat_template
     bundle.check_unchanged()

@@ -8,10 +8,13 @@ import numpy as np
 from llmbuilder.bundle.manifest import GRAPH_NAME, Manifest, ModelFacts
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
+from llmbuilder.engine.cuda.decoder import DeviceDecoder
+from llmbuilder.engine.cuda.place import Place
+from llmbuilder.engine.cuda.workspace import Workspaces
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.host import HostDecoder
-from llmbuilder.engine.session import Device, open_session
-from llmbuilder.errors import BundleError
+from llmbuilder.engine.session import Device, card_index, open_session
+from llmbuilder.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,6 +33,8 @@ class Model(LoadedGraph):
         facts: ModelFacts,
         *,
         cache_bytes: int | None = None,
+        place: Place | None = None,
+        deterministic: bool = True,
         **graph: Any,
     ) -> None:
         """Take a session as a `LoadedGraph`, whose arguments ``graph`` are.
@@ -39,6 +44,8 @@ class Model(LoadedGraph):
             facts: what the manifest says of it.
             cache_bytes: most bytes that the cache of one computation may take; None: half of what is free when it
                 begins.
+            place: the device that the session is on; None: the process's own memory.
+            deterministic: on a device, compute steps with few different numbers of rows.
             graph: where it is from, the type of its cache, how it is loaded anew.
 
         Raises:
@@ -48,6 +55,12 @@ class Model(LoadedGraph):
         self.cache_bytes = cache_bytes
         self.idle_rows = 0
         """Rows that stand idle before all others, so that no step has a row alone."""
+        self._workspaces = None if place is None else Workspaces(self, place, deterministic=deterministic)
+
+    @property
+    def graphs_captured(self) -> int:
+        """Number of CUDA graphs that steps are replayed from; 0 on a CPU."""
+        return 0 if self._workspaces is None else self._workspaces.graphs_captured
 
     @classmethod
     def open(
@@ -59,6 +72,7 @@ class Model(LoadedGraph):
         threads: int | None = None,
         cache_bytes: int | None = None,
         content: bytes | None = None,
+        deterministic: bool = True,
     ) -> Self:
         """Load the graph of a verified bundle: ``content``, or what its file holds now.
 
@@ -73,9 +87,17 @@ class Model(LoadedGraph):
                 device=device,
                 threads=threads,
                 content=content,
+                deterministic=deterministic,
             )
 
+        index = card_index(directory, manifest.device, device)
+
         def load_anew() -> "onnxruntime.InferenceSession":
+            if index is not None:
+                raise DeviceError(
+                    f"{directory} was loaded on cuda:{index} before this process was forked, and CUDA cannot be "
+                    "used in forked processes. Load the model after the fork, or start processes with 'spawn'."
+                )
             bundle = open_bundle(directory)
             if bundle.manifest != manifest:
                 raise BundleError(
@@ -92,9 +114,12 @@ class Model(LoadedGraph):
             where=directory,
             cache_type=manifest.kv_cache,
             cache_bytes=cache_bytes,
+            place=None if index is None else Place("cuda", index),
+            deterministic=deterministic,
             load_anew=load_anew,
         )
-        model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
+        if index is None:
+            model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
         return model
 
     def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
@@ -103,6 +128,10 @@ class Model(LoadedGraph):
         Raises:
             DeviceError: the system does not give so much memory.
         """
+        if self._workspaces is not None:
+            return DeviceDecoder(
+                self, self._workspaces, rows=rows, capacity=capacity, cache_bytes=self.cache_bytes
+            )
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
         slots = rows + self.idle_rows
         cache = HostCache(self.layout, slots=slots, capacity=rounded, limit=self.facts.context_length)

@@ -1,0 +1,70 @@
+"""Where memory lies: a CUDA device, or in tests the process itself, through the same calls."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmbuilder.engine.cuda.card import card
+from llmbuilder.engine.session import session_options
+from llmbuilder.errors import DeviceError, translated
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device by ONNX Runtime's name for its kind, and its number among those."""
+
+    kind: str = "cuda"
+    index: int = 0
+
+    def __str__(self) -> str:
+        """As users name it."""
+        return f"{self.kind}:{self.index}"
+
+    def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> "onnxruntime.OrtValue":
+        """Memory for an array, whose content is undefined.
+
+        Raises:
+            DeviceError: the device does not have so much free.
+        """
+        import onnxruntime as ort
+
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        with translated(
+            DeviceError,
+            f"{self} does not have the {size:,} bytes that are needed for an array of shape {list(shape)}",
+            "Lower batch_size, num_beams or num_return_sequences, ask for shorter texts, or export the model again "
+            "with a smaller --max-context.",
+        ):
+            return ort.OrtValue.ortvalue_from_shape_and_type(
+                list(shape), np.dtype(dtype).type, self.kind, self.index
+            )
+
+    def zeros(self, shape: Sequence[int], dtype: npt.DTypeLike) -> "onnxruntime.OrtValue":
+        """A small array of zeros, copied from the process.
+
+        Raises:
+            DeviceError: the device does not have so much free.
+        """
+        value = self.empty(shape, dtype)
+        value.update_inplace(np.zeros(shape, dtype))
+        return value
+
+    def free_bytes(self) -> int | None:
+        """What the device has free; None where that is not known."""
+        return card(self.index).free_bytes if self.kind == "cuda" else None
+
+    def session(self, graph: bytes) -> "onnxruntime.InferenceSession":
+        """A small graph of our own, loaded on this device."""
+        import onnxruntime as ort
+
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self.kind == "cuda":
+            providers = [("CUDAExecutionProvider", {"device_id": str(self.index)})]
+        return ort.InferenceSession(graph, session_options(ort, 1), providers=providers)

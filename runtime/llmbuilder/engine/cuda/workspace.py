@@ -1,0 +1,206 @@
+"""The memory that a captured CUDA graph reads and writes, and the pool from which computations borrow it.
+
+A graph is captured for addresses, and belongs to its session for ever. So memory comes in few sizes, a computation
+borrows it and gives it back, and the number of graphs stays that of the sizes in use at one time.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
+from llmbuilder.engine.cuda.place import Place
+from llmbuilder.engine.cuda.slab import Mover, Slab
+from llmbuilder.engine.head import last_logits
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from llmbuilder.engine.graph import LoadedGraph
+
+STEP_ROWS = 8
+"""Rows of a step at least, and four times as many in each larger size: a kernel's choice depends on their number."""
+STEP_CAPACITY = 2048
+"""Tokens of a row at least, where the window has them, and twice as many in each larger size."""
+_NO_GRAPH = -1
+
+
+class Workspace:
+    """Caches of some rows, and the inputs and logits of a step of all of them."""
+
+    def __init__(self, graph: "LoadedGraph", place: Place, slots: int, capacity: int, number: int) -> None:
+        """Take the memory, for the graph with this ``number``, from 1.
+
+        Raises:
+            DeviceError: the device does not have so much free.
+        """
+        self.graph = graph
+        self.place = place
+        self.slab = Slab(place, graph.layout, slots, capacity)
+        self._inputs = place.empty([2, slots, 1], np.int64)
+        self._written = np.zeros((2, slots, 1), np.int64)
+        self._mask = place.empty([1, slots, capacity], np.int64)  # only its width is read
+        self._logits = place.empty([slots, 1, graph.facts.vocab_size], np.float32)
+        self._step_options = _run_options(number)
+        self._chunk_options = _run_options(_NO_GRAPH)
+        self._step = self._bound_step()
+        self._chunks: dict[int, onnxruntime.IOBinding] = {}
+        self.captured = False
+
+    @property
+    def slots(self) -> int:
+        """Number of rows, all of which take part in every step."""
+        return self.slab.slots
+
+    @property
+    def capacity(self) -> int:
+        """Number of tokens that each row has room for."""
+        return self.slab.capacity
+
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> FloatArray:
+        """Append a token to each of the first rows, all rows having these lengths; logits [tokens, V].
+
+        The other rows take part with a token that the next one to come overwrites.
+        """
+        ids, positions = self._written
+        ids[: len(tokens), 0] = tokens
+        positions[:, 0] = lengths
+        np.minimum(positions, self.capacity - 1, out=positions)
+        self._inputs.update_inplace(self._written)
+        self.graph.session.run_with_iobinding(self._step, self._step_options)
+        self.captured = True
+        logits: FloatArray = self._logits.numpy()
+        return logits[: len(tokens), 0]
+
+    def prefill(self, slot: int, ids: Sequence[int], past: int, keep: int) -> FloatArray:
+        """Append ids to a row that has ``past`` tokens; logits [keep, V] of the last ones."""
+        import onnxruntime as ort
+
+        graph = self.graph
+        logits = np.empty((1, keep, graph.facts.vocab_size), np.float32)
+        inputs = {
+            INPUT_IDS: np.array([ids], np.int64),
+            POSITION_IDS: np.arange(past, past + len(ids), dtype=np.int64)[None],
+            graph.head: last_logits(graph.head, keep),
+        }
+        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
+        binding = self._bound_chunk(slot)
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+        graph.session.run_with_iobinding(binding, self._chunk_options)
+        last: FloatArray = logits[0]
+        return last
+
+    def _bound_step(self) -> "onnxruntime.IOBinding":
+        binding = self.graph.session.io_binding()
+        address = self._inputs.data_ptr()
+        for row, name in enumerate((INPUT_IDS, POSITION_IDS)):
+            where = address + row * self.slots * np.dtype(np.int64).itemsize
+            self._bind_input(binding, name, np.int64, [self.slots, 1], where)
+        self._bind_mask(binding, self.slots)
+        binding.bind_ortvalue_output(LOGITS, self._logits)
+        self._bind_caches(binding, 0, self.slots)
+        return binding
+
+    def _bound_chunk(self, slot: int) -> "onnxruntime.IOBinding":
+        if slot not in self._chunks:
+            binding = self.graph.session.io_binding()
+            self._bind_mask(binding, 1)
+            self._bind_caches(binding, slot, 1)
+            self._chunks[slot] = binding
+        return self._chunks[slot]
+
+    def _bind_mask(self, binding: "onnxruntime.IOBinding", rows: int) -> None:
+        self._bind_input(binding, ATTENTION_MASK, np.int64, [rows, self.capacity], self._mask.data_ptr())
+
+    def _bind_caches(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
+        """Bind rows as past and present: the same memory, so that the graph writes in place."""
+        for tensor, address in zip(self.slab.layout, self.slab.addresses(first), strict=True):
+            shape, kind = self.slab.shape(tensor, count), tensor.dtype.type
+            self._bind_input(binding, tensor.past, kind, shape, address)
+            binding.bind_output(tensor.present, self.place.kind, self.place.index, kind, shape, address)
+
+    def _bind_input(
+        self,
+        binding: "onnxruntime.IOBinding",
+        name: str,
+        kind: type[np.generic],
+        shape: Sequence[int],
+        address: int,
+    ) -> None:
+        binding.bind_input(name, self.place.kind, self.place.index, kind, list(shape), address)
+
+
+class Workspaces:
+    """All workspaces of a loaded graph. Computations of several threads take turns: ``lock`` is held for a run."""
+
+    def __init__(self, graph: "LoadedGraph", place: Place, *, deterministic: bool = True) -> None:
+        """Begin with none.
+
+        Args:
+            graph: what computes.
+            place: the device it is loaded on.
+            deterministic: compute steps with few different numbers of rows, so that rows do not depend on others.
+        """
+        self.lock = threading.RLock()
+        self.place = place
+        self.mover = Mover(place, graph.layout)
+        self._graph = graph
+        self._deterministic = deterministic
+        self._made: list[Workspace] = []
+        self._idle: deque[Workspace] = deque()
+
+    @property
+    def graphs_captured(self) -> int:
+        """Number of CUDA graphs that steps are replayed from."""
+        return sum(workspace.captured for workspace in self._made)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of caches that nobody uses now."""
+        return sum(workspace.slab.size for workspace in list(self._idle))
+
+    def size(self, slots: int, capacity: int) -> tuple[int, int]:
+        """The rows and tokens of the smallest workspace that has so many."""
+        window = self._graph.facts.context_length
+        rows, factor = (STEP_ROWS, 4) if self._deterministic else (1, 2)
+        while rows < slots:
+            rows *= factor
+        tokens = STEP_CAPACITY
+        while tokens < capacity:
+            tokens *= 2
+        return rows, min(tokens, window)
+
+    def take(self, slots: int, capacity: int) -> Workspace:
+        """Borrow a workspace of at least so many rows and tokens; it may hold anything but NaN.
+
+        Raises:
+            DeviceError: the device does not have so much free.
+        """
+        with self.lock:
+            wanted = self.size(slots, capacity)
+            for workspace in list(self._idle):
+                if (workspace.slots, workspace.capacity) == wanted:
+                    self._idle.remove(workspace)
+                    return workspace
+            workspace = Workspace(self._graph, self.place, *wanted, len(self._made) + 1)
+            self.mover.clear(workspace.slab)
+            self._made.append(workspace)
+            return workspace
+
+    def give_back(self, workspace: Workspace) -> None:
+        """End a loan. Needs no lock: the garbage collector calls it, from any thread."""
+        self._idle.append(workspace)
+
+
+def _run_options(graph: int) -> "onnxruntime.RunOptions":
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph))
+    return options
