@@ -4,8 +4,7 @@ The PyTorch side is recorded before tracing (`record`), so that the network and 
 together; the bundle is compared after it is written (`compare`).
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from llmbuilder.bundle.manifest import Manifest
 from llmbuilder.engine.model import Model
 from llmbuilder.errors import DeviceError, ExportError
+from llmbuilder_export.judge import judge
 from llmbuilder_export.networks.network import Network
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,10 +23,6 @@ FloatArray = npt.NDArray[np.float32]
 _LENGTHS = (48, 29, 7)
 _SHORT_LENGTHS = (8,)
 _GREEDY_PROMPT, _GREEDY_TOKENS = 8, 16
-_LARGEST_DIFFERENCE = 1e-3
-"""Allowed between fp32 logits; of logits above 100, whose last digits are coarser, this share of a hundredth."""
-_LARGEST_DIVERGENCE = 2.0
-"""Nats of mean KL divergence beyond which quantized output no longer resembles the model's."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,8 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
         number of greedy tokens that agree.
 
     Raises:
-        ExportError: an unquantized bundle differs from PyTorch, or a quantized one is nonsense.
+        ExportError: an unquantized bundle differs from PyTorch by more than its precision explains, a quantized one is
+            nonsense, or one for cuda computes infinities.
     """
     try:
         model = Model.open(folder, manifest, device="cpu")
@@ -104,7 +101,7 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
     measured["argmax_agreement"] = float(agree.mean())
     measured["greedy_tokens_equal"] = _common_prefix(greedy, reference.greedy)
     measured["greedy_tokens"] = len(reference.greedy)
-    _judge(measured, reference, exact=manifest.quantization == "none" and manifest.kv_cache == "float32")
+    judge(measured, max(float(np.abs(logits).max()) for logits in reference.logits), manifest)
     return measured
 
 
@@ -180,21 +177,3 @@ def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
-
-
-def _judge(measured: Mapping[str, float], reference: Reference, *, exact: bool) -> None:
-    # np.max, unlike max, passes on a NaN.
-    largest = float(np.max([value for name, value in measured.items() if name.startswith("max_logit")]))
-    scale = max(float(np.abs(logits).max()) for logits in reference.logits)
-    allowed = _LARGEST_DIFFERENCE * max(1.0, scale / 100)
-    if exact and not largest <= allowed:
-        raise ExportError(
-            f"The exported graph does not compute what the model does: logits differ by {largest:.3g}, "
-            f"allowed are {allowed:.3g}. This architecture cannot be exported; please report it."
-        )
-    divergence = measured["mean_kl_divergence"]
-    if not math.isfinite(largest) or not divergence <= _LARGEST_DIVERGENCE:
-        raise ExportError(
-            f"Quantization destroyed this model: mean KL divergence {divergence:.3g} nats. "
-            "Export it with a finer one (--quantize int8 or none)."
-        )

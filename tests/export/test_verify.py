@@ -1,13 +1,16 @@
 """What is measured after an export, and what is done about it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from llmbuilder.bundle.reading import read_manifest
 from llmbuilder.errors import ExportError
+from llmbuilder_export.judge import judge
 from llmbuilder_export.sources import load_source
-from llmbuilder_export.verify import Reference, _divergence, _judge, compare, record
+from llmbuilder_export.verify import _divergence, compare, record
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +55,52 @@ def test_a_graph_that_cannot_run_is_an_export_error(network, report, manifest, t
         compare(tmp_path, manifest, record(network, [], vocab_size=20))
 
 
-def judge(exact, **measured):
-    reference = Reference([[1]], [np.array([[1.0, -400.0]], np.float32)], [1], [])
-    _judge(
-        {"max_logit_difference_prefill": 0.0, "mean_kl_divergence": 0.0} | measured, reference, exact=exact
-    )
+@pytest.fixture
+def judged(manifest):
+    """Judge a bundle whose largest logit is 400."""
+
+    def judge_changed(changes, **measured):
+        measured = {"max_logit_difference_prefill": 0.0, "mean_kl_divergence": 0.0} | measured
+        judge(measured, 400.0, replace(manifest, **changes))
+
+    return judge_changed
 
 
-def test_large_logits_may_differ_in_their_last_digits():
-    judge(True, max_logit_difference_prefill=3e-3)
+EXACT, QUANTIZED = {"quantization": "none"}, {"quantization": "int8"}
+HALF = {"quantization": "none", "device": "cuda", "kv_cache": "float16"}
+
+
+def test_large_logits_may_differ_in_their_last_digits(judged):
+    judged(EXACT, max_logit_difference_prefill=3e-3)
     with pytest.raises(ExportError, match=r"differ by 0\.005"):
-        judge(True, max_logit_difference_prefill=5e-3)
+        judged(EXACT, max_logit_difference_prefill=5e-3)
 
 
-def test_quantized_bundles_fail_only_when_they_are_nonsense():
-    judge(False, max_logit_difference_prefill=3.0, mean_kl_divergence=0.4)
+def test_half_precision_may_differ_by_a_share_of_the_largest_logit(judged):
+    judged(HALF, max_logit_difference_prefill=7.0, mean_kl_divergence=5e-5)
+    with pytest.raises(ExportError, match=r"differ by 9, allowed are 8.*Export it for cpu"):
+        judged(HALF, max_logit_difference_prefill=9.0)
+    with pytest.raises(ExportError, match=r"divergence is 0\.001 nats.*Export it for cpu"):
+        judged(HALF, mean_kl_divergence=1e-3)
+
+
+def test_quantized_bundles_fail_only_when_they_are_nonsense(judged):
+    judged(QUANTIZED, max_logit_difference_prefill=3.0, mean_kl_divergence=0.4)
     for nonsense in (9.0, float("nan")):
         with pytest.raises(ExportError, match="Quantization destroyed"):
-            judge(False, mean_kl_divergence=nonsense)
+            judged(QUANTIZED, mean_kl_divergence=nonsense)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_not_a_number_is_never_accepted(exact):
+@pytest.mark.parametrize("changes", [EXACT, QUANTIZED])
+def test_not_a_number_is_never_accepted(judged, changes):
     with pytest.raises(ExportError):
-        judge(exact, max_logit_difference_steps=float("nan"))
+        judged(changes, max_logit_difference_steps=float("nan"))
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_what_half_precision_cannot_hold_is_to_be_exported_for_the_cpu(judged, quantization):
+    with pytest.raises(ExportError, match=r"gpt cannot be exported for cuda.*beyond 65504.*--device cpu"):
+        judged(HALF | {"quantization": quantization}, max_logit_difference_steps=float("inf"))
 
 
 def test_divergence_of_a_known_pair():
