@@ -37,11 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", help="LLMBuilder checkpoint or Hugging Face directory")
     parser.add_argument("-t", "--tokenizer", help="tokenizer file or directory")
     parser.add_argument("-o", "--output", help="directory of the bundle")
-    parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"), default="int8")
+    parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"))
     parser.add_argument(
         "--kv-cache", choices=("float32", "int8"), default="float32", help="this release: float32 only"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="this release: cpu only")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is to run it")
     parser.add_argument("--max-context", type=int, help="most tokens of the window")
     parser.add_argument("--config", help="JSON file with the model's configuration")
     parser.add_argument("--no-verify", dest="verify", action="store_false")

@@ -11,11 +11,19 @@ from typing import Literal, get_args
 import onnx_ir as ir
 
 from llmbuilder.bundle.graphcheck import check_graph
-from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
+from llmbuilder.bundle.manifest import (
+    GRAPH_NAME,
+    WEIGHTS_NAME,
+    CacheType,
+    Manifest,
+    Quantization,
+    Target,
+)
 from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
 from llmbuilder.showing import write_aside
+from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
@@ -28,6 +36,8 @@ from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, write_files, write_manifest
 
 Progress = Callable[[str], None]
+
+_CACHES: Mapping[Target, CacheType] = {"cpu": "float32", "cuda": "float16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +83,9 @@ def export_model(  # noqa: PLR0913 (the public signature)
     tokenizer: StrPath | None = None,
     output: StrPath | None = None,
     *,
-    quantization: Quantization = "int8",
+    quantization: Quantization | None = None,
     kv_cache: Literal["float32", "int8"] = "float32",
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Target = "cpu",
     max_context: int | None = None,
     verify: bool = True,
     overwrite: bool = False,
@@ -88,9 +98,10 @@ def export_model(  # noqa: PLR0913 (the public signature)
         source: an LLMBuilder checkpoint file or a Hugging Face model directory.
         tokenizer: tokenizer file or a directory holding one; None looks where the model lies.
         output: the bundle's directory; None puts it beside the source: ``model.pt`` -> ``model-onnx``.
-        quantization: weights as float32 (``none``), ``int8`` or ``int4``.
-        kv_cache: type of cached keys and values.
-        device: where the bundle will run.
+        quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
+            cuda, where fewer bits save memory, not time.
+        kv_cache: type of cached keys and values; for cuda ``float32`` means float16.
+        device: where the bundle will run; for ``cuda`` it computes in float16.
         max_context: most tokens of the window, at least 2; None: all the model has.
         verify: compare the bundle with PyTorch at length and keep what was measured. Eight tokens are compared in any
             case.
@@ -105,18 +116,23 @@ def export_model(  # noqa: PLR0913 (the public signature)
     """
     path = Path(source)
     target = Path(output) if output is not None else default_output(path)
+    quantization = quantization or ("int8" if device == "cpu" else "none")
     _check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress)
     traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
     with stage("quantize"):
         model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
+        if device == "cuda":
+            for_cuda(model, traced.draft.model.architecture)
         refuse_unknown(model, traced.draft.model.architecture)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
             files = write_files(folder, model, traced.tokenizer, traced.chat_template, path)
             check_graph(folder / GRAPH_NAME, traced.draft.model, files[WEIGHTS_NAME].size)
-        manifest = replace(traced.draft, files=files, quantization=quantization)
+        manifest = replace(
+            traced.draft, files=files, quantization=quantization, device=device, kv_cache=_CACHES[device]
+        )
         _release_weights(model, traced.model)
         with stage("verify" if verify else "check"):
             measured = compare(folder, manifest, traced.reference)
@@ -189,8 +205,8 @@ def _check_options(quantization: str, kv_cache: str, device: str, max_context: i
         )
     if kv_cache != "float32":
         raise ExportError(f"kv_cache={kv_cache!r} is not supported by this release; use 'float32'.")
-    if device != "cpu":
-        raise ExportError(f"device={device!r} is not supported by this release; use 'cpu'.")
+    if device not in get_args(Target):
+        raise ExportError(f"device must be 'cpu' or 'cuda', got {device!r}.")
     if max_context is not None and max_context < 2:
         raise ExportError(f"max_context must be at least 2 tokens, got {max_context}.")
 

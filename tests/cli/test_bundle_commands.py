@@ -163,8 +163,8 @@ def test_export_passes_every_option_on(llmb, exported):
 
 def test_export_says_which_choices_are_not_there_yet(llmb):
     shown = " ".join(llmb("export", "--help").stdout.split())
-    assert "KV cache; this release: float32 only." in shown
-    assert "to run on; this release: cpu only." in shown
+    assert "KV cache; this release: float32 only, which is float16 for cuda." in shown
+    assert "for cuda if not given, where fewer bits save memory, not time." in shown
 
 
 def test_export_without_torch_says_what_to_install(llmb, monkeypatch):

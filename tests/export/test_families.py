@@ -12,6 +12,7 @@ from llmbuilder.bundle.graphcheck import check_graph
 from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
 from llmbuilder.bundle.operators import OPERATORS
 from llmbuilder.errors import LLMBuilderError
+from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
@@ -22,12 +23,13 @@ from llmbuilder_export.verify import compare, record
 from llmbuilder_export.write import created_by, write_files
 
 SAMPLE = ("gemma2+caps",)
+CACHES = {"cpu": "float32", "cuda": "float16"}
 MOST_NODES = 256
 """Of each layer, and outside of layers: what the check allows."""
 
 
 def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest, Path]]:
-    """Export ``folder / "model"`` in every quantization, from one trace; it must compute what PyTorch does."""
+    """Export ``folder / "model"`` in every way, from one trace; it must compute what PyTorch does."""
     source = load_source(folder / "model", max_context=families.WINDOW)
     words = load_tokenizer_source(tokenizer, folder / "model", source.network.facts.vocab_size)
     reference = record(source.network, [ids for _, ids in words.facts.golden], 300, short=True)
@@ -35,16 +37,20 @@ def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest,
     fuse(traced)
     for mode in get_args(Quantization):
         model = quantize(traced.clone(), mode, lambda _: None, source.network.facts.context_length)
-        refuse_unknown(model, name)
-        (folder / mode).mkdir()
-        files = write_files(folder / mode, model, words, None, folder / "model")
-        manifest = Manifest(
-            model=source.network.facts, tokenizer=words.facts, source=source.facts, files=files,
-            generation={}, chat=None, created_by=created_by(), quantization=mode,
-        )  # fmt: skip
-        if mode == "none":
-            compare(folder / mode, manifest, reference)
-        yield manifest, folder / mode
+        for device, cache in CACHES.items():
+            if device == "cuda":
+                for_cuda(model, name)
+            refuse_unknown(model, name)
+            bundle = folder / device / mode
+            bundle.mkdir(parents=True)
+            files = write_files(bundle, model, words, None, folder / "model")
+            manifest = Manifest(
+                model=source.network.facts, tokenizer=words.facts, source=source.facts, files=files,
+                generation={}, chat=None, created_by=created_by(), quantization=mode, device=device, kv_cache=cache,
+            )  # fmt: skip
+            if mode == "none":
+                compare(bundle, manifest, reference)
+            yield manifest, bundle
 
 
 def in_sample_or_proof(name):
@@ -59,7 +65,7 @@ def test_graphs_of_every_family_pass_the_check(name, tmp_path, byte_bpe_file, re
         check_graph(folder / GRAPH_NAME, manifest.model, manifest.files[WEIGHTS_NAME].size)
         graph = onnx.load(folder / GRAPH_NAME, load_external_data=False).graph
         assert {(node.domain, node.op_type) for node in graph.node} <= OPERATORS.keys()
-        nodes[manifest.quantization] = len(graph.node)
+        nodes[f"{manifest.device} {manifest.quantization}"] = len(graph.node)
     layers = manifest.model.num_layers
     assert max(nodes.values()) <= MOST_NODES * (layers + 1)
     record_proof(name, layers=layers, nodes=nodes)

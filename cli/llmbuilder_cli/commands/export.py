@@ -24,14 +24,20 @@ def export(
         Path | None, typer.Option("--output", "-o", help="Bundle to write; beside the source if not given.")
     ] = None,
     quantize: Annotated[
-        Literal["none", "int8", "int4"], typer.Option(help="Precision of the weights.")
-    ] = "int8",
+        Literal["none", "int8", "int4"] | None,
+        typer.Option(
+            help="Precision of the weights; int8 for cpu and none for cuda if not given, where fewer bits save "
+            "memory, not time."
+        ),
+    ] = None,
     kv_cache: Annotated[
         Literal["float32", "int8"],
-        typer.Option(help="Precision of the KV cache; this release: float32 only."),
+        typer.Option(
+            help="Precision of the KV cache; this release: float32 only, which is float16 for cuda."
+        ),
     ] = "float32",
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on; this release: cpu only.")
+        Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on; cuda computes in float16.")
     ] = "cpu",
     max_context: Annotated[int | None, typer.Option(help="Shorten the window to this many tokens.")] = None,
     config: Annotated[
