@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from llmbuilder.engine.installation import check_installation
+from llmbuilder.engine.installation import check_installation, runtime_name
 from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
@@ -127,6 +127,25 @@ class TestInstallation:
             DeviceError, match=r"onnxruntime is installed but cannot be used.*pip uninstall.*\[cpu\]"
         ):
             check_installation()
+
+    def test_its_name_and_version_are_told_without_loading_it(self, installed, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        installed("onnxruntime-gpu")
+        assert runtime_name() == "onnxruntime-gpu 1.30.0"
+
+    def test_a_build_without_metadata_has_no_version(self, installed, monkeypatch):
+        installed()
+        monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=object))
+        assert runtime_name() == "onnxruntime"
+
+    def test_none_and_two_have_no_name(self, installed, monkeypatch):
+        installed("onnxruntime", "onnxruntime-gpu")
+        with pytest.raises(DeviceError, match="overwrite each other"):
+            runtime_name()
+        installed()
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(DeviceError, match="not installed"):
+            runtime_name()
 
 
 class TestDevice:

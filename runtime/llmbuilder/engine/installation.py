@@ -4,6 +4,9 @@ from importlib import metadata
 
 from llmbuilder.errors import DeviceError
 
+BUILDS = ("onnxruntime", "onnxruntime-gpu")
+"""The distributions that install ONNX Runtime, for CPUs and for CUDA."""
+
 _UNINSTALL = "Uninstall both (pip uninstall onnxruntime onnxruntime-gpu)."
 INSTALL = (
     'Install exactly one of them: pip install "llmbuilder-runtime[cpu]" for CPUs, '
@@ -17,7 +20,7 @@ def check_installation() -> None:
     Raises:
         DeviceError: see above.
     """
-    builds = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    builds = list(runtime_builds())
     if len(builds) > 1:
         raise DeviceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
@@ -33,9 +36,25 @@ def check_installation() -> None:
         ) from error
 
 
-def _is_installed(distribution: str) -> bool:
+def runtime_builds() -> dict[str, str]:
+    """Name and version of each build of ONNX Runtime that is installed; there should be one. Loads nothing."""
+    return {name: version for name in BUILDS if (version := _version(name)) is not None}
+
+
+def runtime_name() -> str:
+    """The build of ONNX Runtime and its version, such as ``onnxruntime 1.32.0``; does not load it where that is known.
+
+    Raises:
+        DeviceError: there is none, or both are.
+    """
+    builds = runtime_builds()
+    if len(builds) != 1:
+        check_installation()
+    return next((f"{name} {version}" for name, version in builds.items()), "onnxruntime")
+
+
+def _version(distribution: str) -> str | None:
     try:
-        metadata.version(distribution)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
