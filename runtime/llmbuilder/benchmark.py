@@ -18,10 +18,12 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RowDecoder
 from llmbuilder.decoding.running import open_loop
+from llmbuilder.engine.cuda.card import Card, card
+from llmbuilder.engine.installation import runtime_name
 from llmbuilder.engine.limits import available_threads, peak_memory
 from llmbuilder.engine.loading import Engine
-from llmbuilder.engine.machine import processor_name, runtime_builds
-from llmbuilder.engine.session import Device
+from llmbuilder.engine.machine import processor_name
+from llmbuilder.engine.session import Device, card_index
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 
@@ -130,6 +132,9 @@ class Benchmark:
     """What was measured of a bundle, and on what."""
 
     device: str
+    card: Card | None
+    """The card as it was after all runs; None on a CPU."""
+    deterministic: bool
     processor: str
     threads: int
     runtime: str
@@ -158,6 +163,7 @@ def run_benchmark(
     *,
     device: Device = "auto",
     threads: int | None = None,
+    deterministic: bool = True,
     progress: Callable[[str], None] = lambda _: None,
     clock: Clock = time.perf_counter,
 ) -> Benchmark:
@@ -168,6 +174,7 @@ def run_benchmark(
         plan: what to measure; None: the plan's defaults.
         device: where to run.
         threads: CPU threads; None: as many as this process may use.
+        deterministic: on a card, see `TextGenerator`.
         progress: told in a few words what is done next.
         clock: seconds.
 
@@ -178,17 +185,20 @@ def run_benchmark(
     plan = plan or Plan()
     progress("loading")
     start = clock()
-    with TextGenerator(model_path, device=device, threads=threads) as generator:
+    with TextGenerator(model_path, device=device, threads=threads, deterministic=deterministic) as generator:
         load_seconds = clock() - start
         engine = generator.engine
         plan = plan.within(engine.context_length)
         reports = tuple(_measure_rows(engine, rows, plan, progress, clock) for rows in plan.rows)
+        where, on_card = place_of(engine, device)
     bundle = engine.bundle
     return Benchmark(
-        device=bundle.manifest.device if bundle and device == "auto" else device,
+        device=where,
+        card=on_card,
+        deterministic=deterministic,
         processor=processor_name(),
         threads=threads or available_threads(),
-        runtime=" and ".join(f"{name} {version}" for name, version in runtime_builds().items()),
+        runtime=runtime_name(),
         quantization=bundle.manifest.quantization if bundle else "none",
         bundle_bytes=bundle.size if bundle else 0,
         window=engine.context_length,
@@ -197,6 +207,14 @@ def run_benchmark(
         rows=reports,
         peak_bytes=peak_memory(),
     )
+
+
+def place_of(engine: Engine, device: Device) -> tuple[str, Card | None]:
+    """The device, and its card, that an engine opened for ``device`` computes on."""
+    if engine.bundle is None:
+        return "cpu", None
+    index = card_index(engine.bundle.directory, engine.bundle.manifest.device, device)
+    return ("cpu", None) if index is None else (f"cuda:{index}", card(index))
 
 
 def _measure_rows(

@@ -1,16 +1,20 @@
 """``llmb bench``: what it asks for and what it prints."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmbuilder.benchmark import Benchmark, Plan, RowsReport, Run
+from llmbuilder.engine.cuda.card import Card
 from llmbuilder.errors import ConfigError
 from llmbuilder_cli.commands.bench import MEANING
 
 RESULT = Benchmark(
     device="cpu",
+    card=None,
+    deterministic=True,
     processor="Some Processor",
     threads=2,
     runtime="onnxruntime 1.32.0",
@@ -32,15 +36,21 @@ RESULT = Benchmark(
 )
 
 
+class Calls(list):
+    """What was asked for, and the ``result`` that it gets."""
+
+    result = RESULT
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """Every bundle measures RESULT; returns what was asked for."""
-    calls = []
+    calls = Calls()
 
     def run(model, plan, *, progress, **options):
         progress("loading")
         calls.append((model, plan, options))
-        return RESULT
+        return calls.result
 
     monkeypatch.setattr("llmbuilder.benchmark.run_benchmark", run)
     return calls
@@ -62,6 +72,21 @@ def test_the_table_says_what_was_measured_and_on_what(llmb, measured):
     assert result.stderr == ""
 
 
+def test_on_a_card_the_table_names_it_and_its_memory(llmb, measured):
+    card = Card(
+        "NVIDIA A", total_bytes=80_000_000_000, free_bytes=78_500_000_000, driver="580.95", cuda="13.0"
+    )
+    measured.result = replace(RESULT, device="cuda:1", card=card, deterministic=False)
+    lines = llmb("bench", "bundle", "--device", "cuda:1", "--no-deterministic").stdout.splitlines()
+    assert lines[1] == "runs on   cuda:1: NVIDIA A, not deterministic, driver 580.95, onnxruntime 1.32.0"
+    assert lines[4] == (
+        "memory    1,500.0 MB of 80,000.0 MB on the card in use, by all programs; the process 151.0 MB at its peak"
+    )
+    assert measured[0][2] == {"device": "cuda:1", "threads": None, "deterministic": False}
+    found = json.loads(llmb("bench", "bundle", "--json").stdout)
+    assert (found["card"]["free_bytes"], found["deterministic"]) == (78_500_000_000, False)
+
+
 def test_every_column_is_explained_below_the_table(llmb, measured):
     legend = llmb("bench", "bundle").stdout.splitlines()[-len(MEANING) :]
     assert [line.split("  ")[0] for line in legend] == list(MEANING)
@@ -71,7 +96,7 @@ def test_what_is_asked_for_is_measured(llmb, measured):
     options = ("--rows", "2, 4", "--prompt-tokens", 9, "--new-tokens", 5, "--repeat", 7, "--threads", 3)
     assert llmb("bench", "bundle", "--device", "cpu", *options).exit_code == 0
     plan = Plan(rows=[2, 4], prompt_tokens=9, new_tokens=5, repeat=7)
-    assert measured == [(Path("bundle"), plan, {"device": "cpu", "threads": 3})]
+    assert measured == [(Path("bundle"), plan, {"device": "cpu", "threads": 3, "deterministic": True})]
 
 
 def test_json_has_every_value_of_every_run(llmb, measured):

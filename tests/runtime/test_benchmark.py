@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.benchmark import Plan, RowsReport, Run, measure, run_benchmark, spread
+from llmbuilder import benchmark
+from llmbuilder.benchmark import Plan, RowsReport, Run, measure, place_of, run_benchmark, spread
+from llmbuilder.bundle.opening import open_bundle
+from llmbuilder.engine.cuda.card import Card
 from llmbuilder.errors import ConfigError, DeviceError
 from llmbuilder.testing import ByteTokenizer, FakeDecoder, FakeModel, fake_engine, random_rule, scripted
 
@@ -156,6 +159,18 @@ class TestAPlan:
     def test_needs_three_tokens(self):
         with pytest.raises(ConfigError, match=r"window of 2 tokens is too small .* --max-context"):
             Plan().within(2)
+
+
+def test_the_place_is_where_the_bundle_was_opened(make_bundle, engine, monkeypatch):
+    some = Card("NVIDIA A", 8, 4, "580.95", "13.0")
+    monkeypatch.setattr(benchmark, "card", lambda index: some)
+    bundle = open_bundle(make_bundle())
+    on_cuda = replace(bundle, manifest=replace(bundle.manifest, device="cuda"))
+    assert place_of(engine, "auto") == ("cpu", None)
+    assert place_of(replace(engine, bundle=bundle), "auto") == ("cpu", None)
+    assert place_of(replace(engine, bundle=on_cuda), "cpu") == ("cpu", None)
+    assert place_of(replace(engine, bundle=on_cuda), "auto") == ("cuda:0", some)
+    assert place_of(replace(engine, bundle=on_cuda), "cuda:2") == ("cuda:2", some)
 
 
 def test_a_bundle_is_loaded_warmed_up_and_measured_as_often_as_asked():

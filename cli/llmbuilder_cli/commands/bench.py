@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from llmbuilder_cli.options import Device, Threads
 from llmbuilder_cli.progress import LiveLine
-from llmbuilder_cli.report import tell, tell_json
+from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.benchmark import Benchmark, RowsReport
@@ -46,6 +47,12 @@ def bench(
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
+    no_deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--no-deterministic", help="On a card: faster attention, whose texts may differ between runs."
+        ),
+    ] = False,
 ) -> None:
     """Measure a bundle on this machine: loading, prompts, first token, tokens a second, memory."""
     counts = _parse_rows(rows)
@@ -54,7 +61,14 @@ def bench(
 
     plan = Plan(rows=counts, prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeat=repeat)
     with LiveLine() as line:
-        result = run_benchmark(model, plan, device=device, threads=threads, progress=line.say)
+        result = run_benchmark(
+            model,
+            plan,
+            device=device,
+            threads=threads,
+            deterministic=not no_deterministic,
+            progress=line.say,
+        )
     if as_json:
         tell_json(json.dumps(to_json(result)))
     else:
@@ -75,6 +89,8 @@ def to_json(result: "Benchmark") -> dict[str, Any]:
     """Everything measured; of each number that was measured several times every value, in seconds."""
     return {
         "device": result.device,
+        "card": None if result.card is None else asdict(result.card),
+        "deterministic": result.deterministic,
         "processor": result.processor,
         "threads": result.threads,
         "runtime": result.runtime,
@@ -103,17 +119,32 @@ def _heading(model: Path, result: "Benchmark") -> list[str]:
     """What was measured, on what, and what there is one number of."""
     plan = result.plan
     asked = f"prompts of {plan.prompt_tokens:,} tokens, {plan.new_tokens:,} new tokens, greedy"
-    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    memory = "not known" if result.peak_bytes is None else f"{_megabytes(result.peak_bytes)} at its peak"
     facts = {
         "bundle": f"{model}, {result.quantization}, {_megabytes(result.bundle_bytes)}, window {result.window:,}",
-        "runs on": f"{result.device}: {result.processor}, {threads}, {result.runtime}",
+        "runs on": _place(result),
         "measured": f"{asked}; median of {plan.repeat} runs, +- half of their range",
         "loading": f"{result.load_seconds:.2f} s, files checked",
-        "memory": f"{memory}, the whole process",
+        "memory": _memory(result),
     }
     width = max(map(len, facts))
     return [f"{name:{width}}  {value}" for name, value in facts.items()]
+
+
+def _place(result: "Benchmark") -> str:
+    parts = [f"{result.device}: {result.processor}, {counted(result.threads, 'thread')}"]
+    if result.card is not None:
+        kind = "deterministic" if result.deterministic else "not deterministic"
+        parts = [f"{result.device}: {result.card.name}, {kind}, driver {result.card.driver or 'unknown'}"]
+    return ", ".join([*parts, result.runtime])
+
+
+def _memory(result: "Benchmark") -> str:
+    peak = "not known" if result.peak_bytes is None else f"{_megabytes(result.peak_bytes)} at its peak"
+    if result.card is None:
+        return f"{peak}, the whole process"
+    used = result.card.total_bytes - result.card.free_bytes
+    total = _megabytes(result.card.total_bytes)
+    return f"{_megabytes(used)} of {total} on the card in use, by all programs; the process {peak}"
 
 
 def _table(reports: Sequence["RowsReport"]) -> list[str]:
