@@ -1,8 +1,10 @@
 """``llmb info``, ``llmb verify``, ``llmb export``: what they pass on and what they print."""
 
 import json
+import re
+import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -17,7 +19,10 @@ from llmbuilder.bundle.manifest import (
     TokenizerFacts,
 )
 from llmbuilder.bundle.opening import Bundle
-from llmbuilder.errors import ExportError
+from llmbuilder.engine.cuda.card import Card
+from llmbuilder.errors import DeviceError, ExportError
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 
 MANIFEST = Manifest(
     model=ModelFacts(
@@ -66,6 +71,83 @@ def test_info_shows_what_the_bundle_is(llmb, bundle):
         ("verified max logit difference", "0.0123"),
     ]:
         assert [line.removeprefix(name).strip() for line in lines if line.startswith(name)] == [value]
+
+
+def values(result):
+    """Lines of ``llmb info`` as name and value."""
+    return dict(line.split("  ", 1) for line in re.sub("  +", "  ", result.stdout).splitlines())
+
+
+def test_info_says_what_a_bundle_for_cpus_runs_on_here(llmb, bundle, monkeypatch):
+    monkeypatch.setattr("llmbuilder.engine.installation.runtime_name", lambda: "onnxruntime 1.32.0")
+    monkeypatch.setattr("llmbuilder.engine.machine.processor_name", lambda: "Some Processor")
+    monkeypatch.setattr("llmbuilder.engine.limits.available_threads", lambda: 1)
+    found = values(llmb("info", bundle))
+    assert found["here"] == "CPUExecutionProvider of onnxruntime 1.32.0"
+    assert found["processor"] == "Some Processor, 1 thread"
+
+
+def test_info_needs_no_runtime_and_says_what_is_wrong_with_it(llmb, bundle, monkeypatch):
+    def missing():
+        raise DeviceError("ONNX Runtime is not installed. Install it.")
+
+    monkeypatch.setattr("llmbuilder.engine.installation.runtime_name", missing)
+    result = llmb("info", bundle)
+    assert result.exit_code == 0
+    assert values(result)["here"] == "does not run: ONNX Runtime is not installed. Install it."
+    assert "processor" not in values(result)
+
+
+@pytest.fixture
+def cuda(bundle, monkeypatch):
+    """The bundle is one for CUDA, on a machine with a card; returns what may be in the way there."""
+    machine = SimpleNamespace(
+        reason=None, card=Card("NVIDIA A", 80_000_000_000, 79_100_000_000, "580.95.05", "13.0")
+    )
+
+    def card(index):
+        if machine.card is None:
+            raise DeviceError("There is no NVIDIA driver here.")
+        return machine.card
+
+    manifest = replace(MANIFEST, device="cuda", kv_cache="float16")
+    monkeypatch.setattr(
+        "llmbuilder.bundle.opening.open_bundle", lambda directory: Bundle(directory, manifest)
+    )
+    monkeypatch.setattr("llmbuilder.engine.installation.runtime_name", lambda: "onnxruntime-gpu 1.31.1")
+    monkeypatch.setattr("llmbuilder.engine.cuda.starting.why_not", lambda index: machine.reason)
+    monkeypatch.setattr("llmbuilder.engine.cuda.card.card", card)
+    return machine
+
+
+def test_info_says_what_a_bundle_for_cuda_runs_on_here(llmb, bundle, cuda):
+    found = values(llmb("info", bundle))
+    assert found["here"] == "CUDAExecutionProvider of onnxruntime-gpu 1.31.1, steps replayed as CUDA graphs"
+    assert found["card"] == "NVIDIA A, 79.1 of 80.0 GB free"
+    assert found["driver"] == "580.95.05, for CUDA up to 13.0"
+
+
+def test_info_says_why_a_bundle_for_cuda_does_not_run_here(llmb, bundle, cuda):
+    cuda.reason = "CUDA libraries are missing: libcublas.so.13."
+    found = values(llmb("info", bundle))
+    assert found["here"] == "does not run: CUDA libraries are missing: libcublas.so.13."
+    assert found["card"].startswith("NVIDIA A")
+    cuda.reason, cuda.card = "There is no NVIDIA driver here.", None
+    found = values(llmb("info", bundle))
+    assert found["here"] == "does not run: There is no NVIDIA driver here."
+    assert "card" not in found
+
+
+def test_info_loads_nothing_slow():
+    program = (
+        "import sys\n"
+        "from llmbuilder_cli.main import app\n"
+        f"app(['info', {str(DEMO)!r}], standalone_mode=False)\n"
+        "sys.exit(', '.join({'numpy', 'onnxruntime', 'rich'} & set(sys.modules)) or 0)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert "CPUExecutionProvider" in result.stdout
 
 
 def test_info_json_is_the_manifest(llmb, bundle):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmbuilder_cli.report import tell, tell_json
+from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.bundle.manifest import Manifest
@@ -37,6 +37,51 @@ def measurements(manifest: "Manifest") -> Iterator[tuple[str, str]]:
         yield name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def here(device: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) for what bundles for a device run on here, or why they do not."""
+    from llmbuilder.engine.installation import runtime_name
+    from llmbuilder.errors import DeviceError
+
+    on_card = device == "cuda"
+    try:
+        runtime = runtime_name()
+    except DeviceError as error:
+        yield "here", f"does not run: {error}"
+        return
+    if not on_card:
+        yield "here", f"CPUExecutionProvider of {runtime}"
+        yield "processor", _processor()
+        return
+    from llmbuilder.engine.cuda.starting import why_not
+
+    reason = why_not(0)
+    if reason is None:
+        yield "here", f"CUDAExecutionProvider of {runtime}, steps replayed as CUDA graphs"
+    else:
+        yield "here", f"does not run: {reason}"
+    yield from _card()
+
+
+def _processor() -> str:
+    from llmbuilder.engine.limits import available_threads
+    from llmbuilder.engine.machine import processor_name
+
+    return f"{processor_name()}, {counted(available_threads(), 'thread')}"
+
+
+def _card() -> Iterator[tuple[str, str]]:
+    """The first card, if the driver shows one."""
+    from llmbuilder.engine.cuda.card import card
+    from llmbuilder.errors import DeviceError
+
+    try:
+        found = card(0)
+    except DeviceError:
+        return
+    yield "card", f"{found.name}, {found.free_bytes / 1e9:.1f} of {found.total_bytes / 1e9:.1f} GB free"
+    yield "driver", f"{found.driver or 'version unknown'}, for CUDA up to {found.cuda}"
+
+
 def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     """Yield (name, value) for every line."""
     manifest = bundle.manifest
@@ -46,6 +91,7 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "size", f"{bundle.size / 1e6:,.1f} MB"
     yield "quantization", manifest.quantization
     yield "runs on", f"{manifest.device}, {manifest.kv_cache} KV cache"
+    yield from here(manifest.device)
     yield "architecture", model.architecture
     yield "parameters", f"{model.parameters:,}"
     yield "layers", f"{model.num_layers} of width {model.hidden_size}"
