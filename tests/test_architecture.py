@@ -162,7 +162,7 @@ def test_the_package_offers_no_name_that_inference_lacks():
     )
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/guide.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/cuda.md"])
 def test_documents_name_modules_that_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     named = set(re.findall(r"`(llmbuilder(?:_server|_export|_cli)?(?:\.\w+)+)`", text))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from llmbuilder.generator import TextGenerator
 from llmbuilder_cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,26 @@ def test_python_blocks_run_in_order(document, monkeypatch):
     assert found
     for block in found:
         exec(compile(block, document, "exec"), namespace)  # noqa: S102 (our own documents)
+
+
+def test_python_blocks_for_cards_run_as_they_would_there(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(
+        "llmbuilder.inference.TextGenerator", lambda _, **options: TextGenerator(DEMO, **options)
+    )
+    for block in blocks("docs/cuda.md", "python"):
+        exec(compile(block, "docs/cuda.md", "exec"), {})  # noqa: S102 (our own documents)
+
+
+def test_messages_that_the_page_on_cards_explains_are_in_the_source():
+    page = (ROOT / "docs" / "cuda.md").read_text(encoding="utf-8")
+    table = page[page.index("| message |") :].splitlines()[2:]
+    messages = [line.split("|")[1].strip() for line in table]
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "runtime").rglob("*.py"))
+    source = "".join(sources)
+    parts = [part.strip() for message in messages for part in message.split("...") if part.strip()]
+    assert len(parts) >= 8
+    assert [part for part in parts if part not in source] == []
 
 
 @pytest.mark.parametrize("command", demo_commands())
