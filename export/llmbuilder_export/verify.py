@@ -134,7 +134,7 @@ def _steps(model: Model, reference: Reference) -> list[FloatArray]:
         decoder = model.decoder(capacity=1)
         start = max(1, len(ids) // 2)
         rows = [decoder.prefill(0, ids[:start])]
-        rows += [decoder.step([token]).copy() for token in ids[start:]]
+        rows += [np.array(decoder.step([token])) for token in ids[start:]]
         results.append(np.concatenate(rows))
     return results
 
@@ -146,9 +146,9 @@ def _ragged_batch(model: Model, reference: Reference) -> list[FloatArray]:
     starts = [len(ids) - count for ids in reference.sequences]
     rows = [[decoder.prefill(r, ids[: starts[r]])[0]] for r, ids in enumerate(reference.sequences)]
     for step in range(count):
-        logits = decoder.step([ids[starts[r] + step] for r, ids in enumerate(reference.sequences)])
+        logits = np.array(decoder.step([ids[starts[r] + step] for r, ids in enumerate(reference.sequences)]))
         for row, kept in enumerate(rows):
-            kept.append(logits[row].copy())
+            kept.append(logits[row])
     return [np.stack(kept) for kept in rows]
 
 
@@ -158,7 +158,7 @@ def _greedy(model: Model, reference: Reference) -> list[int]:
     tokens: list[int] = []
     while len(tokens) < len(reference.greedy):
         tokens.append(int(logits[0].argmax()))
-        logits = decoder.step(tokens[-1:])
+        logits = np.array(decoder.step(tokens[-1:]))
     return tokens
 
 

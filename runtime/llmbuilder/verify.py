@@ -113,6 +113,6 @@ def _decode(engine: Engine, prompts: list[list[int]]) -> FloatArray:
     history = [logits]
     steps = min(_STEPS, engine.context_length - max(map(len, prompts)))
     for _ in range(steps):
-        logits = decoder.step(logits[:, : engine.usable_vocab].argmax(-1).tolist()).copy()
+        logits = np.array(decoder.step(logits[:, : engine.usable_vocab].argmax(-1).tolist()))
         history.append(logits)
     return np.stack(history)

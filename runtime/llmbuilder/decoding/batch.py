@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.group import Group
+from llmbuilder.decoding.remote import LogitRow
 from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RowDecoder
 from llmbuilder.decoding.slots import plan_slots
 from llmbuilder.errors import ContextOverflowError, LLMBuilderError
@@ -221,7 +221,7 @@ class Batch:
                 self.decoder.truncate(slot, 0)
 
 
-def _advance(entry: _Entry, logits: Sequence[FloatArray]) -> None:
+def _advance(entry: _Entry, logits: Sequence[LogitRow]) -> None:
     """Let the group choose; one that cannot ends with its error and leaves its neighbours alone."""
     try:
         moves = entry.group.advance(logits)

@@ -21,6 +21,7 @@ from llmbuilder.decoding.continuation import TextStream, check_met
 from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.ranking import Candidate, Scorer, best, diversity, drawn
+from llmbuilder.decoding.remote import LogitRow, whole
 from llmbuilder.decoding.sampling import TokenLogprobs, random_numbers, token_logprobs
 from llmbuilder.errors import LLMBuilderError
 
@@ -167,7 +168,7 @@ class BeamGroup(Group):
         """Start the clock."""
         self._times = [self.clock()]
 
-    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+    def advance(self, logits: Sequence[LogitRow]) -> list[Move]:
         """Take the logits [V] of each row, at first of the prompt alone, and let every search choose."""
         moves: list[Move] = []
         chosen: list[int] = []
@@ -179,7 +180,7 @@ class BeamGroup(Group):
                 continue
             sources = range(first, first + len(search.beams)) if len(self._times) > 1 else [0]
             first += len(search.beams)
-            origins = self._choose(search, [logits[source] for source in sources], chosen)
+            origins = self._choose(search, [whole(logits[source]) for source in sources], chosen)
             tokens = [beam.ids[-1] for beam in search.beams] if origins else []
             chosen += tokens
             if not search.done:

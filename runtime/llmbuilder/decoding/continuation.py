@@ -10,6 +10,7 @@ from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.remote import LogitRow, whole
 from llmbuilder.decoding.sampling import Sampler, TokenLogprobs, token_logprobs
 from llmbuilder.decoding.stopping import BEGINNING, Place, StopMatcher
 from llmbuilder.detokenizer import Detokenizer, TextState
@@ -90,14 +91,14 @@ class Continuation:
         missing = count - len(new)
         return [*self.prompt.ids[len(self.prompt.ids) - missing :], *new] if missing > 0 else new
 
-    def accept(self, logits: FloatArray) -> None:
+    def accept(self, logits: LogitRow) -> None:
         """Choose the next token from logits [V], record it, and decide whether this continuation has ended."""
         if self.constraint is None:
             token = self.sampler(logits, self.new_ids)
         else:
-            token, self.constraint = self._choose(self.constraint, logits)
+            token, self.constraint = self._choose(self.constraint, whole(logits))
         if self.prompt.config.logprobs is not None:
-            self.logprobs.append(token_logprobs(logits, token, self.prompt.config.logprobs))
+            self.logprobs.append(token_logprobs(whole(logits), token, self.prompt.config.logprobs))
         self.new_ids.append(token)
         now = self.clock()
         first = now if len(self.new_ids) == 1 else self.times.first_token

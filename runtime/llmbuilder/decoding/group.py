@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece
 from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.remote import LogitRow
 from llmbuilder.errors import LLMBuilderError
 
 
@@ -43,7 +43,7 @@ class Group(Protocol):
         """Called when the prompt is about to be computed."""
         ...
 
-    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+    def advance(self, logits: Sequence[LogitRow]) -> list[Move]:
         """Take the logits [V] of each of its rows; return the rows that go on, none when the group is done."""
         ...
 

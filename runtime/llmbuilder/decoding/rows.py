@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.remote import LogitRows
 
 LEAST_CHUNK = 2
 """A token alone runs through other kernels, which round differently from the same token inside a chunk."""
@@ -31,7 +32,7 @@ class RowDecoder(Protocol):
         """Append ids to a row; logits [keep, V] of the last ``keep`` of them."""
         ...
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> LogitRows:
         """Append one token to each of the first rows; logits [rows, V]."""
         ...
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece
 from llmbuilder.decoding.continuation import Continuation
 from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.remote import LogitRow
 from llmbuilder.errors import LLMBuilderError
 
 
@@ -35,7 +35,7 @@ class SampleGroup(Group):
         for continuation in self.continuations:
             continuation.start()
 
-    def advance(self, logits: Sequence[FloatArray]) -> list[Move]:
+    def advance(self, logits: Sequence[LogitRow]) -> list[Move]:
         """Each live continuation draws from its row (all from the first row after the prompt) or drops out."""
         shared = len(logits) == 1
         moves = []

@@ -41,13 +41,14 @@ import numpy as np
 from llmbuilder.arrays import Ids, Positions, Scores
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding import logits as rules
+from llmbuilder.decoding.remote import LogitRow, RemoteRow, whole
 from llmbuilder.errors import LLMBuilderError
 
 _BLOCK = 256  # tokens whose weights are summed together before one is looked up
 
 Processor = Callable[[Scores, Ids], Scores]
 """Steps 1 to 7: (row of scores ``[V]``, all ids of the sequence ``[n]``) -> row."""
-Sampler = Callable[[Scores, Sequence[int]], int]
+Sampler = Callable[[LogitRow, Sequence[int]], int]
 """(logits ``[V]``, new token ids) -> next token id."""
 
 
@@ -97,9 +98,14 @@ def make_sampler(
     prompt = rules.as_ids(prompt_ids)
     eos = tuple(i for i in eos_ids if i < vocab_size)
     steps = processors(config, prompt_ids=prompt_ids, eos_ids=eos)
-    draw = _drawer(config, sequence_index) if config.do_sample else None
+    draw = Draw(config, sequence_index) if config.do_sample else None
 
-    def sample(logits: Scores, new_ids: Sequence[int]) -> int:
+    def sample(logits: LogitRow, new_ids: Sequence[int]) -> int:
+        if not steps and isinstance(logits, RemoteRow):
+            quick = logits.likeliest() if draw is None else draw.among_largest(logits, vocab_size)
+            if quick is not None and quick < vocab_size:
+                return quick
+        logits = whole(logits)
         scores = logits[:vocab_size]
         if steps:
             scores = process(steps, scores, np.concatenate((prompt, rules.as_ids(new_ids))))
@@ -282,13 +288,41 @@ def random_numbers(seed: int | None, sequence_index: int) -> np.random.Generator
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(sequence_index,))))
 
 
-def _drawer(config: GenerationConfig, sequence_index: int) -> Callable[[Scores], int]:
-    steps = filters(config)
-    random = random_numbers(config.seed, sequence_index)
+class Draw:
+    """Steps 8 to 15 of one sequence, with its random numbers."""
 
-    def draw(scores: Scores) -> int:
-        ids, remaining = candidates(scores, config.temperature, steps)
-        position = inverse_cdf(remaining, random.random())
+    def __init__(self, config: GenerationConfig, sequence_index: int) -> None:
+        """Begin the sequence with this number among those returned for its prompt."""
+        self._temperature = config.temperature
+        self._filters = filters(config)
+        self._random = random_numbers(config.seed, sequence_index)
+
+    def __call__(self, scores: Scores) -> int:
+        """Draw from scores [V]."""
+        ids, remaining = candidates(scores, self._temperature, self._filters)
+        return self._drawn(remaining, ids)
+
+    def among_largest(self, row: RemoteRow, vocab_size: int) -> int | None:
+        """Draw from what a device tells of a row; None, with no number drawn, if the whole row might answer otherwise.
+
+        It might unless top_k leaves out some of the scores told: then it leaves out all that were not told.
+        """
+        if not self._filters or self._filters[0].keep is not rules.top_k:
+            return None
+        found = row.largest()
+        if found is None or int(found[0][-1]) >= vocab_size:
+            return None
+        ids, scores = found
+        rank = scores.size - int(self._filters[0].value)
+        if rank < 1:
+            return None
+        with np.errstate(over="ignore"):
+            rising = np.sort(scores) / np.float32(self._temperature)
+        if not rising[0] < rising[rank] or not math.isfinite(rising[-1]):
+            return None
+        kept, remaining = candidates(scores, self._temperature, self._filters)
+        return self._drawn(remaining, ids if kept is None else ids[kept])
+
+    def _drawn(self, scores: Scores, ids: Ids | Positions | None) -> int:
+        position = inverse_cdf(scores, self._random.random())
         return position if ids is None else int(ids[position])
-
-    return draw

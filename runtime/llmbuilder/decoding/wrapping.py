@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from llmbuilder.arrays import FloatArray
+from llmbuilder.decoding.remote import LogitRows
 from llmbuilder.decoding.rows import Filling, RowDecoder
 
 Inner = TypeVar("Inner", bound=RowDecoder)
@@ -34,7 +35,7 @@ class WrappedDecoder(Generic[Inner]):
         """Append ids to a row; logits [keep, V] of the last ``keep`` of them."""
         return self.decoder.prefill(row, ids, keep)
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> LogitRows:
         """Append one token to each of the first rows; logits [rows, V]."""
         return self.decoder.step(tokens)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.prompt import check_ids
+from llmbuilder.decoding.remote import LogitRows
 from llmbuilder.decoding.rows import Filling, chunk_sizes
 from llmbuilder.engine.cache import Cache
 from llmbuilder.engine.graph import LoadedGraph
@@ -107,7 +108,7 @@ class Decoder:
                 kept.append(logits)
         return kept[0] if len(kept) == 1 else np.concatenate(kept)
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> LogitRows:
         """Append one token to each of the first ``len(tokens)`` rows.
 
         Returns:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.loop import CHUNK, OpenDecoder
+from llmbuilder.decoding.remote import LogitRows
 from llmbuilder.decoding.rows import Filling, RowDecoder
 from llmbuilder.decoding.wrapping import WrappedDecoder
 
@@ -62,7 +63,7 @@ class _Measured(WrappedDecoder[RowDecoder]):
         self._pace.filled(len(ids), self._pace.clock() - before)
         return logits
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> LogitRows:
         before = self._pace.clock()
         logits = self.decoder.step(tokens)
         self._pace.stepped(self._pace.clock() - before)

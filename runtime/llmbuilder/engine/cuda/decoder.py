@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.engine.cuda.cache import DeviceCache
+from llmbuilder.engine.cuda.choice import StepLogits
 from llmbuilder.engine.cuda.workspace import Workspaces
 from llmbuilder.engine.decoder import Decoder
 from llmbuilder.engine.graph import LoadedGraph
@@ -49,16 +50,16 @@ class DeviceDecoder(Decoder):
         """Most tokens of a prompt that are computed at once."""
         return DEVICE_CHUNK
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
-        """Append one token to each of the first ``len(tokens)`` rows; logits [rows, V]."""
+    def step(self, tokens: Sequence[int]) -> StepLogits:
+        """Append one token to each of the first ``len(tokens)`` rows; logits [rows, V] on the device."""
         check_ids("tokens", tokens, self.graph.facts.vocab_size)
         rows = len(tokens)
         self._reserve(rows, max(self.cache.lengths[:rows]) + 1)
         self.graph.ready()
         with self._workspaces.lock, self._running:
-            logits = self.cache.workspace.step(tokens, self.cache.lengths)
+            chooser = self.cache.workspace.step(tokens, self.cache.lengths)
         self.cache.extend(0, rows, 1)
-        return logits
+        return StepLogits(chooser, rows, self._workspaces.lock)
 
     def _free_memory(self) -> int | None:
         free = self._workspaces.place.free_bytes()

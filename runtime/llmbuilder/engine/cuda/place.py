@@ -60,11 +60,24 @@ class Place:
         """What the device has free; None where that is not known."""
         return card(self.index).free_bytes if self.kind == "cuda" else None
 
-    def session(self, graph: bytes) -> "onnxruntime.InferenceSession":
-        """A small graph of our own, loaded on this device."""
+    def session(self, graph: bytes, *, captured: bool = False) -> "onnxruntime.InferenceSession":
+        """A small graph of our own, loaded on this device; one that is ``captured`` runs with `run_options`."""
         import onnxruntime as ort
 
         providers: list[Any] = ["CPUExecutionProvider"]
         if self.kind == "cuda":
-            providers = [("CUDAExecutionProvider", {"device_id": str(self.index)})]
+            settings = {
+                "device_id": str(self.index),
+                "use_tf32": "0",
+                "enable_cuda_graph": str(int(captured)),
+            }
+            providers = [("CUDAExecutionProvider", settings)]
         return ort.InferenceSession(graph, session_options(ort, 1), providers=providers)
+
+    def run_options(self, number: int) -> "onnxruntime.RunOptions":
+        """Options of a run that is captured as the graph with this number, from 1, and then replayed; -1: never."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return options

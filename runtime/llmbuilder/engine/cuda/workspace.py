@@ -13,6 +13,7 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
+from llmbuilder.engine.cuda.choice import Chooser, ChoosingSessions
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.cuda.slab import Mover, Slab
 from llmbuilder.engine.head import last_logits
@@ -32,8 +33,16 @@ _NO_GRAPH = -1
 class Workspace:
     """Caches of some rows, and the inputs and logits of a step of all of them."""
 
-    def __init__(self, graph: "LoadedGraph", place: Place, slots: int, capacity: int, number: int) -> None:
-        """Take the memory, for the graph with this ``number``, from 1.
+    def __init__(
+        self,
+        graph: "LoadedGraph",
+        place: Place,
+        choosing: ChoosingSessions,
+        slots: int,
+        capacity: int,
+        number: int,
+    ) -> None:
+        """Take the memory, for the graphs with this ``number``, from 1.
 
         Raises:
             DeviceError: the device does not have so much free.
@@ -45,8 +54,9 @@ class Workspace:
         self._written = np.zeros((2, slots, 1), np.int64)
         self._mask = place.empty([1, slots, capacity], np.int64)  # only its width is read
         self._logits = place.empty([slots, 1, graph.facts.vocab_size], np.float32)
-        self._step_options = _run_options(number)
-        self._chunk_options = _run_options(_NO_GRAPH)
+        self._chooser = Chooser(choosing, self._logits, number)
+        self._step_options = place.run_options(number)
+        self._chunk_options = place.run_options(_NO_GRAPH)
         self._step = self._bound_step()
         self._chunks: dict[int, onnxruntime.IOBinding] = {}
         self.captured = False
@@ -61,8 +71,8 @@ class Workspace:
         """Number of tokens that each row has room for."""
         return self.slab.capacity
 
-    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> FloatArray:
-        """Append a token to each of the first rows, all rows having these lengths; logits [tokens, V].
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Chooser:
+        """Append a token to each of the first rows, all rows having these lengths; what tells of the logits.
 
         The other rows take part with a token that the next one to come overwrites.
         """
@@ -73,8 +83,7 @@ class Workspace:
         self._inputs.update_inplace(self._written)
         self.graph.session.run_with_iobinding(self._step, self._step_options)
         self.captured = True
-        logits: FloatArray = self._logits.numpy()
-        return logits[: len(tokens), 0]
+        return self._chooser
 
     def prefill(self, slot: int, ids: Sequence[int], past: int, keep: int) -> FloatArray:
         """Append ids to a row that has ``past`` tokens; logits [keep, V] of the last ones."""
@@ -150,6 +159,7 @@ class Workspaces:
         self.lock = threading.RLock()
         self.place = place
         self.mover = Mover(place, graph.layout)
+        self._choosing = ChoosingSessions(place, graph.facts.vocab_size)
         self._graph = graph
         self._deterministic = deterministic
         self._made: list[Workspace] = []
@@ -188,7 +198,7 @@ class Workspaces:
                 if (workspace.slots, workspace.capacity) == wanted:
                     self._idle.remove(workspace)
                     return workspace
-            workspace = Workspace(self._graph, self.place, *wanted, len(self._made) + 1)
+            workspace = Workspace(self._graph, self.place, self._choosing, *wanted, len(self._made) + 1)
             self.mover.clear(workspace.slab)
             self._made.append(workspace)
             return workspace
@@ -196,11 +206,3 @@ class Workspaces:
     def give_back(self, workspace: Workspace) -> None:
         """End a loan. Needs no lock: the garbage collector calls it, from any thread."""
         self._idle.append(workspace)
-
-
-def _run_options(graph: int) -> "onnxruntime.RunOptions":
-    import onnxruntime as ort
-
-    options = ort.RunOptions()
-    options.add_run_config_entry("gpu_graph_id", str(graph))
-    return options
