@@ -10,10 +10,11 @@ from llmbuilder.errors import ExportError
 
 _LARGEST_DIFFERENCE = 1e-3
 """Allowed between fp32 logits; of logits above 100, whose last digits are coarser, this share of a hundredth."""
-_HALF_DIFFERENCE = 0.02
-"""Allowed between logits in half precision, as a share of the largest; of tiny models of 88 kinds it was 0.005."""
-_HALF_DIVERGENCE = 1e-4
-"""Nats of mean KL divergence allowed in half precision; of tiny models of 88 kinds it was 3e-6 at most."""
+_HALF_DIFFERENCE = 0.05
+"""Allowed between logits in half precision, as a share of the largest: it was 0.005 for SmolLM2 and for tiny models of
+84 kinds at most, and 0.012 for one."""
+_HALF_DIVERGENCE = 1e-3
+"""Nats of mean KL divergence allowed in half precision: it was 4e-5 for SmolLM2 and at most 6e-5 for the others."""
 _LARGEST_DIVERGENCE = 2.0
 """Nats of mean KL divergence beyond which quantized output no longer resembles the model's."""
 

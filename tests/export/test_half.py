@@ -18,6 +18,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder_export import export_model
 from llmbuilder_export.cuda.kernels import KERNELS, refuse_missing
 from llmbuilder_export.cuda.lengths import lengths_from_positions
+from llmbuilder_export.cuda.places import refuse_copies
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -181,6 +182,22 @@ def test_what_the_cuda_provider_lacks_is_refused_by_name(op_type, kind):
         ExportError, match=f"tiny .* computes {op_type} with {kind.lower()}, .*Export it for cpu"
     ):
         refuse_missing(made(op_type, ir.DataType[kind]), "tiny")
+
+
+def scaled(*, factor_is_a_shape):
+    """A graph that multiplies by itself, or by its shape, and then takes a shape as a shape."""
+    x = ir.Value(name="x", shape=ir.Shape(["s", 2]), type=ir.TensorType(ir.DataType.FLOAT16))
+    size = ir.node("Shape", [x])
+    number = ir.node("Cast", [size.outputs[0]], {"to": int(ir.DataType.FLOAT16)})
+    product = ir.node("Mul", [x, number.outputs[0] if factor_is_a_shape else x])
+    same = ir.node("Expand", [product.outputs[0], size.outputs[0]])
+    return ir.Graph([x], list(same.outputs), nodes=[size, number, product, same], opset_imports={"": 20})
+
+
+def test_a_shape_that_the_card_would_compute_with_is_refused():
+    refuse_copies(scaled(factor_is_a_shape=False), "tiny")
+    with pytest.raises(ExportError, match=r"tiny .* at Mul .* copy between the card and the processor"):
+        refuse_copies(scaled(factor_is_a_shape=True), "tiny")
 
 
 def test_a_model_that_computes_with_the_mask_is_refused():

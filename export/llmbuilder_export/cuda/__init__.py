@@ -5,6 +5,7 @@ import onnx_ir as ir
 from llmbuilder_export.cuda.half import to_half
 from llmbuilder_export.cuda.kernels import refuse_missing
 from llmbuilder_export.cuda.lengths import lengths_from_positions
+from llmbuilder_export.cuda.places import refuse_copies
 
 
 def for_cuda(model: ir.Model, architecture: str) -> None:
@@ -16,3 +17,4 @@ def for_cuda(model: ir.Model, architecture: str) -> None:
     lengths_from_positions(model, architecture)
     to_half(model.graph, architecture)
     refuse_missing(model.graph, architecture)
+    refuse_copies(model.graph, architecture)
