@@ -278,8 +278,8 @@ class _Watched:
         self._clock = clock
         self.seconds = 0.0
 
-    def decoder(self, *, rows: int, capacity: int) -> RowDecoder:
-        return cast("RowDecoder", _WatchedDecoder(self._model.decoder(rows=rows, capacity=capacity), self))
+    def decoder(self, **room: int) -> RowDecoder:
+        return cast("RowDecoder", _WatchedDecoder(self._model.decoder(**room), self))
 
     def time(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         start = self._clock()

@@ -56,6 +56,9 @@ class ByteTokenizer:
         return {BOS: "<s>", EOS: "</s>"}.get(token, "")
 
 
+_CHUNK = 512
+
+
 class FakeModel:
     """A model whose logits are a pure function of a row's ids. It counts what it is asked for.
 
@@ -80,7 +83,7 @@ class FakeModel:
         self.steps = 0
         self.most_rows = 0
 
-    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "FakeDecoder":  # noqa: ARG002 (as a model's)
+    def decoder(self, **room: int) -> "FakeDecoder":  # noqa: ARG002 (as a model's)
         """Start a computation."""
         return FakeDecoder(self)
 
@@ -102,6 +105,11 @@ class FakeDecoder:
     def budget(self) -> int:
         """Most tokens that all rows together may hold."""
         return self.model.budget
+
+    @property
+    def prefill_chunk(self) -> int:
+        """Most tokens of a prompt that are computed at once."""
+        return _CHUNK
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
         """Empty a row, to compute ids in it a chunk at a time."""

@@ -48,7 +48,7 @@ class TimedModel(FakeModel):
         super().__init__(rule, **facts)
         self.clock = clock
 
-    def decoder(self, *, rows=1, capacity=256):
+    def decoder(self, **_):
         return TimedDecoder(self)
 
 

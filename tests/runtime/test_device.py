@@ -122,7 +122,7 @@ class TestWorkspaces:
 
     @pytest.mark.parametrize(
         ("deterministic", "rows", "size"),
-        [(True, 1, 8), (True, 8, 8), (True, 9, 32), (True, 100, 128), (False, 1, 1), (False, 5, 8)],
+        [(True, 1, 8), (True, 8, 8), (True, 9, 16), (True, 100, 128), (False, 1, 1), (False, 5, 8)],
     )
     def test_have_few_numbers_of_rows_where_bits_must_not_depend_on_them(
         self, tmp_path, deterministic, rows, size

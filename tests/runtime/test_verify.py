@@ -23,7 +23,7 @@ class NeighbourlyDecoder(FakeDecoder):
 
 
 class NeighbourlyModel(FakeModel):
-    def decoder(self, *, rows=1, capacity=256):
+    def decoder(self, **_):
         return NeighbourlyDecoder(self)
 
 

@@ -23,15 +23,15 @@ from llmbuilder.decoding.group import Group, most_tokens
 from llmbuilder.decoding.rows import RowDecoder
 from llmbuilder.errors import ConfigError, LLMBuilderError
 
-CHUNK = 512
-"""Tokens of prompts computed between two steps: bounds how long prompts can hold up everything else."""
-
 
 class OpenDecoder(Protocol):
     """What makes decoders, such as a model's ``decoder``."""
 
-    def __call__(self, *, rows: int, capacity: int) -> RowDecoder:
-        """Start a computation with room for ``rows`` of ``capacity`` tokens; both grow by themselves."""
+    def __call__(self, *, rows: int, capacity: int, max_rows: int) -> RowDecoder:
+        """Start a computation with room for ``rows`` of ``capacity`` tokens.
+
+        Both grow by themselves; there will never be more than ``max_rows``, which may decide how steps are computed.
+        """
         ...
 
 
@@ -50,7 +50,7 @@ class Loop:
         max_rows: int,
         rows: int = 1,
         capacity: int = 256,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
     ) -> None:
         """Begin with nothing to do.
 
@@ -59,13 +59,14 @@ class Loop:
             max_rows: most rows that share a run.
             rows: rows to make room for at first.
             capacity: tokens of each to make room for at first.
-            chunk: see the attribute of this name.
+            chunk: see the attribute of this name; None: as many as the decoder computes at once.
         """
         self._open = open_decoder
         self._max_rows = max_rows
-        self.chunk = chunk
-        """Tokens of prompts computed between two steps, at least 2. It may change: no bit of a result does."""
-        self._common = Batch(open_decoder(rows=rows, capacity=capacity))
+        self._common = Batch(open_decoder(rows=rows, capacity=capacity, max_rows=max_rows))
+        self.chunk = chunk or self.largest_chunk
+        """Tokens of prompts computed between two steps, at least 2: how long prompts can hold up everything else.
+        It may change: no bit of a result does."""
         self._speculating: list[Batch] = []
         self._wide: list[Batch] = []
         self._waiting: tuple[Waiting, Waiting] = (deque(), deque())
@@ -73,6 +74,11 @@ class Loop:
         self._numbers = count()
         self._turn: deque[_Work] = deque()
         self._ended: list[Group] = []
+
+    @property
+    def largest_chunk(self) -> int:
+        """Tokens of a prompt that are computed at once at most."""
+        return self._common.decoder.prefill_chunk
 
     @property
     def idle(self) -> bool:
@@ -187,7 +193,8 @@ class Loop:
             self._common.add(group)
             return
         try:
-            batch = Batch(self._open(rows=group.width, capacity=len(group.prompt.ids) + 1))
+            capacity = len(group.prompt.ids) + 1
+            batch = Batch(self._open(rows=group.width, capacity=capacity, max_rows=group.width))
         except LLMBuilderError as error:
             self._refuse(group, error)
             return

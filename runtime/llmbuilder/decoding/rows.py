@@ -24,6 +24,11 @@ class RowDecoder(Protocol):
         """Most tokens that all rows together may hold."""
         ...
 
+    @property
+    def prefill_chunk(self) -> int:
+        """Most tokens of a prompt that are computed at once."""
+        ...
+
     def begin(self, row: int, ids: Sequence[int]) -> "Filling":
         """Empty a row, to compute ``ids`` in it a chunk at a time."""
         ...

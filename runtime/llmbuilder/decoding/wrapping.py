@@ -27,6 +27,11 @@ class WrappedDecoder(Generic[Inner]):
         """Most tokens that all rows together may hold."""
         return self.decoder.budget
 
+    @property
+    def prefill_chunk(self) -> int:
+        """Most tokens of a prompt that are computed at once."""
+        return self.decoder.prefill_chunk
+
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
         """Empty a row, to compute ``ids`` in it a chunk at a time."""
         return self.decoder.begin(row, ids)

@@ -34,8 +34,8 @@ class LanguageModel(Protocol):
         """The shape of the network."""
         ...
 
-    def decoder(self, *, rows: int = 1, capacity: int = 256) -> RowDecoder:
-        """Start a computation."""
+    def decoder(self, *, rows: int = 1, capacity: int = 256, max_rows: int = 0) -> RowDecoder:
+        """Start a computation, see `llmbuilder.decoding.loop.OpenDecoder`."""
         ...
 
 

@@ -122,15 +122,21 @@ class Model(LoadedGraph):
             model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
         return model
 
-    def decoder(self, *, rows: int = 1, capacity: int = 256) -> "Decoder":
+    def decoder(self, *, rows: int = 1, capacity: int = 256, max_rows: int = 0) -> "Decoder":
         """Start a computation with room for ``rows`` sequences of ``capacity`` tokens; both grow by themselves.
+
+        A device computes steps of ``max_rows`` from the beginning, so that their number changes nothing.
 
         Raises:
             DeviceError: the system does not give so much memory.
         """
         if self._workspaces is not None:
             return DeviceDecoder(
-                self, self._workspaces, rows=rows, capacity=capacity, cache_bytes=self.cache_bytes
+                self,
+                self._workspaces,
+                rows=max(rows, max_rows),
+                capacity=capacity,
+                cache_bytes=self.cache_bytes,
             )
         rounded = -(-max(capacity, 1) // _ROUND) * _ROUND
         slots = rows + self.idle_rows

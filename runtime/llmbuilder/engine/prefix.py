@@ -77,11 +77,10 @@ class RememberingModel:
         """The shape of the network."""
         return self._model.facts
 
-    def decoder(self, *, rows: int = 1, capacity: int = 256) -> PrefixDecoder:
+    def decoder(self, *, rows: int = 1, capacity: int = 256, max_rows: int = 0) -> PrefixDecoder:
         """Start a computation."""
-        return PrefixDecoder(
-            cast("RestorableDecoder", self._model.decoder(rows=rows, capacity=capacity)), self.memory
-        )
+        inner = self._model.decoder(rows=rows, capacity=capacity, max_rows=max_rows)
+        return PrefixDecoder(cast("RestorableDecoder", inner), self.memory)
 
 
 def remembering(engine: Engine) -> tuple[Engine, Memory]:

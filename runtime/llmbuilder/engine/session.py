@@ -50,14 +50,16 @@ def open_session(
     check_installation()
     index = card_index(graph.parent, built_for, device)
     if index is None:
-        return _load(graph, content, ["CPUExecutionProvider"], threads)
+        with translated(BundleError, _failure(graph), "Export the model again with this release."):
+            return _load(graph, content, ["CPUExecutionProvider"], threads)
     import onnxruntime as ort
 
     from llmbuilder.engine.cuda import starting
 
     starting.check_cuda(index)
     provider = (starting.PROVIDER, starting.provider_options(index, deterministic=deterministic))
-    with starting.quietly(ort):
+    advice = "Where memory is short, free some, export with --quantize int8, or take another card (cuda:N)."
+    with starting.quietly(ort), translated(DeviceError, f"{_failure(graph)} on cuda:{index}", advice):
         session = _load(graph, content, [provider], threads, enable_fallback=False)
     starting.check_started(session, index)
     return session
@@ -87,8 +89,7 @@ def _load(
     import onnxruntime as ort
 
     settings = session_options(ort, threads)
-    failure = f"ONNX Runtime {ort.__version__} cannot load {graph}"
-    with translated(BundleError, failure, "Export the model again with this release."), forking.LOADING:
+    with forking.LOADING:
         if content is not None:
             settings.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
         session = ort.InferenceSession(
@@ -96,6 +97,12 @@ def _load(
         )
         forking.never_end_in_children(session)
     return session
+
+
+def _failure(graph: Path) -> str:
+    import onnxruntime as ort
+
+    return f"ONNX Runtime {ort.__version__} cannot load {graph}"
 
 
 def check_execution(device: object, threads: object) -> None:

@@ -120,7 +120,8 @@ class Lane:
             loop.cancel(request.group)
         loop.admit()
         self._note_joined(loop)
-        loop.chunk = self._pace.chunk(streaming=any(request.streams for request in self._requests()))
+        streaming = any(request.streams for request in self._requests())
+        loop.chunk = self._pace.chunk(loop.largest_chunk, streaming=streaming)
         for group in loop.advance():
             self._tell(group)
 

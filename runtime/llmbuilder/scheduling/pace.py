@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.decoding.loop import CHUNK, OpenDecoder
+from llmbuilder.decoding.loop import OpenDecoder
 from llmbuilder.decoding.remote import LogitRows
 from llmbuilder.decoding.rows import Filling, RowDecoder
 from llmbuilder.decoding.wrapping import WrappedDecoder
@@ -22,11 +22,11 @@ class Pace:
         self.clock = clock
         self._step = self._token = 0.0
 
-    def chunk(self, *, streaming: bool) -> int:
-        """Tokens of the next chunk; as many as may be where nobody waits for a step."""
+    def chunk(self, most: int, *, streaming: bool) -> int:
+        """Tokens of the next chunk; ``most`` where nobody waits for a step."""
         if not streaming or not self._token or not self._step:
-            return CHUNK
-        return max(LEAST, min(CHUNK, int(self._step / self._token)))
+            return most
+        return max(LEAST, min(most, int(self._step / self._token)))
 
     def stepped(self, seconds: float) -> None:
         """Note what a step took."""
@@ -39,8 +39,8 @@ class Pace:
     def measuring(self, open_decoder: OpenDecoder) -> OpenDecoder:
         """The same decoders, measured."""
 
-        def opened(*, rows: int, capacity: int) -> RowDecoder:
-            return _Measured(open_decoder(rows=rows, capacity=capacity), self)
+        def opened(**room: int) -> RowDecoder:
+            return _Measured(open_decoder(**room), self)
 
         return opened
 

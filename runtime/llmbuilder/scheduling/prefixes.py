@@ -61,8 +61,8 @@ class Prefixes:
         if not self._most:
             return open_decoder
 
-        def opened(*, rows: int, capacity: int) -> RowDecoder:
-            return _Keeping(cast("RestorableDecoder", open_decoder(rows=rows, capacity=capacity)), self)
+        def opened(**room: int) -> RowDecoder:
+            return _Keeping(cast("RestorableDecoder", open_decoder(**room)), self)
 
         return opened
 

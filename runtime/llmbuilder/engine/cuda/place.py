@@ -1,8 +1,10 @@
 """Where memory lies: a CUDA device, or in tests the process itself, through the same calls."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,16 +37,13 @@ class Place:
         """
         import onnxruntime as ort
 
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        with translated(
-            DeviceError,
-            f"{self} does not have the {size:,} bytes that are needed for an array of shape {list(shape)}",
+        kind = np.dtype(dtype)
+        with self._asked(
+            f"give {math.prod(shape) * kind.itemsize:,} bytes",
             "Lower batch_size, num_beams or num_return_sequences, ask for shorter texts, or export the model again "
             "with a smaller --max-context.",
         ):
-            return ort.OrtValue.ortvalue_from_shape_and_type(
-                list(shape), np.dtype(dtype).type, self.kind, self.index
-            )
+            return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), kind.type, self.kind, self.index)
 
     def zeros(self, shape: Sequence[int], dtype: npt.DTypeLike) -> "onnxruntime.OrtValue":
         """A small array of zeros, copied from the process.
@@ -58,10 +57,14 @@ class Place:
 
     def free_bytes(self) -> int | None:
         """What the device has free; None where that is not known."""
-        return card(self.index).free_bytes if self.kind == "cuda" else None
+        return _free_bytes(self.index, int(time.monotonic())) if self.kind == "cuda" else None
 
     def session(self, graph: bytes, *, captured: bool = False) -> "onnxruntime.InferenceSession":
-        """A small graph of our own, loaded on this device; one that is ``captured`` runs with `run_options`."""
+        """A small graph of our own, loaded on this device; one that is ``captured`` runs with `run_options`.
+
+        Raises:
+            DeviceError: the device does not take it.
+        """
         import onnxruntime as ort
 
         providers: list[Any] = ["CPUExecutionProvider"]
@@ -72,7 +75,10 @@ class Place:
                 "enable_cuda_graph": str(int(captured)),
             }
             providers = [("CUDAExecutionProvider", settings)]
-        return ort.InferenceSession(graph, session_options(ort, 1), providers=providers)
+        with self._asked("load a helper graph", "Free memory on it, or take another card (cuda:N)."):
+            return ort.InferenceSession(
+                graph, session_options(ort, 1), providers=providers, enable_fallback=False
+            )
 
     def run_options(self, number: int) -> "onnxruntime.RunOptions":
         """Options of a run that is captured as the graph with this number, from 1, and then replayed; -1: never."""
@@ -81,3 +87,12 @@ class Place:
         options = ort.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(number))
         return options
+
+    def _asked(self, what: str, advice: str) -> translated:
+        return translated(DeviceError, f"{self} could not {what}", advice)
+
+
+@lru_cache(4)
+def _free_bytes(index: int, _second: int) -> int:
+    """What a card had free in this second: asking the driver takes as long as a step."""
+    return card(index).free_bytes

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmbuilder.engine.graph import LoadedGraph
 
 STEP_ROWS = 8
-"""Rows of a step at least, and four times as many in each larger size: a kernel's choice depends on their number."""
+"""Rows of a step at least where rows must not depend on how many there are; twice as many in each larger size."""
 STEP_CAPACITY = 2048
 """Tokens of a row at least, where the window has them, and twice as many in each larger size."""
 _NO_GRAPH = -1
@@ -178,9 +178,9 @@ class Workspaces:
     def size(self, slots: int, capacity: int) -> tuple[int, int]:
         """The rows and tokens of the smallest workspace that has so many."""
         window = self._graph.facts.context_length
-        rows, factor = (STEP_ROWS, 4) if self._deterministic else (1, 2)
+        rows = STEP_ROWS if self._deterministic else 1
         while rows < slots:
-            rows *= factor
+            rows *= 2
         tokens = STEP_CAPACITY
         while tokens < capacity:
             tokens *= 2
