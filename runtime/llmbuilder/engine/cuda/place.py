@@ -39,7 +39,7 @@ class Place:
 
         kind = np.dtype(dtype)
         with self._asked(
-            f"give {math.prod(shape) * kind.itemsize:,} bytes",
+            f"could not give {math.prod(shape) * kind.itemsize:,} bytes",
             "Lower batch_size, num_beams or num_return_sequences, ask for shorter texts, or export the model again "
             "with a smaller --max-context.",
         ):
@@ -75,7 +75,9 @@ class Place:
                 "enable_cuda_graph": str(int(captured)),
             }
             providers = [("CUDAExecutionProvider", settings)]
-        with self._asked("load a helper graph", "Free memory on it, or take another card (cuda:N)."):
+        with self._asked(
+            "could not load a helper graph", "Free memory on it, or take another card (cuda:N)."
+        ):
             return ort.InferenceSession(
                 graph, session_options(ort, 1), providers=providers, enable_fallback=False
             )
@@ -89,7 +91,7 @@ class Place:
         return options
 
     def _asked(self, what: str, advice: str) -> translated:
-        return translated(DeviceError, f"{self} could not {what}", advice)
+        return translated(DeviceError, f"{self} {what}", advice)
 
 
 @lru_cache(4)
