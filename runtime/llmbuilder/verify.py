@@ -10,6 +10,8 @@ from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.reading import parse_manifest
 from llmbuilder.checks import check_path
+from llmbuilder.decoding.rows import LEAST_CHUNK
+from llmbuilder.engine.cuda.starting import why_not
 from llmbuilder.engine.loading import Engine, load_engine
 from llmbuilder.engine.session import Device
 
@@ -17,6 +19,8 @@ BATCHES = (2, 3, 8)
 _PROMPT_LENGTHS = (1, 2, 7, 16, 33, 5, 11, 24)
 _STEPS = 4
 _MOST_NAMED = 10
+_CHUNKED = 500
+_RERUNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class VerifyReport:
 def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = None) -> VerifyReport:
     """Check a bundle's hashes, manifest, golden token ids and batch invariance on this machine.
 
+    One for CUDA runs on its CPU where no card can be used and ``device`` is not named: the report says what that does
+    not prove.
+
     Raises:
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
         ConfigError: no path, device or number of threads.
@@ -52,10 +59,13 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
     files = Check(
         "files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed"
     )
-    engine = load_engine(path, device=device, threads=threads)
+    obstacle = why_not() if bundle.manifest.device == "cuda" and device == "auto" else None
+    engine = load_engine(path, device="cpu" if obstacle else device, threads=threads)
     written = check_manifest(bundle.manifest_file.read_bytes(), bundle.manifest_file)
     others = [] if not bundle.unlisted else [_other_files(bundle.unlisted)]
-    return VerifyReport((files, written, *others, _check_golden(bundle, engine), *_check_invariance(engine)))
+    unproved = [] if obstacle is None else [_no_card(obstacle)]
+    computed = [*_check_invariance(engine), *_check_chunks(engine), _check_reruns(engine)]
+    return VerifyReport((files, written, *others, _check_golden(bundle, engine), *computed, *unproved))
 
 
 def check_manifest(content: bytes, path: Path) -> Check:
@@ -97,6 +107,41 @@ def _check_invariance(engine: Engine) -> Iterator[Check]:
         different = sum(not np.array_equal(together[:, row], alone[row][:, 0]) for row in range(rows))
         detail = f"{rows - different} of {rows} rows equal the row alone in every bit of {_STEPS + 1} steps"
         yield Check(f"batch of {rows}", different == 0, detail)
+
+
+def _check_chunks(engine: Engine) -> Iterator[Check]:
+    """A prompt computed in parts, as after a kept beginning, against the whole: logits equal in every bit."""
+    length = min(_CHUNKED, engine.context_length)
+    ids = np.random.default_rng(1).integers(engine.usable_vocab, size=length).tolist()
+    whole = engine.model.decoder(capacity=length).prefill(0, ids)
+    cuts = sorted({cut for cut in (length // 2, length // 3, length - LEAST_CHUNK) if cut >= LEAST_CHUNK})
+    if not cuts:
+        return
+    different = 0
+    for cut in cuts:
+        decoder = engine.model.decoder(capacity=length)
+        decoder.prefill(0, ids[:cut])
+        different += not np.array_equal(decoder.prefill(0, ids[cut:]), whole)
+    detail = f"{len(cuts) - different} of {len(cuts)} ways to cut {length} tokens give the bits of the whole"
+    yield Check("prompt in parts", different == 0, detail)
+
+
+def _check_reruns(engine: Engine) -> Check:
+    """The same computation again: logits equal in every bit."""
+    prompts = _prompts(engine)[:1]
+    first = _decode(engine, prompts)
+    different = sum(not np.array_equal(_decode(engine, prompts), first) for _ in range(_RERUNS))
+    return Check(
+        "reruns", different == 0, f"{_RERUNS - different} of {_RERUNS} runs have the bits of the first"
+    )
+
+
+def _no_card(obstacle: str) -> Check:
+    return Check(
+        "card",
+        True,
+        f"not proved for one: the float16 graph ran on this machine's CPU. {obstacle}",
+    )
 
 
 def _prompts(engine: Engine) -> list[list[int]]:

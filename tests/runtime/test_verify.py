@@ -61,8 +61,55 @@ def test_a_good_bundle_passes_every_check(bundle, engine):
         "batch of 2": True,
         "batch of 3": True,
         "batch of 8": True,
+        "prompt in parts": True,
+        "reruns": True,
     }
     assert report.passed
+
+
+class UnevenDecoder(FakeDecoder):
+    """Its numbers depend on where prompts were cut, or on how often they were asked for."""
+
+    def prefill(self, row, ids, keep=1):
+        logits = super().prefill(row, ids, keep)
+        self.model.asked += 1
+        odd = self.model.asked % 2 == 0 if self.model.forgetful else len(self.rows[row]) > len(ids)
+        return np.nextafter(logits, np.float32(np.inf)) if odd else logits
+
+
+class UnevenModel(FakeModel):
+    def __init__(self, *, forgetful):
+        super().__init__(random_rule())
+        self.forgetful, self.asked = forgetful, 0
+
+    def decoder(self, **_):
+        return UnevenDecoder(self)
+
+
+@pytest.mark.parametrize(("forgetful", "failing"), [(False, "prompt in parts"), (True, "reruns")])
+def test_numbers_that_depend_on_cuts_or_on_the_run_are_found(bundle, engine, forgetful, failing):
+    engine(replace(fake_engine(random_rule()), model=UnevenModel(forgetful=forgetful)))
+    assert not outcome(verify_bundle(bundle))[failing]
+
+
+def test_a_bundle_for_cuda_is_proved_on_the_cpu_where_there_is_no_card_and_that_is_said(
+    bundle, engine, monkeypatch
+):
+    directory = bundle
+    manifest = replace(open_bundle(directory).manifest, device="cuda", kv_cache="float16")
+    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(
+        verify,
+        "load_engine",
+        lambda _, *, device, threads: asked.append(device) or fake_engine(random_rule()),
+    )
+    report = verify_bundle(directory)
+    assert asked == ["cpu"]
+    assert report.passed
+    assert report.checks[-1].name == "card"
+    assert "not proved" in report.checks[-1].detail
+    assert "no CUDA support" in report.checks[-1].detail
 
 
 def test_rows_that_depend_on_their_neighbours_are_found(bundle, engine):
