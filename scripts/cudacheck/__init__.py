@@ -1,0 +1,1 @@
+"""What `scripts/cuda_prepare.py` makes and `scripts/cuda_check.py` measures."""

@@ -1,0 +1,120 @@
+"""What all sections work with: the bundles, where they run, and the card."""
+
+import inspect
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from cudacheck.shells import Array
+from llmbuilder.engine.loading import Engine, load_engine
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_MACHINE = "machine.json"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Shells in ``models``, their bundles in ``work``, to be run on ``device``; a rehearsal does less of everything."""
+
+    models: Path
+    work: Path
+    device: str = "cuda"
+    rehearse: bool = False
+
+    def engine(
+        self, name: str, *, deterministic: bool = True, device: str | None = None, **more: Any
+    ) -> Engine:
+        """Load a bundle, which nothing shares."""
+        options: dict[str, Any] = {"device": device or self.device, **more}
+        if "deterministic" in inspect.signature(load_engine).parameters and device != "cpu":
+            options["deterministic"] = deterministic
+        return load_engine(self.work / name, **options)
+
+    def pick(self, usual: T, rehearsal: T) -> T:
+        """The first on a card, the second in a rehearsal."""
+        return rehearsal if self.rehearse else usual
+
+    @property
+    def on_card(self) -> bool:
+        """Whether there is a card to measure."""
+        import torch
+
+        return self.device != "cpu" and torch.cuda.is_available()
+
+    def machine(self) -> dict[str, Any]:
+        """Card and versions as `look_at` found them, or nothing."""
+        path = self.work / _MACHINE
+        if not path.exists():
+            return {}
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return facts
+
+    def look_at(self) -> dict[str, Any]:
+        """Find card and versions, and keep them for other sections."""
+        facts = {**_card(), **_versions()}
+        (self.work / _MACHINE).write_text(json.dumps(facts), encoding="utf-8")
+        return facts
+
+
+def random_ids(engine: Engine, count: int, seed: int) -> list[int]:
+    """Ids that the model and its tokenizer know."""
+    return cast("list[int]", np.random.default_rng(seed).integers(3, engine.usable_vocab, count).tolist())
+
+
+def equal(a: Array, b: Array) -> bool:
+    """Whether two arrays are the same bit by bit."""
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def difference(a: Array, b: Array) -> float:
+    """The largest between two arrays."""
+    return float(np.abs(a - b).max())
+
+
+def samples(count: int) -> list[dict[str, str]]:
+    """Prompts and texts that the demo once gave."""
+    raw = json.loads((ROOT / "artifacts/storyteller/samples.json").read_text(encoding="utf-8"))
+    return cast("list[dict[str, str]]", raw["samples"][:count])
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many items two sequences begin with together."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _card() -> dict[str, Any]:
+    facts: dict[str, Any] = {"card": "none"}
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        line = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+        name, driver, memory = (part.strip() for part in line.splitlines()[0].split(","))
+        facts = {"card": name, "driver": driver, "memory": memory}
+    return facts
+
+
+def _versions() -> dict[str, Any]:
+    import onnxruntime
+    import torch
+
+    facts = {
+        "onnxruntime": onnxruntime.__version__,
+        "providers": onnxruntime.get_available_providers(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpus": len(os.sched_getaffinity(0)),
+    }
+    with suppress(metadata.PackageNotFoundError):
+        facts["transformers"] = metadata.version("transformers")
+    return facts
