@@ -37,13 +37,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=340, help="for everything together")
     parser.add_argument("--only", nargs="*", help="names of sections; the first is always run")
     parser.add_argument("--rehearse", action="store_true", help="do less of everything, without a card")
-    parser.add_argument("--device", help="cuda, cuda:N; in a rehearsal cpu")
+    parser.add_argument("--device", help="cuda or cuda:N; in a rehearsal fake, or cpu for bundles for it")
     parser.add_argument("--commit", default="unknown", help="of the code, for the results")
     parser.add_argument("--work", type=Path, help="folder for 4 GB of temporary files")
     parser.add_argument("--section", help=argparse.SUPPRESS)
     parser.add_argument("--state", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.device = options.device or ("cpu" if options.rehearse else "cuda")
+    options.device = options.device or ("fake" if options.rehearse else "cuda")
     return options
 
 
@@ -64,6 +64,7 @@ def _all(options: argparse.Namespace, work: Path) -> int:
 
 
 def _one(options: argparse.Namespace) -> int:
+    import torch  # noqa: F401 (with it come the CUDA libraries that ONNX Runtime looks for)
     from cudacheck.report import Section
     from cudacheck.sections import SECTIONS
     from cudacheck.setup import Setup

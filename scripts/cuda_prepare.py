@@ -1,7 +1,7 @@
 """Make the folder that `scripts/cuda_check.py` needs on a machine with a card and no package index.
 
 Usage: python scripts/cuda_prepare.py            makes .cuda, some 2 MB: bundles without their large weights
-       python scripts/cuda_prepare.py --rehearse --device cpu --output FOLDER     tiny ones, for a rehearsal
+       python scripts/cuda_prepare.py --rehearse --output FOLDER     tiny ones, for a rehearsal
 
 The demo's weights are read from its checkpoint there, the others, whose values do not matter, drawn at random. What
 that machine lacks besides can lie in `.cuda/wheels` (wheels of Python packages, which `cuda_check.py` unpacks);
@@ -41,7 +41,8 @@ def main() -> None:
         shutil.rmtree(options.output / name, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=options.work) as work:
             if name in shapes:
-                make_shape(shapes[name], options.output / name, Path(work), options.device)
+                network = complete(shapes[name], CONTEXT[name])
+                make_shape(network, options.output / name, Path(work), options.device)
             else:
                 make_demo(options.output / name, Path(work), options.device if name == "demo" else "cpu")
         print(
@@ -58,18 +59,17 @@ def make_demo(folder: Path, work: Path, device: Device) -> None:
     make_shell(report.path, folder, checkpoint=tensors, checkpoint_name=str(DEMO))
 
 
-def make_shape(shape: Network, folder: Path, work: Path, device: Device) -> None:
-    """A network of a shape, unquantized."""
-    source = make_source(shape, work / "source")
+def make_shape(network: Network, folder: Path, work: Path, device: Device) -> None:
+    """A network with random weights, unquantized."""
+    source = make_source(network, work / "source")
     report = export_model(
         source,
         output=work / "bundle",
         quantization="none",
         device=device,
-        max_context=CONTEXT,
         verify=False,
     )
-    make_shell(report.path, folder, network=complete(shape))
+    make_shell(report.path, folder, network=network)
 
 
 def size(folder: Path) -> int:

@@ -1,45 +1,20 @@
 """Everything that generates runs on the card, and says there what it should: the same alone and among others."""
 
-import asyncio
 import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from cudacheck.demo import Demo
+from cudacheck.interruptions import cancelled_groups, cancelled_tasks, streams
 from cudacheck.report import Section
 from cudacheck.setup import Setup, samples
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.constraints.constrained import ConstrainedGenerator
-from llmbuilder.engine.loading import Engine
 from llmbuilder.generator import TextGenerator
-from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
 
-Check = Callable[["Demo"], None]
-
-
-class Demo:
-    """The demo with what its checks need."""
-
-    def __init__(self, setup: Setup, section: Section, engine: Engine) -> None:
-        """Check ``engine``."""
-        self.section = section
-        self.engine = engine
-        self.generator = TextGenerator(engine)
-        self.prompts = [sample["prompt"] for sample in samples(8)]
-        self.tokens = setup.pick(60, 10)
-
-    def texts(self, prompts: list[str], **options: Any) -> list[str]:
-        """What each prompt gives alone."""
-        return [self.generator.generate(prompt, **options) for prompt in prompts]
-
-    def alone_and_together(self, name: str, **options: Any) -> None:
-        """Check that a batch says what its prompts say alone."""
-        options = {"max_new_tokens": self.tokens, **options}
-        alone = self.texts(self.prompts, **options)
-        together = self.generator.generate_batch(self.prompts, batch_size=8, **options)
-        equal = sum(a == b for a, b in zip(alone, together, strict=True))
-        self.section.check(name, equal == len(alone) and any(alone), prompts=len(alone), equal=equal)
+Check = Callable[[Demo], None]
 
 
 BATCHES: dict[str, dict[str, Any]] = {
@@ -132,56 +107,6 @@ def constraints(demo: Demo) -> None:
     pattern = ConstrainedGenerator(TextGenerator(demo.engine), regex="[a-z]{3,9}( [a-z]{2,9}){2}")
     text = pattern.generate(demo.prompts[0], seed=2)
     demo.section.check("a regular expression", len(text.split()) == 3, text=text)
-
-
-def streams(demo: Demo) -> None:
-    """The pieces of a stream are the text; one that is left early harms nothing."""
-    options: dict[str, Any] = {"seed": 9, "max_new_tokens": demo.tokens}
-    text = demo.generator.generate(demo.prompts[2], **options)
-    stream = demo.generator.stream(demo.prompts[2], **options)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]
-    joined = "".join(demo.generator.stream(demo.prompts[2], **options))
-    demo.section.check("a stream is the text", joined == text)
-
-
-def cancelled_tasks(demo: Demo) -> None:
-    """Tasks that are cancelled leave the others as they would be alone."""
-    options: dict[str, Any] = {"seed": 4, "max_new_tokens": demo.tokens}
-    alone = demo.texts(demo.prompts, **options)
-
-    async def together() -> list[Any]:
-        async with AsyncTextGenerator(demo.engine, max_rows=4) as generator:
-            tasks = [asyncio.create_task(generator.generate(prompt, **options)) for prompt in demo.prompts]
-            await asyncio.sleep(0.01)
-            for task in tasks[::3]:
-                task.cancel()
-            return await asyncio.gather(*tasks, return_exceptions=True)
-
-    found = asyncio.run(together())
-    cancelled = sum(isinstance(text, BaseException) for text in found[::3])
-    pairs = [(a, b) for i, (a, b) in enumerate(zip(alone, found, strict=True)) if i % 3]
-    equal = sum(a == b for a, b in pairs)
-    passed = equal == len(pairs) and cancelled > 0
-    demo.section.check("tasks beside cancelled ones", passed, equal=equal, cancelled=cancelled)
-
-
-def cancelled_groups(demo: Demo) -> None:
-    """A group that is cancelled in a loop fed by hand."""
-    options: dict[str, Any] = {"seed": 6, "max_new_tokens": demo.tokens}
-    loop = demo.generator.loop(2)
-    first, second = (demo.generator.group(prompt, **options) for prompt in demo.prompts[:2])
-    loop.add(first)
-    loop.add(second)
-    for _ in range(3):
-        loop.advance()
-    loop.cancel(first)
-    while not loop.idle:
-        loop.advance()
-    (completion,) = second.completions()
-    alone = demo.generator.generate(demo.prompts[1], **options)
-    reason = first.completions()[0].finish_reason
-    demo.section.check("a cancelled group", completion.text == alone and reason == "cancelled", reason=reason)
 
 
 def guesses(demo: Demo) -> None:

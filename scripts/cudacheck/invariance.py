@@ -13,6 +13,10 @@ from cudacheck.shells import Array
 SMALL, LARGE = (2, 3, 8), (9, 16, 31, 32)
 """Numbers of rows that are promised to be as one alone, and those that are promised to be as each other."""
 RERUNS = 8
+GROWTH = 100
+"""Steps in which rows outgrow their first capacity."""
+CHUNK = 2048
+"""Tokens at which a long prompt is parted on a card anyway."""
 
 
 def run(setup: Setup, section: Section) -> None:
@@ -106,21 +110,29 @@ def _rows_kept(section: Section, name: str, rows: Rows) -> None:
 def _growth(section: Section, name: str, rows: Rows) -> None:
     """Rows that outgrow their capacity beside those that have all of it from the start."""
     for count in (1, 8, 32):
-        places, steps = list(range(count)), 150
-        small, large = (_grown(rows, places, steps, capacity) for capacity in (64, rows.capacity))
-        passed = equal(small, large)
-        measured: dict[str, Any] = {"steps": steps, "equal": passed, "difference": difference(small, large)}
-        promised = None if count > max(SMALL) else passed
-        section.check(f"{name}: growth of {count} rows", promised, **measured)
+        small, large = (_grown(rows, list(range(count)), capacity) for capacity in (64, rows.capacity))
+        same = equal(small, large)
+        section.check(f"{name}: growth of {count} rows", same, difference=difference(small, large))
+    if rows.engine.context_length > CHUNK:
+        small, large = (_outgrown(rows, capacity) for capacity in (64, rows.engine.context_length))
+        measured: dict[str, Any] = {"equal": equal(small, large), "difference": difference(small, large)}
+        section.measure(f"{name}: growth beyond {CHUNK} tokens", **measured)
 
 
-def _grown(rows: Rows, places: Sequence[int], steps: int, capacity: int) -> Array:
+def _outgrown(rows: Rows, capacity: int) -> Array:
+    """Logits [steps, V] that follow steps up to the end of a chunk."""
+    decoder = rows.decoder(1, capacity)
+    decoder.prefill(0, random_ids(rows.engine, CHUNK - 2, 5))
+    return rows.step(decoder, [0])[0]
+
+
+def _grown(rows: Rows, places: Sequence[int], capacity: int) -> Array:
     """The last logits [rows, V] after many steps from a short prompt."""
     decoder = rows.decoder(len(places), capacity)
     for row, number in enumerate(places):
         decoder.prefill(row, rows.prompts[number][:40])
     tokens = [rows.following[number][0] for number in places]
-    for _ in range(steps):
+    for _ in range(GROWTH):
         logits = decoder.step(tokens)
     return np.stack([np.array(logits[row], np.float32) for row in range(len(places))])
 
@@ -129,16 +141,23 @@ def _splits(setup: Setup, section: Section, name: str, rows: Rows) -> None:
     """A prompt computed at once and in two parts; also across the border of 2,048 tokens where there is room."""
     window = rows.engine.context_length
     length = min(setup.pick(1024, 128), window - 8)
+    _split(section, name, rows, length, sorted({1, 77, length // 2, min(256, length // 4), length - 1}))
+    if window > CHUNK + 500:
+        _split(section, name, rows, CHUNK + 450, [CHUNK, 512, 1000, CHUNK + 1])
+
+
+def _split(section: Section, name: str, rows: Rows, length: int, cuts: Sequence[int]) -> None:
     ids = random_ids(rows.engine, length, 77)
     whole = _in_parts(rows, ids, length)
-    for cut in sorted({1, 77, length // 2, 256, 512, length - 1}):
-        if cut < length:
-            parts = _in_parts(rows, ids, cut)
-            section.measure(
-                f"{name}: {length} tokens as {cut}+{length - cut}",
-                equal=equal(whole, parts),
-                difference=difference(whole, parts),
-            )
+    for cut in cuts:
+        parts = _in_parts(rows, ids, cut)
+        same = equal(whole, parts)
+        section.check(
+            f"{name}: {length} tokens as {cut}+{length - cut}",
+            same if cut == CHUNK else None,
+            equal=same,
+            difference=difference(whole, parts),
+        )
 
 
 def _in_parts(rows: Rows, ids: Sequence[int], cut: int) -> Array:

@@ -25,10 +25,11 @@ def run(setup: Setup, section: Section) -> None:
     if not setup.on_card:
         section.leave_out("a full card", "there is no card")
         return
+    roomy = engine.model.decoder(rows=1, capacity=engine.context_length)
     for name, held, work in (
         ("loading on a full card", 48 * MIB, lambda: setup.engine("135M")),
         ("growing on a full card", 48 * MIB, lambda: _grow(engine)),
-        ("a long prompt on a full card", 16 * MIB, lambda: _long_prompt(engine)),
+        ("a long prompt on a full card", 16 * MIB, lambda: _long_prompt(engine, roomy)),
     ):
         with section.attempt(name):
             with filled(held):
@@ -70,16 +71,16 @@ def _too_many_rows(setup: Setup, engine: Engine) -> object:
 
 
 def _grow(engine: Engine) -> object:
+    """Rows that need another, larger cache."""
     decoder = engine.model.decoder(rows=8, capacity=64)
-    for row in range(8):
+    for row in range(40):
         decoder.prefill(row, random_ids(engine, 40, row))
-    decoder.prefill(0, random_ids(engine, engine.context_length - 100, 9))
     return decoder
 
 
-def _long_prompt(engine: Engine) -> object:
-    decoder = engine.model.decoder(rows=1, capacity=engine.context_length)
-    return decoder.prefill(0, random_ids(engine, engine.context_length, 3), keep=engine.context_length)
+def _long_prompt(engine: Engine, decoder: Any) -> object:
+    """A prompt for which there is room, with more logits than there is room for."""
+    return decoder.prefill(0, random_ids(engine, 2000, 3), keep=2000)
 
 
 def free_bytes() -> int:

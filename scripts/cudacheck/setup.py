@@ -1,13 +1,12 @@
 """What all sections work with: the bundles, where they run, and the card."""
 
-import inspect
 import json
 import os
 import platform
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,11 +14,17 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from cudacheck.shells import Array
+from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.loading import Engine, load_engine
+from llmbuilder.engine.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _MACHINE = "machine.json"
 T = TypeVar("T")
+
+
+FAKE = "fake"
+"""A device that is none: bundles for CUDA with the code for it, in the memory of the process."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,10 @@ class Setup:
         self, name: str, *, deterministic: bool = True, device: str | None = None, **more: Any
     ) -> Engine:
         """Load a bundle, which nothing shares."""
-        options: dict[str, Any] = {"device": device or self.device, **more}
-        if "deterministic" in inspect.signature(load_engine).parameters and device != "cpu":
-            options["deterministic"] = deterministic
-        return load_engine(self.work / name, **options)
+        device = device or self.device
+        if device != FAKE:
+            return load_engine(self.work / name, device=device, deterministic=deterministic, **more)
+        return _faked(load_engine(self.work / name, device="cpu", **more), deterministic=deterministic)
 
     def pick(self, usual: T, rehearsal: T) -> T:
         """The first on a card, the second in a rehearsal."""
@@ -49,7 +54,7 @@ class Setup:
         """Whether there is a card to measure."""
         import torch
 
-        return self.device != "cpu" and torch.cuda.is_available()
+        return self.device.startswith("cuda") and torch.cuda.is_available()
 
     def machine(self) -> dict[str, Any]:
         """Card and versions as `look_at` found them, or nothing."""
@@ -90,6 +95,22 @@ def samples(count: int) -> list[dict[str, str]]:
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """How many items two sequences begin with together."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _faked(engine: Engine, *, deterministic: bool) -> Engine:
+    """The same model through the code for devices."""
+    if not isinstance(engine.model, Model) or engine.bundle is None:
+        raise TypeError("Only the model of a bundle has a session.")
+    model = Model(
+        engine.model.session,
+        engine.model.facts,
+        cache_bytes=engine.model.cache_bytes,
+        place=Place("cpu"),
+        deterministic=deterministic,
+        where=engine.bundle.directory,
+        cache_type=engine.bundle.manifest.kv_cache,
+    )
+    return replace(engine, model=model)
 
 
 def _card() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Models of known shapes with random weights, as Hugging Face directories."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,16 +42,17 @@ TINY: Mapping[str, Network] = {
     for name, heads in (("135M", 3), ("1B", 4))
 }
 """For rehearsals."""
-CONTEXT = 2048
+CONTEXT = {"135M": 4096, "1B": 2048}
+"""Tokens of the window: where it is more than 2,048, caches on a card can grow."""
 
 
-def complete(shape: Network) -> dict[str, Any]:
-    """The whole configuration of a shape."""
+def complete(shape: Network, window: int) -> dict[str, Any]:
+    """The whole configuration of a shape with a window."""
     theta = shape["rope_theta"]
     return {
         **shape,
         "head_dim": 64,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": window,
         "rms_norm_eps": 1e-5,
         "rope_parameters": {"rope_type": "default", "rope_theta": theta},
         "tie_word_embeddings": True,
@@ -62,14 +62,13 @@ def complete(shape: Network) -> dict[str, Any]:
     }
 
 
-def make_source(shape: Network, folder: Path) -> Path:
-    """Write a model of a shape, in float16, with a tokenizer of as many tokens."""
+def make_source(network: Network, folder: Path) -> Path:
+    """Write a model of a whole configuration, in float16, with a tokenizer of as many tokens."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    network = LlamaForCausalLM(LlamaConfig(**complete(shape))).half()
-    network.save_pretrained(folder)
-    tokenizer(shape["vocab_size"]).save(str(folder / "tokenizer.json"))
+    LlamaForCausalLM(LlamaConfig(**network)).half().save_pretrained(folder)
+    tokenizer(network["vocab_size"]).save(str(folder / "tokenizer.json"))
     return folder
 
 
@@ -81,9 +80,3 @@ def tokenizer(vocab_size: int) -> Tokenizer:
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
     return words
-
-
-def written(folder: Path) -> dict[str, Any]:
-    """The configuration in a model's directory."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config
