@@ -20,6 +20,9 @@ def run(setup: Setup, section: Section) -> None:
         if section.enough(label, 6):
             with section.attempt(label):
                 kernels = _kernels(setup, name, deterministic=deterministic)
+                if not kernels:
+                    section.leave_out(label, "the profiler saw no kernels")
+                    continue
                 count = kernels.total() / _STEPS
                 often = {kernel[:60]: n / _STEPS for kernel, n in kernels.most_common(12)}
                 if name == "135M":

@@ -64,7 +64,7 @@ def _network(setup: Setup, name: str) -> Any:
         return LlamaForCausalLM(LlamaConfig(**facts)).to(dtype).eval()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _speed(setup: Setup, network: Any, compiled: Step | None, rows: int, steps: int) -> float:
     """Tokens a second of steps whose choices stay on the card, after the prompt and a warm-up."""
     from transformers import DynamicCache, StaticCache

@@ -114,7 +114,9 @@ def _faked(engine: Engine, *, deterministic: bool) -> Engine:
 
 
 def _card() -> dict[str, Any]:
-    facts: dict[str, Any] = {"card": "none"}
+    import torch
+
+    facts: dict[str, Any] = {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
         line = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
