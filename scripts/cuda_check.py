@@ -88,13 +88,13 @@ def _roomy() -> str | None:
 
 
 def _unpack(wheels: Path, site: Path) -> None:
-    """Make the packages of a folder of wheels importable, here and in the sections."""
+    """Make this project, and the packages of a folder of wheels, importable here and in every process begun here."""
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
-    if site.is_dir():
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-        sys.path.insert(0, str(site))
+    sys.path.append(str(site))
+    known = filter(None, [os.environ.get("PYTHONPATH")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([*SOURCES, *known, str(site)])
 
 
 if __name__ == "__main__":

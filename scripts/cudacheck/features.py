@@ -9,7 +9,7 @@ import numpy as np
 from cudacheck.demo import Demo
 from cudacheck.interruptions import cancelled_groups, cancelled_tasks, streams
 from cudacheck.report import Section
-from cudacheck.setup import Setup, samples
+from cudacheck.setup import Setup, fetched, samples
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.generator import TextGenerator
@@ -43,10 +43,10 @@ def greedy_is_the_likeliest(demo: Demo) -> None:
     ids = demo.engine.tokenizer.encode(demo.prompts[0])
     (completion,) = demo.generator.complete(ids, do_sample=False, max_new_tokens=demo.tokens)
     decoder = demo.engine.model.decoder(rows=1, capacity=len(ids) + demo.tokens)
-    logits, tokens = np.array(decoder.prefill(0, ids)[0]), []
+    logits, tokens = fetched(decoder.prefill(0, ids)[0]), []
     for _ in completion.token_ids:
         tokens.append(int(logits[: demo.engine.usable_vocab].argmax()))
-        logits = np.array(decoder.step(tokens[-1:])[0])
+        logits = fetched(decoder.step(tokens[-1:])[0])
     demo.section.check("greedy tokens are those of whole rows", tuple(tokens) == completion.token_ids)
 
 

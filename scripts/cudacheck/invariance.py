@@ -7,7 +7,7 @@ import numpy as np
 
 from cudacheck.report import Section
 from cudacheck.rows import Rows, rotations
-from cudacheck.setup import Setup, difference, equal, random_ids
+from cudacheck.setup import Setup, difference, equal, fetched, random_ids
 from cudacheck.shells import Array
 
 SMALL, LARGE = (2, 3, 8), (9, 16, 31, 32)
@@ -134,7 +134,7 @@ def _grown(rows: Rows, places: Sequence[int], capacity: int) -> Array:
     tokens = [rows.following[number][0] for number in places]
     for _ in range(GROWTH):
         logits = decoder.step(tokens)
-    return np.stack([np.array(logits[row], np.float32) for row in range(len(places))])
+    return np.stack([fetched(logits[row]) for row in range(len(places))])
 
 
 def _splits(setup: Setup, section: Section, name: str, rows: Rows) -> None:
@@ -166,7 +166,7 @@ def _in_parts(rows: Rows, ids: Sequence[int], cut: int) -> Array:
     logits = decoder.prefill(0, ids[:cut])
     if ids[cut:]:
         logits = decoder.prefill(0, ids[cut:])
-    return np.concatenate([np.array(logits, np.float32), rows.step(decoder, [0])[0]])
+    return np.concatenate([fetched(logits), rows.step(decoder, [0])[0]])
 
 
 def _default_attention(setup: Setup, section: Section) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cudacheck.memory import free_bytes
 from cudacheck.report import Section
-from cudacheck.setup import Setup, equal, random_ids
+from cudacheck.setup import Setup, equal, fetched, random_ids
 from cudacheck.shells import Array
 from llmbuilder.engine.loading import Engine
 
@@ -89,7 +89,7 @@ def use(engine: Engine, rows: int, capacity: int) -> Array:
         decoder.copy(0, row)
     for token in (5, 6):
         logits = decoder.step([token] * rows)
-    return np.stack([np.array(logits[row], np.float32) for row in range(rows)])
+    return np.stack([fetched(logits[row]) for row in range(rows)])
 
 
 def _graphs(engine: Engine) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cudacheck.setup import random_ids
+from cudacheck.setup import fetched, random_ids
 from cudacheck.shells import Array
 from llmbuilder.engine.loading import Engine
 
@@ -44,7 +44,7 @@ class Rows:
         for step in range(STEPS):
             logits = decoder.step([self.following[number][step] for number in places])
             for row, rows in enumerate(kept):
-                rows.append(np.array(logits[row], np.float32))
+                rows.append(fetched(logits[row]))
         return [np.stack(rows) for rows in kept]
 
 

@@ -1,5 +1,6 @@
 """Sections as programs of their own, so that one that crashes or hangs takes nothing with it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -76,12 +77,24 @@ def _call(name: str, path: Path, limit: float, setup: Setup) -> str | None:
     command += ["--state", str(path), "--seconds", str(limit), "--models", str(setup.models)]
     command += ["--work", str(setup.work), "--device", setup.device]
     command += ["--rehearse"] if setup.rehearse else []
-    environment = os.environ | {"XDG_CACHE_HOME": str(setup.work / "cache"), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(setup.work / "cache"),
+        "PYTHONUNBUFFERED": "1",
+        "LD_LIBRARY_PATH": os.pathsep.join(_libraries()),
+    }
     try:
         code = subprocess.run(command, check=False, timeout=limit + _GRACE, env=environment).returncode
     except subprocess.TimeoutExpired:
         return f"ended after its limit of {limit:.0f} s"
     return None if code == 0 else f"ended with status {code}"
+
+
+def _libraries() -> list[str]:
+    """Folders of NVIDIA's wheels, which ONNX Runtime finds by itself only where it is installed beside them."""
+    found = importlib.util.find_spec("nvidia")
+    places = [] if found is None else list(found.submodule_search_locations or ())
+    folders = [str(folder) for place in places for folder in sorted(Path(place).glob("*/lib"))]
+    return [*folders, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
 
 
 def failures(found: Mapping[str, Any]) -> Sequence[str]:

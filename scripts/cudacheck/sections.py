@@ -35,5 +35,6 @@ SECTIONS: Mapping[str, Plan] = {
     "memory": Plan("memory", "run", 30),
     "decoders": Plan("pool", "run", 45),
     "transformers": Plan("peers", "run", 150),
+    "commands": Plan("commands", "run", 40),
     "kernels": Plan("kernels", "run", 30),
 }

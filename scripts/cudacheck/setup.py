@@ -76,6 +76,11 @@ def random_ids(engine: Engine, count: int, seed: int) -> list[int]:
     return cast("list[int]", np.random.default_rng(seed).integers(3, engine.usable_vocab, count).tolist())
 
 
+def fetched(logits: Any) -> Array:
+    """A copy of logits, wherever they lie, which the next step leaves as it is."""
+    return np.asarray(logits, np.float32).copy()
+
+
 def equal(a: Array, b: Array) -> bool:
     """Whether two arrays are the same bit by bit."""
     return a.shape == b.shape and a.tobytes() == b.tobytes()

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from cudacheck.report import Section
 from cudacheck.setup import Setup, random_ids
 from cudacheck.targets import HOST_SHARE, PREFILL_MS, PROMPT, TOKENS_PER_SECOND
+from llmbuilder.decoding.remote import RemoteRows
 from llmbuilder.engine.loading import Engine
 from llmbuilder.generator import TextGenerator
 
@@ -89,7 +91,7 @@ def _tokens(
 
 
 def _steps(setup: Setup, section: Section, name: str, engine: Engine, rows: int) -> None:
-    """Milliseconds of a decoder's step with all logits in NumPy, and of one whose logits nobody reads."""
+    """Milliseconds of a decoder's step with all logits in NumPy, with a choice on the card, and with neither."""
     decoder: Any = engine.model.decoder(rows=rows, capacity=512)
     decoder.prefill(0, random_ids(engine, _PROMPT, 0))
     for row in range(1, rows):
@@ -105,7 +107,16 @@ def _steps(setup: Setup, section: Section, name: str, engine: Engine, rows: int)
         "all_logits": median_ms(all_logits, setup.pick(60, 3)),
         "none_read": median_ms(lambda: decoder.step(tokens), setup.pick(60, 3)),
     }
+    if isinstance(decoder.step(tokens), RemoteRows):
+        for choice in ("likeliest", "largest"):
+            chosen = partial(_chosen, decoder, tokens, choice)
+            measured[choice] = median_ms(chosen, setup.pick(60, 3))
     section.measure(f"ms a step: {name}", **measured)
+
+
+def _chosen(decoder: Any, tokens: list[int], choice: str) -> None:
+    """A step, and what the card says of its logits."""
+    getattr(decoder.step(tokens)[0], choice)()
 
 
 def _prompts(setup: Setup, section: Section, name: str, mode: str, engine: Engine) -> None:

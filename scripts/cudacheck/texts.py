@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cudacheck.report import Section
-from cudacheck.setup import Setup, common_prefix, samples
+from cudacheck.setup import Setup, common_prefix, fetched, samples
 from cudacheck.shells import Array
 from llmbuilder.decoding.logits import log_softmax
 from llmbuilder.engine.loading import Engine
@@ -62,13 +62,13 @@ def _ids(engine: Engine, sample: dict[str, str]) -> list[int]:
 
 def _prefilled(engine: Engine, ids: list[int]) -> Array:
     decoder = engine.model.decoder(rows=1, capacity=len(ids))
-    return np.array(decoder.prefill(0, ids, keep=len(ids)))
+    return fetched(decoder.prefill(0, ids, keep=len(ids)))
 
 
 def _stepped(engine: Engine, ids: list[int]) -> Array:
     decoder = engine.model.decoder(rows=1, capacity=len(ids))
-    rows = [np.array(decoder.prefill(0, ids[:1])[0])]
-    rows += [np.array(decoder.step([token])[0]) for token in ids[1:]]
+    rows = [fetched(decoder.prefill(0, ids[:1])[0])]
+    rows += [fetched(decoder.step([token])[0]) for token in ids[1:]]
     return np.stack(rows)
 
 
@@ -77,11 +77,11 @@ def _batched(engine: Engine, texts: list[list[int]]) -> list[Array]:
     count = min(map(len, texts)) - 1
     decoder = engine.model.decoder(rows=len(texts), capacity=max(map(len, texts)))
     starts = [len(ids) - count for ids in texts]
-    rows = [[np.array(decoder.prefill(row, ids[: starts[row]])[0])] for row, ids in enumerate(texts)]
+    rows = [[fetched(decoder.prefill(row, ids[: starts[row]])[0])] for row, ids in enumerate(texts)]
     for step in range(count):
         logits = decoder.step([ids[start + step] for ids, start in zip(texts, starts, strict=True)])
         for row, kept in enumerate(rows):
-            kept.append(np.array(logits[row]))
+            kept.append(fetched(logits[row]))
     return [np.stack(kept) for kept in rows]
 
 
