@@ -7,6 +7,8 @@ must be fetched.
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
+
 from llmbuilder.arrays import FloatArray, Ids, Scores
 
 
@@ -27,7 +29,7 @@ class RemoteRow(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> FloatArray:
         """All of them as an array."""
-        return self.whole()
+        return as_array(self.whole(), dtype, copy=copy)
 
 
 class RemoteRows(ABC):
@@ -44,6 +46,12 @@ class RemoteRows(ABC):
     @abstractmethod
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> FloatArray:
         """All of them as an array."""
+
+
+def as_array(logits: FloatArray, dtype: Any, *, copy: bool | None) -> FloatArray:
+    """What NumPy asks an object's ``__array__`` for."""
+    array: FloatArray = np.asarray(logits, dtype)
+    return array.copy() if copy else array
 
 
 LogitRow = FloatArray | RemoteRow

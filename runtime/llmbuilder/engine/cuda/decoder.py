@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.prompt import check_ids
+from llmbuilder.decoding.remote import LogitRows
 from llmbuilder.engine.cuda.cache import DeviceCache
 from llmbuilder.engine.cuda.choice import StepLogits
 from llmbuilder.engine.cuda.workspace import Workspaces
@@ -50,16 +51,17 @@ class DeviceDecoder(Decoder):
         """Most tokens of a prompt that are computed at once."""
         return DEVICE_CHUNK
 
-    def step(self, tokens: Sequence[int]) -> StepLogits:
-        """Append one token to each of the first ``len(tokens)`` rows; logits [rows, V] on the device."""
+    def step(self, tokens: Sequence[int]) -> LogitRows:
+        """Append one token to each of the first ``len(tokens)`` rows; logits [rows, V], on the device unless few."""
         check_ids("tokens", tokens, self.graph.facts.vocab_size)
         rows = len(tokens)
         self._reserve(rows, max(self.cache.lengths[:rows]) + 1)
         self.graph.ready()
         with self._workspaces.lock, self._running:
-            chooser = self.cache.workspace.step(tokens, self.cache.lengths)
+            teller = self.cache.workspace.step(tokens, self.cache.lengths)
         self.cache.extend(0, rows, 1)
-        return StepLogits(chooser, rows, self._workspaces.lock)
+        logits = StepLogits(teller, rows, self._workspaces.lock)
+        return logits.whole if teller.is_small else logits
 
     def _free_memory(self) -> int | None:
         free = self._workspaces.place.free_bytes()

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
-from llmbuilder.engine.cuda.choice import Chooser, ChoosingSessions
+from llmbuilder.engine.cuda.choice import Teller, TellingSessions
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.cuda.slab import Mover, Slab
 from llmbuilder.engine.head import last_logits
@@ -37,7 +37,7 @@ class Workspace:
         self,
         graph: "LoadedGraph",
         place: Place,
-        choosing: ChoosingSessions,
+        telling: TellingSessions,
         slots: int,
         capacity: int,
         number: int,
@@ -54,7 +54,7 @@ class Workspace:
         self._written = np.zeros((2, slots, 1), np.int64)
         self._mask = place.empty([1, slots, capacity], np.int64)  # only its width is read
         self._logits = place.empty([slots, 1, graph.facts.vocab_size], np.float32)
-        self._chooser = Chooser(choosing, self._logits, number)
+        self._teller = Teller(telling, self._logits, number)
         self._step_options = place.run_options(number)
         self._chunk_options = place.run_options(_NO_GRAPH)
         self._step = self._bound_step()
@@ -71,7 +71,7 @@ class Workspace:
         """Number of tokens that each row has room for."""
         return self.slab.capacity
 
-    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Chooser:
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Teller:
         """Append a token to each of the first rows, all rows having these lengths; what tells of the logits.
 
         The other rows take part with a token that the next one to come overwrites.
@@ -83,7 +83,7 @@ class Workspace:
         self._inputs.update_inplace(self._written)
         self.graph.session.run_with_iobinding(self._step, self._step_options)
         self.captured = True
-        return self._chooser
+        return self._teller
 
     def prefill(self, slot: int, ids: Sequence[int], past: int, keep: int) -> FloatArray:
         """Append ids to a row that has ``past`` tokens; logits [keep, V] of the last ones."""
@@ -159,7 +159,7 @@ class Workspaces:
         self.lock = threading.RLock()
         self.place = place
         self.mover = Mover(place, graph.layout)
-        self._choosing = ChoosingSessions(place, graph.facts.vocab_size)
+        self._telling = TellingSessions(place, graph.facts.vocab_size)
         self._graph = graph
         self._deterministic = deterministic
         self._made: list[Workspace] = []
@@ -198,7 +198,7 @@ class Workspaces:
                 if (workspace.slots, workspace.capacity) == wanted:
                     self._idle.remove(workspace)
                     return workspace
-            workspace = Workspace(self._graph, self.place, self._choosing, *wanted, len(self._made) + 1)
+            workspace = Workspace(self._graph, self.place, self._telling, *wanted, len(self._made) + 1)
             self.mover.clear(workspace.slab)
             self._made.append(workspace)
             return workspace
