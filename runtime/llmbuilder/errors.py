@@ -93,4 +93,5 @@ class translated:  # noqa: N801 (used like `contextlib.suppress`)
             return
         # Rust's panics are no exceptions to Python; all others may be of any class.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise self._kind(f"{self._failure} ({error}). {self._advice}") from error
+            said = " ".join(str(error).split())
+            raise self._kind(f"{self._failure} ({said}). {self._advice}") from error

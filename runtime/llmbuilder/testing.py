@@ -63,7 +63,7 @@ class FakeModel:
     """A model whose logits are a pure function of a row's ids. It counts what it is asked for.
 
     ``prefilled`` and ``steps`` count tokens computed in prompts and runs of one token a row; ``most_rows`` is the
-    largest number of rows stepped at once. ``budget`` is that of its decoders.
+    largest number of rows stepped at once. ``budget`` and ``border`` are those of its decoders.
     """
 
     def __init__(self, rule: NextLogits, *, vocab_size: int = BYTE_VOCAB, context_length: int = 64) -> None:
@@ -79,6 +79,7 @@ class FakeModel:
             layers=(LayerCache(heads=1, key_size=1, value_size=1),),
         )
         self.budget = sys.maxsize
+        self.border = 1
         self.prefilled = 0
         self.steps = 0
         self.most_rows = 0
@@ -110,6 +111,11 @@ class FakeDecoder:
     def prefill_chunk(self) -> int:
         """Most tokens of a prompt that are computed at once."""
         return _CHUNK
+
+    @property
+    def border(self) -> int:
+        """Where a prompt may be cut."""
+        return self.model.border
 
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
         """Empty a row, to compute ids in it a chunk at a time."""

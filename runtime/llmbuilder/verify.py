@@ -111,10 +111,12 @@ def _check_invariance(engine: Engine) -> Iterator[Check]:
 
 def _check_chunks(engine: Engine) -> Iterator[Check]:
     """A prompt computed in parts, as after a kept beginning, against the whole: logits equal in every bit."""
-    length = min(_CHUNKED, engine.context_length)
+    length = min(_CHUNKED + engine.model.decoder().border, engine.context_length)
     ids = np.random.default_rng(1).integers(engine.usable_vocab, size=length).tolist()
-    whole = engine.model.decoder(capacity=length).prefill(0, ids)
-    cuts = sorted({cut for cut in (length // 2, length // 3, length - LEAST_CHUNK) if cut >= LEAST_CHUNK})
+    decoder = engine.model.decoder(capacity=length)
+    whole = decoder.prefill(0, ids)
+    wanted = (length // 2, length // 3, length - LEAST_CHUNK) if decoder.border == 1 else (decoder.border,)
+    cuts = sorted({cut for cut in wanted if LEAST_CHUNK <= cut < length})
     if not cuts:
         return
     different = 0

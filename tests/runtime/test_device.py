@@ -27,6 +27,7 @@ def device(tmp_path, monkeypatch):
     """A model with the memory of a device, in sizes that tests outgrow."""
     monkeypatch.setattr(module, "STEP_ROWS", 2)
     monkeypatch.setattr(module, "STEP_CAPACITY", 16)
+    monkeypatch.setattr(Place, "total_bytes", lambda _: 1)
     return load(tmp_path / "device.onnx", place=Place("cpu"))
 
 
@@ -85,6 +86,20 @@ class TestADeviceDecoder:
         monkeypatch.setattr("llmbuilder.engine.cuda.decoder.DEVICE_CHUNK", 7)
         equal(device.decoder().prefill(0, IDS[:30], keep=30), whole)
 
+    def test_cuts_prompts_at_borders_only_however_they_are_handed_in(self, device, monkeypatch):
+        monkeypatch.setattr("llmbuilder.engine.cuda.decoder.DEVICE_CHUNK", 8)
+        decoder, sizes = device.decoder(), []
+        run = decoder._run_chunk
+        monkeypatch.setattr(
+            decoder, "_run_chunk", lambda slot, ids, keep: sizes.append(len(ids)) or run(slot, ids, keep)
+        )
+        filling = decoder.begin(0, IDS[:21])
+        while not filling.finished:
+            filling.advance(3)
+        decoder.prefill(1, IDS[:5])
+        decoder.prefill(1, IDS[5:21])
+        assert sizes == [8, 8, 5, 5, 3, 8, 5]
+
     @pytest.mark.parametrize("length", [15, 16, 17])
     def test_a_half_computed_row_stays_as_it_is_while_others_step(self, device, host, length):
         ours, theirs = both(device, host, rows=2)
@@ -130,6 +145,14 @@ class TestWorkspaces:
         model = load(tmp_path / "m.onnx", place=Place("cpu"), deterministic=deterministic)
         decoder = model.decoder(rows=rows)
         assert (decoder.cache.slots, decoder.cache.capacity) == (size, onnx_writer.WINDOW)
+
+    @pytest.mark.parametrize(("share_of_window", "capacity"), [(2, 96), (1, 96), (0.6, 32), (0.1, 16)])
+    def test_have_room_for_the_window_where_a_part_of_the_card_suffices_for_it(
+        self, device, monkeypatch, share_of_window, capacity
+    ):
+        part = share_of_window * 2 * onnx_writer.WINDOW * device.bytes_per_token
+        monkeypatch.setattr(Place, "total_bytes", lambda _: int(8 * part))
+        assert device.decoder(rows=2, capacity=1).cache.capacity == capacity
 
     def test_hold_zeros_at_first_because_no_mask_takes_nan_away(self, device, monkeypatch):
         empty = Place.empty

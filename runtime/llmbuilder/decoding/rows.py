@@ -29,6 +29,14 @@ class RowDecoder(Protocol):
         """Most tokens of a prompt that are computed at once."""
         ...
 
+    @property
+    def border(self) -> int:
+        """Where a prompt may be cut without changing a bit: at multiples of so many tokens.
+
+        1: anywhere, so that no part is a single token, see `chunk_size`.
+        """
+        ...
+
     def begin(self, row: int, ids: Sequence[int]) -> "Filling":
         """Empty a row, to compute ``ids`` in it a chunk at a time."""
         ...
@@ -64,7 +72,7 @@ class RestorableDecoder(RowDecoder, Protocol):
 
 @dataclass(slots=True)
 class Filling:
-    """A text on its way into a row, computed a chunk at a time. Where it is cut changes no bit of the result."""
+    """A text on its way into a row, computed a chunk at a time. It is cut where that changes no bit of the result."""
 
     decoder: RowDecoder
     row: int
@@ -81,8 +89,8 @@ class Filling:
         return self.done == len(self.ids)
 
     def advance(self, most: int) -> int:
-        """Compute the next chunk, of about ``most`` tokens; return how many they were."""
-        size = chunk_size(len(self.ids) - self.done, most)
+        """Compute the next chunk, of about ``most`` tokens or up to a border; return how many they were."""
+        size = next_chunk(self.done, len(self.ids) - self.done, most, self.decoder.border)
         logits = self.decoder.prefill(self.row, self.ids[self.done : self.done + size])
         self.done += size
         if self.finished:
@@ -99,10 +107,15 @@ def chunk_size(left: int, most: int) -> int:
     return size
 
 
-def chunk_sizes(count: int, largest: int) -> list[int]:
-    """The chunks of ``count`` tokens, of about ``largest`` each."""
+def next_chunk(done: int, left: int, most: int, border: int) -> int:
+    """Tokens of the next chunk after ``done`` of a text: of about ``most``, or to the next multiple of a border."""
+    return chunk_size(left, most) if border == 1 else min(left, border - done % border)
+
+
+def chunk_sizes(count: int, largest: int, *, done: int = 0, border: int = 1) -> list[int]:
+    """The chunks of ``count`` tokens that follow ``done`` others, of about ``largest`` each, or between borders."""
     sizes: list[int] = []
     while count > 0:
-        sizes.append(chunk_size(count, largest))
-        count -= sizes[-1]
+        sizes.append(next_chunk(done, count, largest, border))
+        done, count = done + sizes[-1], count - sizes[-1]
     return sizes

@@ -32,6 +32,11 @@ class WrappedDecoder(Generic[Inner]):
         """Most tokens of a prompt that are computed at once."""
         return self.decoder.prefill_chunk
 
+    @property
+    def border(self) -> int:
+        """Where a prompt may be cut."""
+        return self.decoder.border
+
     def begin(self, row: int, ids: Sequence[int]) -> Filling:
         """Empty a row, to compute ``ids`` in it a chunk at a time."""
         return self.decoder.begin(row, ids)

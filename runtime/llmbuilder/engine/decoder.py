@@ -60,6 +60,11 @@ class Decoder:
         return PREFILL_CHUNK
 
     @property
+    def border(self) -> int:
+        """Where a prompt may be cut: anywhere, so that no part is a single token."""
+        return 1
+
+    @property
     def lengths(self) -> list[int]:
         """Number of tokens in each row."""
         return self.cache.lengths[self._idle :]
@@ -99,7 +104,8 @@ class Decoder:
         self._reserve(slot + 1, self._length(slot) + len(ids))
         kept: list[FloatArray] = []
         done = 0
-        for size in chunk_sizes(len(ids), self.prefill_chunk):
+        past = self._length(slot)
+        for size in chunk_sizes(len(ids), self.prefill_chunk, done=past, border=self.border):
             chunk = ids[done : done + size]
             done += size
             wanted = min(size, max(0, keep - (len(ids) - done)))

@@ -48,7 +48,7 @@ class PrefixDecoder(WrappedDecoder[RestorableDecoder]):
         """Empty a row and let it begin with what the last prompt shares with ``ids``; remember it when it is whole."""
         filling, last = self.decoder.begin(row, ids), self._memory.last
         if last is not None:
-            filling.done = shared = reusable_length(last.ids, np.array(ids, np.int64))
+            filling.done = shared = reusable_length(last.ids, np.array(ids, np.int64), self.decoder.border)
             if shared:
                 self.decoder.load(row, last.row, shared)
             if filling.finished:

@@ -66,11 +66,11 @@ class Prefixes:
 
         return opened
 
-    def find(self, ids: KeptIds) -> tuple[_Kept, int] | None:
-        """What shares most with ``ids``, and how many tokens of it can be used."""
+    def find(self, ids: KeptIds, border: int) -> tuple[_Kept, int] | None:
+        """What shares most with ``ids``, and how many tokens of it can be used, see `reusable_length`."""
         wanted = np.array(ids, np.int64)
         shared = (
-            (key, reusable_length(kept.ids, wanted, LEAST))
+            (key, reusable_length(kept.ids, wanted, border, LEAST))
             for key, kept in self._kept.items()
             if key[0] == ids.salt
         )
@@ -83,7 +83,7 @@ class Prefixes:
     def add(self, ids: KeptIds, row: Any, logits: FloatArray) -> None:
         """Keep a prompt instead of those that it begins with, and of those that were not used for longest."""
         array = np.array(ids, np.int64)
-        size = array.nbytes + logits.nbytes + sum(getattr(part, "nbytes", 8) for part in row)
+        size = array.nbytes + logits.nbytes + _bytes_of(row)
         if size > self._most:
             return
         self._drop(
@@ -103,6 +103,12 @@ class Prefixes:
             self.size -= self._kept.pop(key).size
 
 
+def _bytes_of(row: Any) -> int:
+    """What a kept row takes: by its own account, as one on a device, or that of its parts."""
+    own = getattr(row, "nbytes", None)
+    return sum(getattr(part, "nbytes", 8) for part in row) if own is None else int(own)
+
+
 class _Keeping(WrappedDecoder[RestorableDecoder]):
     """A decoder that begins prompts with what others left."""
 
@@ -114,7 +120,7 @@ class _Keeping(WrappedDecoder[RestorableDecoder]):
         filling = self.decoder.begin(row, ids)
         if not isinstance(ids, KeptIds) or len(ids) < LEAST:
             return filling  # also what is computed again where a window is full
-        found = self._prefixes.find(ids)
+        found = self._prefixes.find(ids, self.decoder.border)
         if found is not None:
             kept, filling.done = found
             self.decoder.load(row, kept.row, filling.done)

@@ -14,6 +14,11 @@ class SavedRow:
     slab: Slab
     length: int
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.slab.size
+
 
 class DeviceCache:
     """Slots of keys and values in a workspace, which is exchanged for a larger one when that is needed.

@@ -51,6 +51,11 @@ class DeviceDecoder(Decoder):
         """Most tokens of a prompt that are computed at once."""
         return DEVICE_CHUNK
 
+    @property
+    def border(self) -> int:
+        """Where a prompt may be cut. Elsewhere a card takes other kernels, or plans them otherwise."""
+        return DEVICE_CHUNK if self._workspaces.deterministic else 1
+
     def step(self, tokens: Sequence[int]) -> LogitRows:
         """Append one token to each of the first ``len(tokens)`` rows; logits [rows, V], on the device unless few."""
         check_ids("tokens", tokens, self.graph.facts.vocab_size)

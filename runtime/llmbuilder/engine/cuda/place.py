@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmbuilder.engine.cuda.card import card
+from llmbuilder.engine.cuda.starting import quietly
 from llmbuilder.engine.session import session_options
 from llmbuilder.errors import DeviceError, translated
 
@@ -59,6 +60,10 @@ class Place:
         """What the device has free; None where that is not known."""
         return _free_bytes(self.index, int(time.monotonic())) if self.kind == "cuda" else None
 
+    def total_bytes(self) -> int | None:
+        """What the device has; None where that does not matter."""
+        return _total_bytes(self.index) if self.kind == "cuda" else None
+
     def session(self, graph: bytes, *, captured: bool = False) -> "onnxruntime.InferenceSession":
         """A small graph of our own, loaded on this device; one that is ``captured`` runs with `run_options`.
 
@@ -75,9 +80,8 @@ class Place:
                 "enable_cuda_graph": str(int(captured)),
             }
             providers = [("CUDAExecutionProvider", settings)]
-        with self._asked(
-            "could not load a helper graph", "Free memory on it, or take another card (cuda:N)."
-        ):
+        advice = "Free memory on it, or take another card (cuda:N)."
+        with self._asked("could not load a helper graph", advice), quietly(ort):
             return ort.InferenceSession(
                 graph, session_options(ort, 1), providers=providers, enable_fallback=False
             )
@@ -92,6 +96,11 @@ class Place:
 
     def _asked(self, what: str, advice: str) -> translated:
         return translated(DeviceError, f"{self} {what}", advice)
+
+
+@lru_cache
+def _total_bytes(index: int) -> int:
+    return card(index).total_bytes
 
 
 @lru_cache(4)

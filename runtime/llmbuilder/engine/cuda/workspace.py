@@ -27,6 +27,9 @@ STEP_ROWS = 8
 """Rows of a step at least where rows must not depend on how many there are; twice as many in each larger size."""
 STEP_CAPACITY = 2048
 """Tokens of a row at least, where the window has them, and twice as many in each larger size."""
+_SHARE = 8
+"""Rows have room for the whole window at once if that takes no more than this part of a card's memory: kernels plan
+their work by the room there is."""
 _NO_GRAPH = -1
 
 
@@ -161,7 +164,7 @@ class Workspaces:
         self.mover = Mover(place, graph.layout)
         self._telling = TellingSessions(place, graph.facts.vocab_size)
         self._graph = graph
-        self._deterministic = deterministic
+        self.deterministic = deterministic
         self._made: list[Workspace] = []
         self._idle: deque[Workspace] = deque()
 
@@ -178,13 +181,19 @@ class Workspaces:
     def size(self, slots: int, capacity: int) -> tuple[int, int]:
         """The rows and tokens of the smallest workspace that has so many."""
         window = self._graph.facts.context_length
-        rows = STEP_ROWS if self._deterministic else 1
+        rows = STEP_ROWS if self.deterministic else 1
         while rows < slots:
             rows *= 2
-        tokens = STEP_CAPACITY
-        while tokens < capacity:
+        tokens, most = STEP_CAPACITY, self._usual_room(rows) if self.deterministic else 0
+        while tokens < min(window, max(capacity, most)):
             tokens *= 2
         return rows, min(tokens, window)
+
+    def _usual_room(self, rows: int) -> int:
+        """Tokens that each of so many rows has room for whatever they need: a power of two, or the window."""
+        window, total = self._graph.facts.context_length, self.place.total_bytes()
+        most = window if total is None else total // _SHARE // (rows * self._graph.bytes_per_token)
+        return window if most >= window else 1 << max(most, 1).bit_length() - 1
 
     def take(self, slots: int, capacity: int) -> Workspace:
         """Borrow a workspace of at least so many rows and tokens; it may hold anything but NaN.
