@@ -1,7 +1,6 @@
 """Bit by bit: rows among others, reruns, prompts in parts, kept and copied rows, growth."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -115,8 +114,9 @@ def _growth(section: Section, name: str, rows: Rows) -> None:
         section.check(f"{name}: growth of {count} rows", same, difference=difference(small, large))
     if rows.engine.context_length > CHUNK:
         small, large = (_outgrown(rows, capacity) for capacity in (64, rows.engine.context_length))
-        measured: dict[str, Any] = {"equal": equal(small, large), "difference": difference(small, large)}
-        section.measure(f"{name}: growth beyond {CHUNK} tokens", **measured)
+        section.check(
+            f"{name}: growth beyond {CHUNK} tokens", equal(small, large), difference=difference(small, large)
+        )
 
 
 def _outgrown(rows: Rows, capacity: int) -> Array:
@@ -142,8 +142,20 @@ def _splits(setup: Setup, section: Section, name: str, rows: Rows) -> None:
     window = rows.engine.context_length
     length = min(setup.pick(1024, 128), window - 8)
     _split(section, name, rows, length, sorted({1, 77, length // 2, min(256, length // 4), length - 1}))
+    _handed_in(section, name, rows, length)
     if window > CHUNK + 500:
+        _handed_in(section, name, rows, CHUNK + 450)
         _split(section, name, rows, CHUNK + 450, [CHUNK, 512, 1000, CHUNK + 1])
+
+
+def _handed_in(section: Section, name: str, rows: Rows, length: int) -> None:
+    """A prompt that the loop hands in by small parts, as between the steps of others."""
+    ids = random_ids(rows.engine, length, 78)
+    whole = rows.decoder(1, length + 8).prefill(0, ids)[-1]
+    filling = rows.decoder(1, length + 8).begin(0, ids)
+    while not filling.finished:
+        filling.advance(77)
+    section.check(f"{name}: {length} tokens handed in by 77", equal(whole, filling.logits))
 
 
 def _split(section: Section, name: str, rows: Rows, length: int, cuts: Sequence[int]) -> None:

@@ -52,6 +52,27 @@ def test_only_tokens_after_the_shared_beginning_are_computed(first, second, comp
     assert memory.prefilled - before == computed
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "computed"),
+    [
+        (range(10), range(12), 4),  # up to the last border
+        (range(8), range(9), 1),  # a single token, if the whole has that part, too
+        (range(8), range(8), 0),
+        (range(9), range(8), 4),  # what follows the last token is not known
+        (range(7), [0, 1, 2, 9, 9, 9], 6),
+    ],
+)
+def test_where_prompts_are_cut_at_borders_they_are_used_again_up_to_one(first, second, computed):
+    memory, model = Memory(), FakeModel(random_rule(), context_length=64)
+    model.border = 4
+    decoder = PrefixDecoder(model.decoder(), memory)
+    compute(decoder, 0, list(first))
+    before = memory.prefilled
+    logits = compute(decoder, 0, list(second), most=2)
+    assert memory.prefilled - before == computed
+    assert np.array_equal(logits, model.decoder().prefill(0, list(second))[-1])
+
+
 def test_generated_tokens_are_not_reused():
     memory = Memory()
     decoder = remembering(memory)

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_what_a_longer_prompt_begins_with_is_not_kept_twice():
     for length in (20, 25, 30, 40):
         compute(decoder, salted(LONG[:length]))
     assert len(prefixes._kept) == 1
+
+
+def test_a_row_on_a_device_counts_with_the_bytes_that_it_says():
+    prefixes = Prefixes(1000)
+    prefixes.add(salted(range(4)), SimpleNamespace(nbytes=500), np.zeros(2, np.float32))
+    assert 500 < prefixes.size < 600
+    prefixes.add(salted(range(9, 15)), SimpleNamespace(nbytes=2000), np.zeros(2, np.float32))
+    assert prefixes.size < 600
 
 
 def test_what_alone_exceeds_the_bound_is_not_kept():
