@@ -164,6 +164,8 @@ class JsonTokenizer:
         }
         self._literal.add_special_tokens(list(self._control.values()))
         self._literal.encode_special_tokens = True
+        self._is_byte_level = type(self._parsing.decoder).__name__ == "ByteLevel"
+        self._bytes = functools.lru_cache(None)(self._bytes_of)
 
     @property
     def vocab_size(self) -> int:
@@ -179,6 +181,8 @@ class JsonTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
         with self._translated:
+            if self._is_byte_level:
+                return b"".join([self._bytes(i) for i in ids]).decode(errors="replace")
             return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 
     def pieces(self) -> list[bytes]:
@@ -192,6 +196,11 @@ class JsonTokenizer:
             elif i not in self._special:
                 found[i] = token.encode()
         return found
+
+    def _bytes_of(self, token: int) -> bytes:
+        """What a byte-level decoder makes of a token; a text is all of them, so the library is asked only once."""
+        name = self._parsing.id_to_token(token)
+        return b"" if name is None or token in self._special else _from_byte_level(name)
 
     def find_control(self, text: str) -> list[ControlToken]:
         """Where control tokens are spelled out, with the white space that some of them take in."""

@@ -13,6 +13,7 @@ import numpy as np
 from cudacheck.report import Section
 from cudacheck.setup import Setup, random_ids
 from cudacheck.targets import HOST_SHARE, PREFILL_MS, PROMPT, TOKENS_PER_SECOND
+from llmbuilder.benchmark import Plan, measure
 from llmbuilder.decoding.remote import RemoteRows
 from llmbuilder.engine.loading import Engine
 from llmbuilder.generator import TextGenerator
@@ -63,26 +64,18 @@ def _shape(setup: Setup, section: Section, name: str, rows: tuple[int, ...]) -> 
 def _tokens(
     setup: Setup, section: Section, name: str, engine: Engine, rows: int, *, deterministic: bool
 ) -> None:
-    """Tokens a second: all new tokens but each row's first, in the time that they add to a call for one token."""
-    generator, tokens = TextGenerator(engine), setup.pick(128, 4)
-    prompts = [random_ids(engine, _PROMPT, row) for row in range(rows)]
-
-    def call(new: int) -> float:
-        options: dict[str, Any] = {"do_sample": False, "early_stopping": False, "max_new_tokens": new}
-        start = time.perf_counter()
-        completions = generator.complete_batch(prompts, batch_size=rows, **options)
-        seconds = time.perf_counter() - start
-        if any(len(completion.token_ids) != new for (completion,) in completions):
-            raise RuntimeError(f"not every row has {new} tokens")
-        return seconds
-
-    call(4)
-    whole = statistics.median(call(tokens + 1) for _ in range(3))
-    first = statistics.median(call(1) for _ in range(3))
-    speed = rows * tokens / (whole - first)
+    """Tokens a second as `llmb bench` measures them: the whole loop with texts, after all rows' first tokens."""
+    tokens = setup.pick(128, 4)
+    plan = Plan(prompt_tokens=_PROMPT, new_tokens=tokens + 1)
+    runs = [measure(engine, rows, plan, time.perf_counter) for _ in range(setup.pick(6, 2))][1:]
+    speed = rows * tokens / statistics.median(run.decode for run in runs)
     label = key(name, rows, deterministic=deterministic)
     (setup.work / SPEEDS).write_text(json.dumps({**known(setup), label: speed}), encoding="utf-8")
-    measured = {"with_prompts": rows * (tokens + 1) / whole, "seconds_of_prompts": first}
+    measured = {
+        "seconds_of_prompts": statistics.median(run.first_token for run in runs),
+        "slowest": rows * tokens / max(run.decode for run in runs),
+        "fastest": rows * tokens / min(run.decode for run in runs),
+    }
     least = TOKENS_PER_SECOND.get((name, deterministic), {}).get(rows)
     if least is None:
         section.measure(f"tokens/s: {label}", value=speed, **measured)

@@ -17,7 +17,7 @@ Device = str
 """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` for the N-th card, from 0."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>\d{1,3}))?")
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors are raised, and would be printed besides
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _MOST_THREADS = 1024  # ONNX Runtime would try to start whatever it is asked for
 
@@ -125,7 +125,7 @@ def session_options(ort: "onnxruntime", threads: int | None = None) -> "onnxrunt
     options.inter_op_num_threads = 1
     # Shapes change at every prefill: a memory pattern would be planned and thrown away.
     options.enable_mem_pattern = False
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     # Threads must not spin on the cores while NumPy samples between two runs (onnxruntime issue 13808).
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -58,36 +58,51 @@ class Teller:
 
     def whole(self) -> FloatArray:
         """All logits [rows, V], brought down."""
-        logits: FloatArray = self._logits.numpy()
+        with self._sessions.place.computing():
+            logits: FloatArray = self._logits.numpy()
         return logits[:, 0]
 
     def highest(self, count: int) -> "Told":
         """The ``count`` highest of each row, `FEW` or `MANY`."""
-        self._sessions.each[count].run_with_iobinding(self._bindings[count], self._options)
-        told: FloatArray = self._outputs[count].numpy()
+        with self._sessions.place.computing():
+            self._sessions.each[count].run_with_iobinding(self._bindings[count], self._options)
+            told: FloatArray = self._outputs[count].numpy()
         return Told(told[:, 0], self.vocab_size)
 
 
 class Told:
-    """The highest scores of each row."""
+    """The highest scores of each row, falling, and their tokens."""
 
     def __init__(self, told: FloatArray, vocab_size: int) -> None:
         """Read what a graph has told [rows, 2 n + 1], see `_telling_graph`."""
-        count = told.shape[1] // 2
-        self.scores: Scores = told[:, :count]
-        self.tokens: Ids = told[:, count:-1].astype(np.int64)
-        self.finite: list[bool] = (told[:, -1] == 0).tolist()
-        self._all_told = count == vocab_size
+        self._told = told
+        self._count = told.shape[1] // 2
+        self._all_told = self._count == vocab_size
 
     @cached_property
     def likeliest(self) -> list[int | None]:
         """For each row the lowest token of the highest score; None if that may be one that was not told."""
-        equal = self.scores == self.scores[:, :1]
-        tokens = np.where(equal, self.tokens, np.iinfo(np.int64).max).min(axis=1)
-        certain = np.array(self.finite) & (~equal.all(axis=1) | self._all_told)
-        return [
-            token if known else None for token, known in zip(tokens.tolist(), certain.tolist(), strict=True)
-        ]
+        told, count = self._told, self._count
+        alone = (told[:, 0] > told[:, min(1, count - 1)]) & (told[:, -1] == 0)
+        tokens = zip(told[:, count].tolist(), alone.tolist(), strict=True)
+        return [int(token) if sure else self._among_equals(row) for row, (token, sure) in enumerate(tokens)]
+
+    def largest(self, row: int) -> tuple[Ids, Scores] | None:
+        """All that was told of a row, by token; None if not all of its scores are finite."""
+        told = self._told[row]
+        if told[-1] != 0:
+            return None
+        tokens = told[self._count : -1].astype(np.int64)
+        order = tokens.argsort()
+        return tokens[order], told[: self._count][order]
+
+    def _among_equals(self, row: int) -> int | None:
+        found = self.largest(row)
+        if found is None:
+            return None
+        tokens, scores = found
+        equal = scores == scores.max()
+        return int(tokens[equal][0]) if self._all_told or not equal.all() else None
 
 
 class StepLogits(RemoteRows):
@@ -149,12 +164,7 @@ class _StepRow(RemoteRow):
         return self._step.few.likeliest[self._row]
 
     def largest(self) -> tuple[Ids, Scores] | None:
-        told = self._step.many
-        if not told.finite[self._row]:
-            return None
-        tokens, scores = told.tokens[self._row], told.scores[self._row]
-        order = tokens.argsort()
-        return tokens[order], scores[order]
+        return self._step.many.largest(self._row)
 
 
 def _telling_graph(count: int, vocab_size: int) -> bytes:

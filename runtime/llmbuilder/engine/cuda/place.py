@@ -94,6 +94,12 @@ class Place:
         options.add_run_config_entry("gpu_graph_id", str(number))
         return options
 
+    def computing(self) -> translated:
+        """A block in which the device computes or copies: what fails there is a `DeviceError`."""
+        return self._asked(
+            "failed", "Lower batch_size, or ask for shorter texts; `llmb info` shows what is free."
+        )
+
     def _asked(self, what: str, advice: str) -> translated:
         return translated(DeviceError, f"{self} {what}", advice)
 

@@ -78,7 +78,8 @@ class Mover:
             where = (self._place.kind, self._place.index, tensor.dtype.type)
             binding.bind_input(f"source{number}", *where, source.shape(tensor, count), here)
             binding.bind_output(f"target{number}", *where, target.shape(tensor, written), there)
-        self._session.run_with_iobinding(binding)
+        with self._place.computing():
+            self._session.run_with_iobinding(binding)
 
 
 def _graph(layout: Sequence[CacheTensor]) -> bytes:

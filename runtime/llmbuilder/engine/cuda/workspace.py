@@ -82,7 +82,8 @@ class Workspace:
         ids, positions = self._written
         ids[: len(tokens), 0] = tokens
         positions[:, 0] = lengths
-        np.minimum(positions, self.capacity - 1, out=positions)
+        if max(lengths) == self.capacity:  # a row that is full waits for its end, or for another window
+            np.minimum(positions, self.capacity - 1, out=positions)
         self._inputs.update_inplace(self._written)
         self.graph.session.run_with_iobinding(self._step, self._step_options)
         self.captured = True
