@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from llmbuilder.decoding import beam, sampling
-from llmbuilder.quality.text import sentences
+from llmbuilder.quality.coherence import cut
+from llmbuilder.quality.text import words
 from llmbuilder_cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,8 @@ def namespace(place, seeded):
         for path in BLOCKS:
             patch.setattr("sys.stdin", io.StringIO(TYPED.get(path.stem[3:], "")))
             exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)  # noqa: S102 (our own files)
+            if path.stem.endswith("metrics"):
+                names["judged"] = names["prompt"], names["response"]  # names that later blocks use again
     return names
 
 
@@ -92,11 +95,18 @@ def test_the_filter_answers_with_a_text_or_none(namespace):
 
 
 def test_metrics_are_shares_where_there_is_something_to_judge(namespace):
-    metrics = namespace["metrics"]
-    for name in ("fluency", "relevance", "diversity", "repetition"):
-        assert 0 <= getattr(metrics, name) <= 1
-    ordered = len(sentences(namespace["response"])) >= 3
-    assert 0 <= metrics.coherence <= 1 if ordered else isnan(metrics.coherence)
+    prompt, response = namespace["judged"]
+    has_words = bool(words(response))
+    can_be_judged = {
+        "fluency": True,
+        "coherence": len(cut(response)) >= 3,
+        "relevance": has_words and bool(words(prompt)),
+        "diversity": has_words,
+        "repetition": has_words,
+    }
+    for name, there_is_something in can_be_judged.items():
+        value = getattr(namespace["metrics"], name)
+        assert 0 <= value <= 1 if there_is_something else isnan(value), name
 
 
 def test_every_configuration_is_compared(namespace):
