@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.sampling import make_sampler
-from llmbuilder.engine.cuda.choice import StepLogits, Teller, TellingSessions
+from llmbuilder.engine.cuda.choice import StepLogits, StepOutput, TopKSessions
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.errors import LLMBuilderError
 
 VOCAB, ROWS = 80, 3
-SESSIONS = TellingSessions(Place("cpu"), VOCAB)
+SESSIONS = TopKSessions(Place("cpu"), VOCAB)
 
 LEVELS = np.array([0.0, -0.0, 1.0, 1.0000001, 2.5, -7.0, 30.0, 3e38, -3e38, 1e-40], np.float32)
 DAMAGE = np.array([np.nan, np.inf, -np.inf], np.float32)
@@ -55,7 +55,7 @@ options = st.fixed_dictionaries(
 def on_a_device(logits):
     value = SESSIONS.place.empty([ROWS, 1, VOCAB], np.float32)
     value.update_inplace(np.ascontiguousarray(logits[:, None]))
-    return StepLogits(Teller(SESSIONS, value, 1), ROWS, threading.Lock())
+    return StepLogits(StepOutput(SESSIONS, value, 1), ROWS, threading.Lock())
 
 
 def chosen(sampler, row, count=3):
@@ -86,7 +86,7 @@ class TestWhatComesDown:
         def refuse(_):
             raise AssertionError("the whole vocabulary was fetched")
 
-        monkeypatch.setattr(Teller, "whole", refuse)
+        monkeypatch.setattr(StepOutput, "whole", refuse)
         return on_a_device(self.LOGITS)
 
     @pytest.mark.parametrize("options", [{"do_sample": False}, {"top_k": 50}, {"top_k": 64, "top_p": 0.9}])

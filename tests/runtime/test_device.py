@@ -12,6 +12,7 @@ from llmbuilder.engine.cuda import workspace as module
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import open_session
+from llmbuilder.errors import DeviceError
 
 IDS = [(7 * n * n + 3) % onnx_writer.VOCAB for n in range(onnx_writer.WINDOW)]
 
@@ -118,6 +119,27 @@ class TestADeviceDecoder:
         equal(together.step([3, 5])[1], alone.step([5])[0])
 
 
+def test_a_forked_child_is_told_to_load_the_model_itself(tmp_path):
+    def refuse():
+        raise DeviceError("CUDA cannot be used in forked processes")
+
+    model = load(tmp_path / "device.onnx", place=Place("cpu"), load_anew=refuse)
+    decoder = model.decoder()
+    decoder.prefill(0, IDS[:4])
+    row = decoder.save(0)
+    model.after_fork()
+    for work in (
+        model.decoder,
+        lambda: decoder.step([1]),
+        lambda: decoder.prefill(0, IDS[:3]),
+        lambda: decoder.copy(0, 1),
+        lambda: decoder.save(0),
+        lambda: decoder.load(1, row, 2),
+    ):
+        with pytest.raises(DeviceError, match="forked"):
+            work()
+
+
 class TestWorkspaces:
     def test_are_given_back_when_a_computation_is_over(self, device):
         for _ in range(20):
@@ -153,6 +175,25 @@ class TestWorkspaces:
         part = share_of_window * 2 * onnx_writer.WINDOW * device.bytes_per_token
         monkeypatch.setattr(Place, "total_bytes", lambda _: int(8 * part))
         assert device.decoder(rows=2, capacity=1).cache.capacity == capacity
+
+    def test_that_nobody_uses_are_freed_where_the_device_has_no_room_for_another(self, device, monkeypatch):
+        small = device.decoder(rows=2)
+        small.prefill(0, IDS[:3])
+        del small
+        gc.collect()
+        allocate, failures = Place.empty, iter([True])
+
+        def short_of_memory(place, shape, dtype):
+            if next(failures, False):
+                raise DeviceError("no room")
+            return allocate(place, shape, dtype)
+
+        monkeypatch.setattr(Place, "empty", short_of_memory)
+        larger = device.decoder(rows=4)
+        assert (larger.cache.slots, device._workspaces.idle_bytes) == (4, 0)
+        failures = iter([True, True])
+        with pytest.raises(DeviceError, match="no room"):
+            device.decoder(rows=8)
 
     def test_hold_zeros_at_first_because_no_mask_takes_nan_away(self, device, monkeypatch):
         empty = Place.empty

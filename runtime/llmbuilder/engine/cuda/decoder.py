@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.decoding.remote import LogitRows
-from llmbuilder.engine.cuda.cache import DeviceCache
+from llmbuilder.engine.cuda.cache import DeviceCache, SavedRow
 from llmbuilder.engine.cuda.choice import StepLogits
 from llmbuilder.engine.cuda.workspace import Workspaces
 from llmbuilder.engine.decoder import Decoder
@@ -61,22 +61,26 @@ class DeviceDecoder(Decoder):
         check_ids("tokens", tokens, self.graph.facts.vocab_size)
         rows = len(tokens)
         self._reserve(rows, max(self.cache.lengths[:rows]) + 1)
-        self.graph.ready()
         with self._workspaces.lock, self._running:
-            teller = self.cache.workspace.step(tokens, self.cache.lengths)
+            output = self.cache.workspace.step(tokens, self.cache.lengths)
         self.cache.extend(0, rows, 1)
-        logits = StepLogits(teller, rows, self._workspaces.lock)
-        return logits.whole if teller.is_small else logits
+        logits = StepLogits(output, rows, self._workspaces.lock)
+        return logits.whole if output.is_small else logits
 
     def _free_memory(self) -> int | None:
         free = self._workspaces.place.free_bytes()
         return None if free is None else free + self._workspaces.idle_bytes + self.cache.workspace.slab.size
 
+    def save(self, row: int) -> SavedRow:
+        """Keep what a row has computed, on the device."""
+        self.graph.ready()
+        return self.cache.save(row)
+
     def _reserve(self, slots: int, capacity: int) -> None:
+        self.graph.ready()  # in a forked child nothing of the device may be touched, not even a lock
         self.cache.reserve(slots=slots, capacity=capacity)
 
     def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
-        self.graph.ready()
         with self._workspaces.lock, self._running:
             logits = self.cache.workspace.prefill(slot, ids, self.cache.lengths[slot], keep)
         self.cache.extend(slot, 1, len(ids))

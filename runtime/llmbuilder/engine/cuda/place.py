@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from llmbuilder import forking
 from llmbuilder.engine.cuda.card import card
 from llmbuilder.engine.cuda.starting import quietly
 from llmbuilder.engine.session import session_options
@@ -44,7 +45,9 @@ class Place:
             "Lower batch_size, num_beams or num_return_sequences, ask for shorter texts, or export the model again "
             "with a smaller --max-context.",
         ):
-            return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), kind.type, self.kind, self.index)
+            value = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), kind.type, self.kind, self.index)
+        forking.never_end_in_children(value)
+        return value
 
     def zeros(self, shape: Sequence[int], dtype: npt.DTypeLike) -> "onnxruntime.OrtValue":
         """A small array of zeros, copied from the process.
@@ -82,9 +85,11 @@ class Place:
             providers = [("CUDAExecutionProvider", settings)]
         advice = "Free memory on it, or take another card (cuda:N)."
         with self._asked("could not load a helper graph", advice), quietly(ort):
-            return ort.InferenceSession(
+            session = ort.InferenceSession(
                 graph, session_options(ort, 1), providers=providers, enable_fallback=False
             )
+        forking.never_end_in_children(session)
+        return session
 
     def run_options(self, number: int) -> "onnxruntime.RunOptions":
         """Options of a run that is captured as the graph with this number, from 1, and then replayed; -1: never."""

@@ -5,18 +5,20 @@ borrows it and gives it back, and the number of graphs stays that of the sizes i
 """
 
 import threading
-from collections import deque
 from collections.abc import Sequence
+from itertools import count
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
-from llmbuilder.engine.cuda.choice import Teller, TellingSessions
+from llmbuilder.engine.cuda.choice import StepOutput, TopKSessions
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.cuda.slab import Mover, Slab
 from llmbuilder.engine.head import last_logits
+from llmbuilder.errors import DeviceError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,7 +42,7 @@ class Workspace:
         self,
         graph: "LoadedGraph",
         place: Place,
-        telling: TellingSessions,
+        top_k: TopKSessions,
         slots: int,
         capacity: int,
         number: int,
@@ -57,7 +59,7 @@ class Workspace:
         self._written = np.zeros((2, slots, 1), np.int64)
         self._mask = place.empty([1, slots, capacity], np.int64)  # only its width is read
         self._logits = place.empty([slots, 1, graph.facts.vocab_size], np.float32)
-        self._teller = Teller(telling, self._logits, number)
+        self._output = StepOutput(top_k, self._logits, number)
         self._step_options = place.run_options(number)
         self._chunk_options = place.run_options(_NO_GRAPH)
         self._step = self._bound_step()
@@ -74,8 +76,8 @@ class Workspace:
         """Number of tokens that each row has room for."""
         return self.slab.capacity
 
-    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Teller:
-        """Append a token to each of the first rows, all rows having these lengths; what tells of the logits.
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> StepOutput:
+        """Append a token to each of the first rows, all rows having these lengths; the logits.
 
         The other rows take part with a token that the next one to come overwrites.
         """
@@ -87,7 +89,7 @@ class Workspace:
         self._inputs.update_inplace(self._written)
         self.graph.session.run_with_iobinding(self._step, self._step_options)
         self.captured = True
-        return self._teller
+        return self._output
 
     def prefill(self, slot: int, ids: Sequence[int], past: int, keep: int) -> FloatArray:
         """Append ids to a row that has ``past`` tokens; logits [keep, V] of the last ones."""
@@ -163,11 +165,13 @@ class Workspaces:
         self.lock = threading.RLock()
         self.place = place
         self.mover = Mover(place, graph.layout)
-        self._telling = TellingSessions(place, graph.facts.vocab_size)
+        self._top_k = TopKSessions(place, graph.facts.vocab_size)
         self._graph = graph
         self.deterministic = deterministic
         self._made: list[Workspace] = []
-        self._idle: deque[Workspace] = deque()
+        self._idle: list[Workspace] = []
+        self._returned: SimpleQueue[Workspace] = SimpleQueue()
+        self._numbers = count(1)
 
     @property
     def graphs_captured(self) -> int:
@@ -177,7 +181,8 @@ class Workspaces:
     @property
     def idle_bytes(self) -> int:
         """Bytes of caches that nobody uses now."""
-        return sum(workspace.slab.size for workspace in list(self._idle))
+        with self.lock:
+            return sum(workspace.slab.size for workspace in self._collected())
 
     def size(self, slots: int, capacity: int) -> tuple[int, int]:
         """The rows and tokens of the smallest workspace that has so many."""
@@ -200,19 +205,37 @@ class Workspaces:
         """Borrow a workspace of at least so many rows and tokens; it may hold anything but NaN.
 
         Raises:
-            DeviceError: the device does not have so much free.
+            DeviceError: the device does not have so much free, whatever of the idle ones is freed.
         """
         with self.lock:
             wanted = self.size(slots, capacity)
-            for workspace in list(self._idle):
+            idle = self._collected()
+            for workspace in idle:
                 if (workspace.slots, workspace.capacity) == wanted:
-                    self._idle.remove(workspace)
+                    idle.remove(workspace)
                     return workspace
-            workspace = Workspace(self._graph, self.place, self._telling, *wanted, len(self._made) + 1)
-            self.mover.clear(workspace.slab)
-            self._made.append(workspace)
-            return workspace
+            try:
+                return self._make(*wanted)
+            except DeviceError:
+                if not idle:
+                    raise
+            for workspace in idle:  # their graphs stay with the sessions, and are not replayed any more
+                self._made.remove(workspace)
+            idle.clear()
+            return self._make(*wanted)
 
     def give_back(self, workspace: Workspace) -> None:
-        """End a loan. Needs no lock: the garbage collector calls it, from any thread."""
-        self._idle.append(workspace)
+        """End a loan. Waits for nothing: the garbage collector calls it, from any thread at any time."""
+        self._returned.put(workspace)
+
+    def _collected(self) -> list[Workspace]:
+        """Workspaces that nobody uses; under the lock."""
+        while not self._returned.empty():
+            self._idle.append(self._returned.get_nowait())
+        return self._idle
+
+    def _make(self, slots: int, capacity: int) -> Workspace:
+        workspace = Workspace(self._graph, self.place, self._top_k, slots, capacity, next(self._numbers))
+        self.mover.clear(workspace.slab)
+        self._made.append(workspace)
+        return workspace
