@@ -156,12 +156,6 @@ def test_every_public_name_is_there_once(name):
     assert [public for public in module.__all__ if not hasattr(module, public)] == []
 
 
-def test_the_package_offers_no_name_that_inference_lacks():
-    assert set(importlib.import_module("llmbuilder").__all__) <= set(
-        importlib.import_module("llmbuilder.inference").__all__
-    )
-
-
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/cuda.md"])
 def test_documents_name_modules_that_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")

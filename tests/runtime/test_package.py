@@ -15,9 +15,31 @@ def test_the_package_lists_its_public_names():
     assert set(dir(llmbuilder)) == set(llmbuilder.__all__)
 
 
-@pytest.mark.parametrize("name", llmbuilder.__all__)
-def test_public_names_are_those_of_inference(name):
-    assert getattr(llmbuilder, name) is getattr(llmbuilder.inference, name)
+def test_every_documented_name_and_every_error_is_there():
+    modules = {"errors": errors, "inference": llmbuilder.inference}
+    documented = {name: getattr(llmbuilder.inference, name) for name in llmbuilder.inference.__all__}
+    found = {name: getattr(llmbuilder, name) for name in llmbuilder.__all__}
+    assert found == {**documented, **every_error(), **modules, "__version__": llmbuilder.__version__}
+
+
+def test_the_package_tells_its_version():
+    assert llmbuilder.__version__ == metadata.version("llmbuilder-runtime")
+
+
+def test_a_copy_that_nobody_installed_has_no_version(monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert llmbuilder.__version__ == "0+unknown"
+
+
+def test_errors_and_version_are_there_without_anything_heavy():
+    program = (
+        "import sys, llmbuilder as lb; lb.__version__, lb.errors, issubclass(lb.ConfigError, ValueError); "
+        "assert not {'numpy', 'onnxruntime', 'llmbuilder.inference'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("name", ["generate_txt", "numpy", "inference_engine"])
@@ -99,10 +121,10 @@ def test_every_error_is_the_packages_and_the_builtin_one_expects(kind, builtin):
     assert str(error) == "message"
 
 
+def every_error():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return {kind.__name__: kind for kind in kinds if issubclass(kind, errors.LLMBuilderError)}
+
+
 def test_no_error_is_missing_here():
-    defined = {
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__module__ == errors.__name__
-    }
-    assert defined == {errors.LLMBuilderError, *BUILTINS}
+    assert set(every_error().values()) == {errors.LLMBuilderError, *BUILTINS}
