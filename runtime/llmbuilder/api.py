@@ -1,12 +1,13 @@
 """The documented functions: one call from a path and a prompt to text."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Unpack
 
 from llmbuilder.checks import StrPath
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.session import Device
 from llmbuilder.generator import TextGenerator
+from llmbuilder.overrides import GenerationOptions
 
 
 def generate_text(
@@ -17,7 +18,7 @@ def generate_text(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,
+    **overrides: Unpack[GenerationOptions],
 ) -> str:
     """Continue a prompt and return the continuation only.
 
@@ -36,7 +37,7 @@ def batch_generate(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,
+    **overrides: Unpack[GenerationOptions],
 ) -> list[str]:
     """Continue several prompts, ``batch_size`` (8) at a time; each text equals generating that prompt alone."""
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
@@ -51,7 +52,7 @@ def stream_generate(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,
+    **overrides: Unpack[GenerationOptions],
 ) -> Iterator[str]:
     """Continue a prompt, yielding text as soon as it is certain; joined it equals `generate_text` with the same seed.
 

@@ -6,7 +6,7 @@ bundle's own defaults without its untouched fields hiding them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.errors import ConfigError
@@ -22,6 +22,9 @@ from llmbuilder.options import (
     refuse_unknown,
     whole,
 )
+
+if TYPE_CHECKING:
+    from llmbuilder.overrides import GenerationOptions
 
 _WHAT = "generation option"
 _MOST_CHARACTERS = 500_000  # of stop strings; each takes some 350 bytes while they are looked for
@@ -173,6 +176,10 @@ class GenerationConfig:
 
     given: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of the options that were given, as opposed to left at their defaults."""
+
+    if TYPE_CHECKING:  # fields are tuples, and may be given as lists
+
+        def __init__(self, **options: Unpack[GenerationOptions]) -> None: ...
 
     def __new__(cls, *args: object, **options: object) -> Self:
         """Record which options are given and refuse unknown ones with a suggestion."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Self, Unpack
 
 from llmbuilder.checks import StrPath, check_count
 from llmbuilder.cleanup import Closing, undone_on_error
@@ -28,6 +28,7 @@ from llmbuilder.engine.loading import Engine, acquire
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
 from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.tokenizer import Tokenizer
 
 __all__ = [
@@ -115,7 +116,9 @@ class TextGenerator(Closing):
         """The bundle's tokenizer."""
         return self._engine.tokenizer
 
-    def generate(self, prompt: str, config: GenerationConfig | None = None, **overrides: Any) -> str:
+    def generate(
+        self, prompt: str, config: GenerationConfig | None = None, **overrides: Unpack[GenerationOptions]
+    ) -> str:
         """Continue ``prompt`` and return the text.
 
         Raises:
@@ -125,7 +128,10 @@ class TextGenerator(Closing):
         return self.generate_batch([prompt], config, **overrides)[0]
 
     def stream(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator stops the work.
 
@@ -138,13 +144,19 @@ class TextGenerator(Closing):
         return self._stream(self._group(prompt, merged))
 
     def pieces(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> Iterator[str]:
         """As `stream`; the text of a beam search, known only at the end, is one piece."""
         return self._stream(self._group(prompt, one_answer(self._merge(config, overrides))))
 
     def generate_batch(
-        self, prompts: Sequence[str], config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompts: Sequence[str],
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> list[str]:
         """Continue each prompt; the texts are those of generating each alone.
 
@@ -156,7 +168,10 @@ class TextGenerator(Closing):
         return [completion.text for (completion,) in completed]
 
     def complete(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
 
@@ -171,7 +186,7 @@ class TextGenerator(Closing):
         prompts: Sequence[PromptLike],
         configs: Sequence[Options] | None = None,
         config: GenerationConfig | None = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> list[list[Completion]]:
         """Continue several prompts; ``configs`` has the options of each, over all that they have in common.
 
@@ -188,7 +203,7 @@ class TextGenerator(Closing):
         self,
         requests: Iterable[tuple[PromptLike, Options] | None],
         config: GenerationConfig | None = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> Iterator[tuple[int, Answer]]:
         """Continue any number of prompts, each with its own options, as rows come free.
 
@@ -220,7 +235,7 @@ class TextGenerator(Closing):
         config: GenerationConfig | None = None,
         *,
         tag: object = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> Group:
         """A prompt for a `loop`, with its ``tag``: read its pieces as they come and its completions at the end.
 

@@ -7,6 +7,7 @@ from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.filtering import FilterReport, OutputFilter
 from llmbuilder.generator import Completion, Score, TextGenerator
 from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.quality.compare import Comparison, ComparisonResult, Verdict, compare_generations
 from llmbuilder.quality.evaluate import Evaluation, evaluate_generation
 from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluation",
     "FilterReport",
     "GenerationConfig",
+    "GenerationOptions",
     "InteractiveGenerator",
     "OutputFilter",
     "Score",

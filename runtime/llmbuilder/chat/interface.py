@@ -3,7 +3,7 @@
 import bisect
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Unpack
 
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
@@ -12,6 +12,7 @@ from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
 from llmbuilder.generator import Device, TextGenerator, TextLimit, opened, remembering
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
 _KNOWN_COSTS = 4096
@@ -35,7 +36,7 @@ class ChatInterface(Closing):
         config: GenerationConfig | None = None,
         device: Device = "auto",
         threads: int | None = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         """Open a model.
 
@@ -70,7 +71,9 @@ class ChatInterface(Closing):
         """Tokens of prompts computed since the chat was opened, those kept from earlier prompts not counted."""
         return self._memory.prefilled
 
-    def respond(self, user_input: str, conversation: Conversation = (), **overrides: Any) -> str:
+    def respond(
+        self, user_input: str, conversation: Conversation = (), **overrides: Unpack[GenerationOptions]
+    ) -> str:
         """Answer ``user_input`` after the turns of ``conversation``, which is not changed.
 
         The reply is the same, bit for bit, as if the whole conversation was computed afresh. Where ``conversation``
@@ -87,7 +90,9 @@ class ChatInterface(Closing):
         """
         return "".join(self.stream(user_input, conversation, **overrides))
 
-    def stream(self, user_input: str, conversation: Conversation = (), **overrides: Any) -> Iterator[str]:
+    def stream(
+        self, user_input: str, conversation: Conversation = (), **overrides: Unpack[GenerationOptions]
+    ) -> Iterator[str]:
         """As `respond`, yielding the reply as it comes; that of a beam search, known at the end, in one piece."""
         config = GenerationConfig.merge(self.config, overrides) if overrides else self.config
         turns = read_turns(conversation)

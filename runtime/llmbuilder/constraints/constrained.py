@@ -1,7 +1,7 @@
 """`ConstrainedGenerator`: texts that say some words, do not say others, or match a grammar."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, Unpack
 
 from llmbuilder.checks import StrPath, check_texts, is_list, shown
 from llmbuilder.cleanup import Closing
@@ -19,6 +19,7 @@ from llmbuilder.generator import (
     TextGenerator,
     opened,
 )
+from llmbuilder.overrides import GenerationOptions, LengthlessOptions
 
 DEFAULT_MAX_LENGTH = 200
 _MOST = {"required": 1_000, "forbidden": 100_000}
@@ -63,7 +64,7 @@ class ConstrainedGenerator(Closing):
         config: GenerationConfig | None = None,
         device: Device = "auto",
         threads: int | None = None,
-        **overrides: Any,
+        **overrides: Unpack[LengthlessOptions],
     ) -> None:
         """Open a model and compile a constraint for it.
 
@@ -96,7 +97,7 @@ class ConstrainedGenerator(Closing):
             self._generator = generator
             self._requirement = _make_requirement(generator, words, grammars, ordered=ordered, match=match)
 
-    def generate(self, prompt: str, **overrides: Any) -> str:
+    def generate(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> str:
         """Continue ``prompt`` and return the text.
 
         Raises:
@@ -105,7 +106,7 @@ class ConstrainedGenerator(Closing):
         """
         return self.generate_batch([prompt], **overrides)[0]
 
-    def generate_batch(self, prompts: Sequence[str], **overrides: Any) -> list[str]:
+    def generate_batch(self, prompts: Sequence[str], **overrides: Unpack[GenerationOptions]) -> list[str]:
         """Continue each prompt; the texts are those of generating each alone.
 
         Raises:
@@ -118,7 +119,7 @@ class ConstrainedGenerator(Closing):
         one_answer(GenerationConfig.merge(self._generator.config, self._merge(overrides)))
         return [completions[0].text for completions in self._complete(prompts, overrides)]
 
-    def complete(self, prompt: str, **overrides: Any) -> list[Completion]:
+    def complete(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
 
         Raises:
@@ -126,7 +127,7 @@ class ConstrainedGenerator(Closing):
         """
         return self._complete([prompt], overrides)[0]
 
-    def stream(self, prompt: str, **overrides: Any) -> Iterator[str]:
+    def stream(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. None of it is ever taken back.
 
         Raises:
@@ -145,7 +146,7 @@ class ConstrainedGenerator(Closing):
         """Give the model back."""
         self._generator.close()
 
-    def _complete(self, prompts: Sequence[str], overrides: dict[str, Any]) -> list[list[Completion]]:
+    def _complete(self, prompts: Sequence[str], overrides: Mapping[str, Any]) -> list[list[Completion]]:
         constrained = [self._constrained(prompt) for prompt in prompts]
         options = self._merge(overrides)
         completed = self._generator.complete_batch(constrained, **options)
@@ -166,14 +167,14 @@ class ConstrainedGenerator(Closing):
     def _constrained(self, prompt: str) -> ConstrainedPrompt:
         return ConstrainedPrompt(prompt, self._requirement.start)
 
-    def _merge(self, overrides: dict[str, Any]) -> dict[str, Any]:
+    def _merge(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Options of a call; its max_length counts new tokens too."""
         length = {"max_new_tokens": overrides["max_length"]} if "max_length" in overrides else {}
         return {**self._options, **{k: v for k, v in overrides.items() if k != "max_length"}, **length}
 
 
 def _merged(
-    config: GenerationConfig | None, max_length: int | None, overrides: dict[str, Any]
+    config: GenerationConfig | None, max_length: int | None, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     length = {} if max_length is None else {"max_new_tokens": max_length}
     return GenerationConfig.merge({"max_new_tokens": DEFAULT_MAX_LENGTH}, config, length, overrides).options()

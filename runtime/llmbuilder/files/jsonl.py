@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from llmbuilder.cleanup import writing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.files import holding, resuming
 from llmbuilder.generator import Completion, TextGenerator
+from llmbuilder.overrides import GenerationOptions
 
 Result = list[Completion] | LLMBuilderError
 Record = dict[str, Any]
@@ -71,7 +72,7 @@ def generate_file(
     overwrite: bool = False,
     config: GenerationConfig | None = None,
     report: Callable[[Progress], None] = lambda _: None,
-    **overrides: Any,
+    **overrides: Unpack[GenerationOptions],
 ) -> Progress:
     """Complete every prompt of ``source`` into ``target``.
 

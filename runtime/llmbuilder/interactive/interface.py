@@ -1,7 +1,7 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Unpack
 
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.checks import StrPath
@@ -9,6 +9,7 @@ from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Device, TextGenerator, opened
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.dialog import run_session
 from llmbuilder.sessions.state import Turns
 
@@ -28,14 +29,14 @@ class InteractiveGenerator(Closing):
         config: GenerationConfig | None = None,
         device: Device = "auto",
         threads: int | None = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         """Open a model; see `ChatInterface` for the arguments and errors."""
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             partner = _Continuing if generator.engine.chat_template is None else ChatInterface
             self._partner: ChatInterface | _Continuing = partner(generator, config=config, **overrides)
 
-    def generate(self, prompt: str, **overrides: Any) -> str:
+    def generate(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> str:
         """Answer one prompt, whatever was asked before."""
         return "".join(self._partner.stream(prompt, **overrides))
 
@@ -60,7 +61,10 @@ class _Continuing:
     dropped_turns = 0
 
     def __init__(
-        self, generator: TextGenerator, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        generator: TextGenerator,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
         self._generator = generator
@@ -77,7 +81,12 @@ class _Continuing:
                 "Say it in the prompt itself."
             )
 
-    def stream(self, user_input: str, conversation: Turns | None = None, **overrides: Any) -> Iterator[str]:  # noqa: ARG002
+    def stream(
+        self,
+        user_input: str,
+        conversation: Turns | None = None,  # noqa: ARG002
+        **overrides: Unpack[GenerationOptions],
+    ) -> Iterator[str]:
         return self._generator.pieces(user_input, self.config, **overrides)
 
     def close(self) -> None:
@@ -91,7 +100,7 @@ def interactive_cli(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    **overrides: Any,
+    **overrides: Unpack[GenerationOptions],
 ) -> None:
     """Start a session of `InteractiveGenerator`; returns when it ends."""
     with InteractiveGenerator(

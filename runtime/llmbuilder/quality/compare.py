@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from llmbuilder.checks import StrPath, check_count, check_text, is_many, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, Options, TextGenerator, remembering
+from llmbuilder.overrides import SeedlessOptions
 from llmbuilder.quality.evaluate import Evaluation, evaluate
 from llmbuilder.quality.judge import Judge
 from llmbuilder.quality.significance import (
@@ -126,7 +127,7 @@ def compare_generations(  # noqa: PLR0913 (the documented call)
     config: GenerationConfig | None = None,
     device: "Device" = "auto",
     threads: int | None = None,
-    **overrides: Any,
+    **overrides: Unpack[SeedlessOptions],
 ) -> Comparison:
     """Write samples with each configuration, measure them, and say which differences are more than chance.
 
@@ -165,7 +166,7 @@ def compare(
     *,
     num_samples: int = 10,
     seed: int | None = 0,
-    **overrides: Any,
+    **overrides: Unpack[SeedlessOptions],
 ) -> Comparison:
     """`compare_generations` with a generator that is already there."""
     check_text("prompt", prompt)

@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 from llmbuilder import forking
 from llmbuilder.checks import StrPath, check_count
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, Device, Engine, PromptLike, TextGenerator
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.scheduling.answering import Answering
 from llmbuilder.scheduling.lane import Lane
 from llmbuilder.scheduling.prefixes import keep
@@ -53,7 +54,10 @@ class ScheduledGenerator:
         return (0, 0) if lane is None else (lane.running, lane.waiting)
 
     async def generate(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> str:
         """Continue ``prompt`` and return the text.
 
@@ -66,7 +70,10 @@ class ScheduledGenerator:
             return completion.text
 
     async def stream(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> AsyncIterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. Closing the iterator frees the rows.
 
@@ -85,7 +92,10 @@ class ScheduledGenerator:
                         yield piece.text
 
     async def complete(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
 
@@ -96,7 +106,12 @@ class ScheduledGenerator:
             return await answering.completions()
 
     async def start(
-        self, prompt: PromptLike, config: GenerationConfig | None = None, *, salt: str = "", **overrides: Any
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        *,
+        salt: str = "",
+        **overrides: Unpack[GenerationOptions],
     ) -> Answering:
         """Let a prompt join the others; read its pieces as they come, and its completions at the end.
 
@@ -133,7 +148,7 @@ class ScheduledGenerator:
         self._lock = threading.Lock()
         self._lane = None
 
-    def _merge(self, config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:
+    def _merge(self, config: GenerationConfig | None, overrides: GenerationOptions) -> GenerationConfig:
         return GenerationConfig.merge(self._generator.config, config, overrides)
 
     def _open(self) -> Lane:

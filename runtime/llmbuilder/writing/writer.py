@@ -2,13 +2,14 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Unpack
 
 from llmbuilder.checks import StrPath, check_count, check_text, check_texts
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Device, PromptLike, TextGenerator, opened
+from llmbuilder.overrides import GenerationOptions
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
 from llmbuilder.writing.prompts import Asker
@@ -42,7 +43,7 @@ class CreativeWriter(Closing):
         config: GenerationConfig | None = None,
         device: Device = "auto",
         threads: int | None = None,
-        **overrides: Any,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         """Open a model.
 
