@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from llmbuilder.tokenizer import Tokenizer
 
-_KNOWN_TEXTS = 16384
-_SHORT = 16
-"""Ids of a text that is remembered at most: a window after the first tokens, not a prompt."""
+_KNOWN_TEXTS = 4096
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -43,13 +41,13 @@ class Detokenizer:
     def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
         """Add one token; return the text it completes (often, but not always, its own) and the new state."""
         pending = (*state.pending, token)
-        after = self._decoded(state.context + pending)
+        after = self._tokenizer.decode(state.context + pending)
         if after.endswith(_UNFINISHED):
             return "", state._replace(pending=pending)
         piece = _added(state.before, after)
         if not piece:
             return "", state._replace(pending=pending)
-        alone = self._decoded(pending)
+        alone = self._decode_again(pending)
         if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
             return piece, TextState(state.context + pending, after, ())
         return piece, TextState(pending, alone, ())
@@ -58,10 +56,7 @@ class Detokenizer:
         """The text of what is still pending, unfinished characters included."""
         if not state.pending:
             return ""
-        return _added(state.before, self._decoded(state.context + state.pending))
-
-    def _decoded(self, ids: tuple[int, ...]) -> str:
-        return self._decode_again(ids) if len(ids) <= _SHORT else self._tokenizer.decode(ids)
+        return _added(state.before, self._tokenizer.decode(state.context + state.pending))
 
 
 def _added(before: str, after: str) -> str:
