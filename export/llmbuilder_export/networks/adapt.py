@@ -5,32 +5,20 @@ is traced as it is. Rotary positions become one operator where they are of the u
 than looked up.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 import torch
 from torch import nn
-from torch.onnx.ops import symbolic
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from transformers import PreTrainedModel
 
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.errors import ExportError
-from llmbuilder_export.networks.attention import cached, causal_attention, fits_attention, positions_from
+from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
+from llmbuilder_export.networks.interface import IMPLEMENTATION, OTHERS, attending
 from llmbuilder_export.networks.network import Attention, Heads, Network
-
-_IMPLEMENTATION = "llmbuilder_export"
-_ROTATE = "apply_rotary_pos_emb"
-_CLOSE = 1e-5
-_HARMLESS = frozenset({"position_ids", "cache_position"})
-_attention: ContextVar[Attention] = ContextVar("attention")
-
-_OTHERS = "Export another model, or report this one."
+from llmbuilder_export.networks.rotary import Rotary, find_rotary, rotating
+from llmbuilder_export.networks.simplify import simplify
 
 
 class AdaptedNetwork(Network):
@@ -66,8 +54,8 @@ class AdaptedNetwork(Network):
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, start: torch.Tensor
     ) -> torch.Tensor:
         """Compute logits [B, K, V]; see `Network.forward`."""
-        self.model.set_attn_implementation(_IMPLEMENTATION)
-        with _attending(attention), _rotating(self._rotary, position_ids), _positions_from(self.model, start):
+        self.model.set_attn_implementation(IMPLEMENTATION)
+        with attending(attention), rotating(self._rotary, position_ids), _positions_from(self.model, start):
             logits: torch.Tensor = self.model(
                 input_ids=input_ids, position_ids=position_ids, use_cache=False
             ).logits
@@ -92,7 +80,7 @@ class AdaptedNetwork(Network):
         ) -> torch.Tensor:
             if layer != len(seen):
                 raise ExportError(
-                    f"{_name(self.model)} does not attend once in each layer, in order. {_OTHERS}"
+                    f"{_name(self.model)} does not attend once in each layer, in order. {OTHERS}"
                 )
             seen.append(heads)
             return causal_attention(layer, query, key, value, heads)
@@ -104,138 +92,12 @@ class AdaptedNetwork(Network):
         except ExportError:
             raise
         except Exception as error:  # model code of many authors, which may raise anything
-            raise ExportError(f"{_name(self.model)} cannot be run for export: {error}. {_OTHERS}") from error
+            raise ExportError(f"{_name(self.model)} cannot be run for export: {error}. {OTHERS}") from error
         if len({(heads.count, heads.key_value_count, heads.size) for heads in seen}) != 1:
             raise ExportError(
-                f"{_name(self.model)} computes attention in its own way, which bundles cannot express. {_OTHERS}"
+                f"{_name(self.model)} computes attention in its own way, which bundles cannot express. {OTHERS}"
             )
         return seen, int(logits.shape[-1])
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Tables of rotary positions (Su et al. 2021), and the model code that uses them.
-
-    ``cos`` and ``sin`` have shape [window, rotated dimensions / 2].
-    """
-
-    modeling: ModuleType
-    original: Callable[..., Any]
-    cos: torch.Tensor
-    sin: torch.Tensor
-
-
-def find_rotary(model: PreTrainedModel, context_length: int) -> Rotary | None:
-    """Tabulate the model's rotary positions, or return None if it has none that behave in the usual way.
-
-    Raises:
-        ExportError: the rotation depends on how long the text is.
-    """
-    modeling = sys.modules[type(model).__module__]
-    original = getattr(modeling, _ROTATE, None)
-    embedding = getattr(model.base_model, "rotary_emb", None)
-    if original is None or embedding is None:
-        return None
-    _refuse_dynamic(model, embedding, context_length)
-    try:
-        with torch.inference_mode():
-            cos, sin = embedding(torch.zeros(1, 1), torch.arange(context_length)[None])
-            half = cos.shape[-1] // 2
-            tables = cos[0, :, :half].clone(), sin[0, :, :half].clone()
-            usual = _rotates_halves(original, cos[:, -3:], sin[:, -3:])
-    except (TypeError, ValueError, RuntimeError, IndexError):
-        return None  # a rotation of another kind: it is traced as it is
-    return Rotary(modeling, original, *tables) if usual else None
-
-
-def simplify(model: nn.Module) -> None:
-    """Replace modules that have an equal among torch's own, which trace to a single operator."""
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, Conv1D):
-                setattr(parent, name, _linear(child))
-            elif not list(child.parameters()) and _is_tanh_gelu(child):
-                setattr(parent, name, nn.GELU(approximate="tanh"))
-
-
-def attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention as transformers calls it: [B, heads, S, size] in, [B, S, heads, size] out.
-
-    Raises:
-        ExportError: the model wants something of it that the operator does not offer.
-    """
-    tensors = {name for name, option in options.items() if isinstance(option, torch.Tensor)} - _HARMLESS
-    if attention_mask is not None:
-        tensors.add("attention_mask")
-    if tensors:
-        raise ExportError(
-            f"{_name(module)} uses {', '.join(sorted(tensors))} in attention, which cannot be exported. "
-            f"{_OTHERS}"
-        )
-    if key.shape[-1] != value.shape[-1]:
-        raise ExportError(
-            f"{_name(module)} has keys and values of different sizes, which cannot be exported. {_OTHERS}"
-        )
-    batch, count, length, size = query.shape
-    heads = Heads(
-        count=count,
-        key_value_count=key.shape[1],
-        size=size,
-        scale=size**-0.5 if scaling is None else float(scaling),
-        window=sliding_window,
-        softcap=softcap,
-    )
-    layer: Any = module.layer_idx
-    q, k, v = (tensor.transpose(1, 2).reshape(batch, length, -1) for tensor in (query, key, value))
-    return _attention.get()(layer, q, k, v, heads).view(batch, length, count, size), None
-
-
-AttentionInterface.register(_IMPLEMENTATION, attend)
-
-
-@contextmanager
-def _attending(attention: Attention) -> Iterator[None]:
-    token = _attention.set(attention)
-    try:
-        yield
-    finally:
-        _attention.reset(token)
-
-
-@contextmanager
-def _rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[None]:
-    """Let the model's code rotate queries and keys [B, heads, S, size] by one operator each."""
-    if rotary is None:
-        yield
-        return
-
-    size = 2 * rotary.cos.shape[-1]
-
-    def rotated(x: torch.Tensor) -> torch.Tensor:
-        if x.shape[-1] > size and not fits_attention(rotary.cos.shape):
-            # The operator rotates whole heads, attention parts of them, but not of any size.
-            return torch.cat((rotated(x[..., :size]), x[..., size:]), dim=-1)
-        inputs = [x, position_ids, rotary.cos, rotary.sin]
-        return symbolic("com.microsoft::RotaryEmbedding", inputs, dtype=x.dtype, shape=x.shape, version=1)
-
-    def rotate(q: torch.Tensor, k: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return rotated(q), rotated(k)
-
-    setattr(rotary.modeling, _ROTATE, rotate)
-    try:
-        yield
-    finally:
-        setattr(rotary.modeling, _ROTATE, rotary.original)
 
 
 @contextmanager
@@ -248,50 +110,6 @@ def _positions_from(model: PreTrainedModel, start: torch.Tensor) -> Iterator[Non
         yield
     finally:
         hook.remove()
-
-
-def _refuse_dynamic(model: PreTrainedModel, embedding: nn.Module, context_length: int) -> None:
-    kind = getattr(embedding, "rope_type", "default")
-    original = getattr(embedding, "original_max_seq_len", context_length)
-    parameters = getattr(model.config, "rope_parameters", None) or {}
-    original = parameters.get("original_max_position_embeddings", original)
-    if kind in ("dynamic", "longrope") and context_length > original:
-        raise ExportError(
-            f"{_name(model)} rotates positions by how long the text is ({kind}) beyond {original} tokens, "
-            f"which a cache cannot follow. Export it with --max-context {original}."
-        )
-
-
-def _rotates_halves(rotate: Callable[..., Any], cos: torch.Tensor, sin: torch.Tensor) -> bool:
-    """Whether a model's function pairs the first half of the dimensions with the second, as the operator does.
-
-    Args:
-        rotate: the function.
-        cos: [1, S, size].
-        sin: likewise.
-    """
-    half = cos.shape[-1] // 2
-    x = torch.randn(1, 2, *cos.shape[1:], generator=torch.Generator().manual_seed(0))
-    first, second = x[..., :half], x[..., half:]
-    c, s = cos[:, None, :, :half], sin[:, None, :, :half]
-    expected = torch.cat((first * c - second * s, second * c + first * s), dim=-1)
-    return all(torch.allclose(result, expected, atol=_CLOSE) for result in rotate(x, x, cos, sin))
-
-
-def _is_tanh_gelu(module: nn.Module) -> bool:
-    if not type(module).__module__.startswith("transformers.activations"):
-        return False
-    x = torch.linspace(-6, 6, 101)
-    return torch.allclose(module(x), nn.functional.gelu(x, approximate="tanh"), atol=_CLOSE)
-
-
-def _linear(conv: Conv1D) -> nn.Linear:
-    """The same layer with its weight seen transposed, not copied."""
-    with torch.device("meta"):
-        linear = nn.Linear(conv.weight.shape[0], conv.weight.shape[1])
-    linear.weight = nn.Parameter(conv.weight.detach().t(), requires_grad=False)
-    linear.bias = conv.bias
-    return linear
 
 
 def _name(module: nn.Module) -> str:
