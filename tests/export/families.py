@@ -84,12 +84,16 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gpt2+unscaled": {"scale_attn_weights": False},
     "gpt2+untied": {"tie_word_embeddings": False},
     "gpt_bigcode+many heads": {"multi_query": False},
+    "gpt_neox+GPT-NeoX-20B's heads": {"hidden_size": 192},
+    "gpt_neox+Pythia-14m's heads": {"num_attention_heads": 4},
+    "gpt_neox+Pythia-2.8b's heads": {"hidden_size": 160},
     "gpt_neox+all rotated": _rope("default", partial_rotary_factor=1.0),
     "gpt_neox+sequential": {"use_parallel_residual": False},
     "granite+multipliers": {
         "embedding_multiplier": 12.0, "logits_scaling": 8.0, "residual_multiplier": 0.22, "attention_multiplier": 0.03,
     },
     "llama+bias": {"attention_bias": True, "mlp_bias": True},
+    "llama+dynamic": _rope("dynamic", factor=2.0),
     "llama+heads of 12": {"head_dim": 12},
     "llama+heads of 256": {"head_dim": 256},
     "llama+linear": _rope("linear", factor=4.0),
@@ -109,6 +113,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "olmo+clipped": {"clip_qkv": 0.5},
     "opt+projected": {"do_layer_norm_before": False, "word_embed_proj_dim": 32},
     "phi+norms": {"qk_layernorm": True},
+    "phi3+small heads partly rotated": _rope("default", partial_rotary_factor=0.75),
     "phi3+long": _LONG | {"max_position_embeddings": 64},
     "phi3+partly rotated": {"hidden_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1}
     | _rope("default", partial_rotary_factor=0.75),
@@ -121,7 +126,7 @@ EXPORTED = (
     "exaone4", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3", "gpt2",
     "gpt_bigcode", "gpt_neox", "granite", "helium", "hunyuan_v1_dense", "hyperclovax", "internlm3",
     "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3", "ministral", "ministral3", "mistral",
-    "modernbert-decoder", "moshi", "nanochat", "olmo", "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3",
+    "modernbert-decoder", "moshi", "nanochat", "nemotron", "olmo", "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3",
     "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma", "youtu", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""

@@ -21,13 +21,13 @@ _CLOSE = 1e-5
 
 @dataclass(frozen=True)
 class Rotary:
-    """Tables of rotary positions (Su et al. 2021), and the model code that uses them.
+    """Tables of rotary positions, and the model code that makes and uses them.
 
     ``cos`` and ``sin`` have shape [window, rotated dimensions / 2].
     """
 
     modeling: ModuleType
-    original: Callable[..., Any]
+    embedding: nn.Module
     cos: torch.Tensor
     sin: torch.Tensor
 
@@ -52,7 +52,7 @@ def find_rotary(model: PreTrainedModel, context_length: int) -> Rotary | None:
             usual = _rotates_halves(original, cos[:, -3:], sin[:, -3:])
     except (TypeError, ValueError, RuntimeError, IndexError):
         return None  # a rotation of another kind: it is traced as it is
-    return Rotary(modeling, original, *tables) if usual else None
+    return Rotary(modeling, embedding, *tables) if usual else None
 
 
 @contextmanager
@@ -74,11 +74,24 @@ def rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[None
     def rotate(q: torch.Tensor, k: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
         return rotated(q), rotated(k)
 
-    setattr(rotary.modeling, _ROTATE, rotate)
+    # What depends on how long the text is, is in the tables: no graph can hold a decision about it.
+    with replaced(rotary.modeling, _ROTATE, rotate), replaced(rotary.embedding, "rope_type", "default"):
+        yield
+
+
+@contextmanager
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """Give an attribute another value for a while; one that is missing is made, and removed."""
+    missing = object()
+    original = vars(owner).get(name, missing)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(rotary.modeling, _ROTATE, rotary.original)
+        if original is missing:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
 
 
 def _refuse_dynamic(model: PreTrainedModel, embedding: nn.Module, context_length: int) -> None:
