@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "--kv-cache", choices=("float32", "int8"), default="float32", help="this release: float32 only"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is to run it")
+    parser.add_argument("--adapter", help="directory of a LoRA adapter to merge into the model")
     parser.add_argument("--max-context", type=int, help="most tokens of the window")
     parser.add_argument("--config", help="JSON file with the model's configuration")
     parser.add_argument("--no-verify", dest="verify", action="store_false")

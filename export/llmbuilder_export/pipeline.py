@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,6 +26,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.showing import write_aside
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
+from llmbuilder_export.networks.network import Source
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
@@ -86,6 +88,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     quantization: Quantization | None = None,
     kv_cache: Literal["float32", "int8"] = "float32",
     device: Target = "cpu",
+    adapter: StrPath | None = None,
     max_context: int | None = None,
     verify: bool = True,
     overwrite: bool = False,
@@ -97,11 +100,13 @@ def export_model(  # noqa: PLR0913 (the public signature)
     Args:
         source: an LLMBuilder checkpoint file or a Hugging Face model directory.
         tokenizer: tokenizer file or a directory holding one; None looks where the model lies.
-        output: the bundle's directory; None puts it beside the source: ``model.pt`` -> ``model-onnx``.
+        output: the bundle's directory; None puts it beside the source, or beside the adapter if there is one:
+            ``model.pt`` -> ``model-onnx``.
         quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
             cuda, where fewer bits save memory, not time.
         kv_cache: type of cached keys and values; for cuda ``float32`` means float16.
         device: where the bundle will run; for ``cuda`` it computes in float16.
+        adapter: directory of a LoRA adapter, as PEFT saves it, that was trained on ``source``; it is merged.
         max_context: most tokens of the window, at least 2; None: all the model has.
         verify: compare the bundle with PyTorch at length and keep what was measured. Eight tokens are compared in any
             case.
@@ -110,17 +115,18 @@ def export_model(  # noqa: PLR0913 (the public signature)
         progress: called with one line for each finished stage.
 
     Raises:
-        ModelNotFoundError: there is nothing at ``source``.
+        ModelNotFoundError: there is nothing at ``source`` or ``adapter``.
         TokenizerError: no tokenizer, or one that does not fit the model.
         ExportError: anything else that keeps the model from being exported. Nothing is left behind.
     """
     path = Path(source)
-    target = Path(output) if output is not None else default_output(path)
+    target = Path(output) if output is not None else default_output(_path(adapter) or path)
     quantization = quantization or ("int8" if device == "cpu" else "none")
     _check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress)
-    traced = _trace(path, _path(tokenizer), _path(config), max_context, stage, verify=verify)
+    load = partial(load_source, path, _path(config), max_context, _path(adapter))
+    traced = _trace(load, path, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):
         model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
         if device == "cuda":
@@ -160,16 +166,15 @@ class _Traced:
 
 
 def _trace(
+    load: Callable[[], Source],
     path: Path,
     tokenizer: Path | None,
-    config: Path | None,
-    max_context: int | None,
     stage: _Stages,
     *,
     verify: bool,
 ) -> _Traced:
     with stage("load"):
-        source = load_source(path, config, max_context)
+        source = load()
         facts = source.network.facts
         words = load_tokenizer_source(tokenizer, path, facts.vocab_size)
     with stage("run in PyTorch"):

@@ -214,6 +214,8 @@ def test_export_passes_every_option_on(llmb, exported):
     options = ("--quantize", "int4", "--kv-cache", "int8", "--device", "cuda", "--max-context", "256")
     llmb(
         "export",
+        "--adapter",
+        "lora",
         "model.pt",
         "-t",
         "tok",
@@ -234,6 +236,7 @@ def test_export_passes_every_option_on(llmb, exported):
                 "quantization": "int4",
                 "kv_cache": "int8",
                 "device": "cuda",
+                "adapter": Path("lora"),
                 "max_context": 256,
                 "config": Path("c.json"),
                 "verify": False,

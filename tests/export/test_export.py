@@ -23,7 +23,9 @@ def quiet(_line):
 @pytest.fixture(scope="module")
 def traced(checkpoint):
     """What is traced once and written many times below."""
-    return pipeline._trace(checkpoint, None, None, None, pipeline._Stages(quiet), verify=False)
+    return pipeline._trace(
+        lambda: load_source(checkpoint), checkpoint, None, pipeline._Stages(quiet), verify=False
+    )
 
 
 @pytest.fixture

@@ -39,6 +39,10 @@ def export(
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="What the bundle is to run on; cuda computes in float16.")
     ] = "cpu",
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a LoRA adapter (PEFT) that was trained on the source, to be merged."),
+    ] = None,
     max_context: Annotated[int | None, typer.Option(help="Shorten the window to this many tokens.")] = None,
     config: Annotated[
         Path | None,
@@ -70,6 +74,7 @@ def export(
         quantization=quantize,
         kv_cache=kv_cache,
         device=device,
+        adapter=adapter,
         max_context=max_context,
         verify=not no_verify,
         overwrite=overwrite,

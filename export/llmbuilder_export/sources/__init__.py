@@ -6,19 +6,25 @@ import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.networks.network import Network, Source
-from llmbuilder_export.sources.files import read_json, shown
+from llmbuilder_export.sources.files import read_json
 
 
-def load_source(path: Path, config: Path | None = None, max_context: int | None = None) -> Source:
+def load_source(
+    path: Path,
+    config: Path | None = None,
+    max_context: int | None = None,
+    adapter: Path | None = None,
+) -> Source:
     """Load a Hugging Face directory or an LLMBuilder checkpoint file.
 
     Args:
         path: the directory or file.
         config: configuration file for checkpoints that hold none.
         max_context: most tokens of the window, if fewer than the model has.
+        adapter: directory of a LoRA adapter to merge into a Hugging Face model.
 
     Raises:
-        ModelNotFoundError: there is nothing at ``path``.
+        ModelNotFoundError: there is nothing at ``path`` or ``adapter``.
         ExportError: it cannot be exported.
     """
     if not path.exists():
@@ -28,12 +34,17 @@ def load_source(path: Path, config: Path | None = None, max_context: int | None 
     if not path.is_dir():
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 
+        if adapter is not None:
+            raise ExportError(
+                f"{path} is a file; adapters are merged into directories of Hugging Face models only. "
+                f"Leave --adapter {adapter} out, or pass the directory that it was trained on."
+            )
         source = load_llmbuilder(path, config, max_context)
     else:
         from llmbuilder_export.sources.huggingface import load_huggingface
 
         _check_directory(path, config)
-        source = load_huggingface(path, max_context)
+        source = load_huggingface(path, max_context, adapter)
     _refuse_broken_weights(source.network, path)
     return source
 
@@ -53,18 +64,17 @@ def _check_directory(path: Path, config: Path | None) -> None:
 
 
 def _refuse_adapter(directory: Path) -> None:
-    path = directory / "adapter_config.json"
-    if not path.exists():
+    from llmbuilder_export.sources.adapters import CONFIG_NAME, described
+
+    what = described(directory)
+    if what is None:
         return
-    adapter = read_json(path)
-    merge = "Merge it with peft (merge_and_unload), save the result with save_pretrained, and export that"
     if (directory / "config.json").exists():
         raise ExportError(
-            f"{directory} holds an adapter beside the weights, which would be left out. {merge}, "
-            f"or move {path.name} away to export the model without it."
+            f"{directory} holds an adapter beside the weights, which would be left out. Move {CONFIG_NAME} and "
+            "adapter_model.* into a directory of their own, and pass that with --adapter to merge it."
         )
-    kind, base = shown(adapter.get("peft_type")), shown(adapter.get("base_model_name_or_path"))
-    raise ExportError(f"{directory} is a {kind} adapter for {base}, not a model. {merge}.")
+    raise ExportError(f"{directory} is {what}; give its base: llmb export BASE --adapter {directory}")
 
 
 def _refuse_broken_weights(network: Network, path: Path) -> None:

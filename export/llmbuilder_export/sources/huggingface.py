@@ -16,7 +16,9 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
+from llmbuilder_export.sources.adapters import load_adapter
 from llmbuilder_export.sources.files import read_json
+from llmbuilder_export.sources.lora import merge_adapter
 from llmbuilder_export.sources.weights import check_files, refuse_holes, refuse_larger
 
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
@@ -24,17 +26,22 @@ _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 _ELSEWHERE = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
 
 
-def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
+def load_huggingface(directory: Path, max_context: int | None = None, adapter: Path | None = None) -> Source:
     """Load a directory as ``save_pretrained`` writes it, without the network and without running its code.
 
     Args:
         directory: holds ``config.json`` and weights.
         max_context: most tokens of the window, if fewer than the model has.
+        adapter: directory of a LoRA adapter to merge into it.
 
     Raises:
-        ExportError: it cannot be loaded, or its architecture cannot be exported.
+        ModelNotFoundError: there is no adapter.
+        ExportError: it cannot be loaded, its architecture cannot be exported, or the adapter does not belong to it.
     """
+    read = None if adapter is None else load_adapter(adapter)
     model = _load_model(directory)
+    if read is not None:
+        merge_adapter(model, read, directory)
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
     if window is None:
         raise ExportError(f"{directory}/config.json does not say how long the window is. Pass --max-context.")
@@ -42,7 +49,12 @@ def load_huggingface(directory: Path, max_context: int | None = None) -> Source:
     check_facts(network.facts, model.config)
     return Source(
         network=network,
-        facts=SourceFacts(kind="huggingface", name=directory.resolve().name, sha256=None),
+        facts=SourceFacts(
+            kind="huggingface",
+            name=directory.resolve().name,
+            sha256=None,
+            adapter=None if adapter is None else adapter.resolve().name,
+        ),
         generation=generation_defaults(directory),
         chat_template=chat_template(directory),
     )

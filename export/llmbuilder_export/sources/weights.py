@@ -56,7 +56,7 @@ def check_files(directory: Path, config: PretrainedConfig) -> Shapes:
     seen: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for path in _files(directory):
-        for name, kind, shape in _stored(path):
+        for name, kind, shape in stored_in(path):
             if name in seen:
                 raise ExportError(f"{shown(name)} is stored twice, in {seen[name]} and {path}. {_AGAIN}")
             if kind not in _FLOATING.values() and not _MADE.search(name):
@@ -101,8 +101,12 @@ def _plain(files: list[Path]) -> list[Path]:
     return files
 
 
-def _stored(path: Path) -> Iterator[_Stored]:
-    """Name, type and shape of each weight in a file."""
+def stored_in(path: Path) -> Iterator[_Stored]:
+    """Name, type and shape of each weight in a file.
+
+    Raises:
+        ExportError: the file is damaged, or names more weights than any model has.
+    """
     if path.suffix == ".safetensors":
         yield from _stored_safely(path)
         return

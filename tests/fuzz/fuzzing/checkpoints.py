@@ -13,7 +13,7 @@ from small_models import gpt_state, model_config
 
 from fuzzing.changes import changed_bytes, changed_value
 from llmbuilder_export.sources.llmbuilder import load_llmbuilder
-from llmbuilder_export.sources.weights import _stored
+from llmbuilder_export.sources.weights import stored_in
 
 _SMALL = {"vocabulary": 20, "width": 8, "window": 8}
 
@@ -75,4 +75,4 @@ class Checkpoints:
         if name.endswith(".pt"):
             load_llmbuilder(path)
         else:
-            list(_stored(path))
+            list(stored_in(path))
