@@ -56,7 +56,12 @@ def open_session(
 
     from llmbuilder.engine.cuda import starting
 
-    starting.check_cuda(index)
+    try:
+        starting.check_cuda(index)
+    except DeviceError as error:
+        raise DeviceError(
+            f"{graph.parent} was exported for cuda. {error} With device='cpu' it runs without a card, slowly."
+        ) from error
     provider = (starting.PROVIDER, starting.provider_options(index, deterministic=deterministic))
     advice = "Where memory is short, free some, export with --quantize int8, or take another card (cuda:N)."
     with starting.quietly(ort), translated(DeviceError, f"{_failure(graph)} on cuda:{index}", advice):
