@@ -9,8 +9,14 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 Model = Annotated[
-    Path, typer.Option("--model", "-m", help="Bundle directory, or the checkpoint it was made from.")
+    Path | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="Bundle directory, the checkpoint it was made from, or the folder that holds either.",
+        show_default=False,
+    ),
 ]
+NamedModel = Annotated[Path | None, typer.Option("--model", "-m", help="The model, if not named above.")]
 Tokenizer = Annotated[
     Path | None,
     typer.Option("--tokenizer", "-t", help="Tokenizer the bundle must have been exported with."),
@@ -39,7 +45,7 @@ class Flag(NamedTuple):
 
 FLAGS = {
     "max_new_tokens": Flag("--max-tokens", int, "Most tokens to generate."),
-    "temperature": Flag("--temperature", float, "Below 1 sharpens the distribution."),
+    "temperature": Flag("--temperature", float, "Below 1 sharpens the distribution; 0: the likeliest token."),
     "top_k": Flag("--top-k", int, "Keep the k likeliest tokens; 0: all."),
     "top_p": Flag("--top-p", float, "Keep the likeliest tokens of this probability mass."),
     "min_p": Flag("--min-p", float, "Drop tokens below this share of the likeliest."),
@@ -49,6 +55,24 @@ FLAGS = {
 }
 """The options that have flags of their own. Their names are not read off the class, which help does not load."""
 _Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")]
+
+
+def named_once(argument: Path | None, option: Path | None) -> Path | None:
+    """The model, which a command takes in two places."""
+    if argument is not None and option is not None:
+        raise typer.BadParameter(
+            f"The model is named twice, as {argument} and as {option}. Leave one of them out.",
+            param_hint="--model",
+        )
+    return option if argument is None else argument
+
+
+def require_model(argument: Path | None, option: Path | None) -> Path:
+    """The model, which a command cannot do without."""
+    model = named_once(argument, option)
+    if model is None:
+        raise typer.BadParameter("Name the model: the directory that llmb export wrote.", param_hint="MODEL")
+    return model
 
 
 def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,12 +86,14 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
+        from llmbuilder.config import greedy_at_zero
+
         flags = {name: arguments.pop(name) for name in FLAGS}
         options = {name: value for name, value in flags.items() if value is not None}
         if arguments.pop("greedy"):
             options["do_sample"] = False
         options |= parse_assignments(arguments.pop("set_"))
-        command(**arguments, options=options)
+        command(**arguments, options=greedy_at_zero(options))
 
     parameters = [*own, *shared]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -84,7 +84,7 @@ def _ask_settings(
     terminal: "Terminal", own_defaults: Mapping[str, Any], given: dict[str, Any]
 ) -> dict[str, Any]:
     """The settings that differ from what is given or, without that, from the model's own defaults."""
-    from llmbuilder.config import GenerationConfig
+    from llmbuilder.config import GenerationConfig, greedy_at_zero
     from llmbuilder.sessions.values import parse_value
 
     defaults = GenerationConfig.merge(own_defaults, given)
@@ -93,13 +93,13 @@ def _ask_settings(
         default = getattr(defaults, name)
 
         def check(answer: str, name: str = name) -> str:
-            GenerationConfig.merge(own_defaults, given, {name: parse_value(answer)})
+            GenerationConfig.merge(own_defaults, given, greedy_at_zero({name: parse_value(answer)}))
             return answer
 
         value = parse_value(_ask(terminal, question, check, "none" if default is None else default))
         if value != default:
             changed[name] = value
-    return changed
+    return greedy_at_zero(changed)
 
 
 def _ask(terminal: "Terminal", question: str, check: Callable[[str], str], default: object) -> str:
@@ -126,8 +126,9 @@ def _usual_model() -> Path | None:
 
 def _bundle_or_checkpoint(answer: str) -> str:
     from llmbuilder.bundle.opening import is_bundle
+    from llmbuilder.bundle.resolve import model_in
 
-    path = Path(answer).expanduser()
+    path = model_in(Path(answer).expanduser()) if answer else Path()
     if not answer or not path.exists():
         raise ValueError(f"There is nothing at {answer or 'that path'}.")
     if path.is_dir() and not is_bundle(path):

@@ -235,6 +235,15 @@ def generation_options() -> Mapping[str, Option]:
     return options_of(GenerationConfig)
 
 
+def greedy_at_zero(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as people type them, where a temperature of 0 means the likeliest token each time."""
+    kept = dict(options)
+    if is_real(kept.get("temperature"), lambda temperature: temperature == 0):
+        del kept["temperature"]
+        kept["do_sample"] = False
+    return kept
+
+
 def one_answer(config: GenerationConfig) -> GenerationConfig:
     """Return options that have one result.
 

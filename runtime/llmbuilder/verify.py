@@ -9,6 +9,7 @@ import numpy as np
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.reading import parse_manifest
+from llmbuilder.bundle.resolve import find_bundle
 from llmbuilder.checks import check_path
 from llmbuilder.decoding.rows import LEAST_CHUNK
 from llmbuilder.engine.cuda.starting import why_not
@@ -54,7 +55,7 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: the bundle cannot be opened at all.
         ConfigError: no path, device or number of threads.
     """
-    path = check_path("path", path)
+    path = find_bundle(check_path("path", path), None)
     bundle = open_bundle(path, rehash=True)
     files = Check(
         "files", True, f"{len(bundle.manifest.files)} files, {bundle.size:,} bytes, SHA-256 as listed"

@@ -28,6 +28,28 @@ def test_completes_every_line_and_reports_on_stderr(llmb, opened, answer, tmp_pa
     assert [record["text"] for record in records] == [answer] * 3
 
 
+def test_the_model_may_stand_before_the_files(llmb, opened, answer, tmp_path):
+    write_prompts(tmp_path / "in.jsonl", 1)
+    result = llmb("generate", "batch", "bundle", tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert result.exit_code == 0
+    assert opened[0]["model"] == Path("bundle")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == answer
+
+
+@pytest.mark.parametrize("arguments", [("in",), ("bundle", "in", "out", "more"), ("in", "out")])
+def test_what_cannot_be_files_and_a_model_is_wrong_usage(llmb, opened, arguments):
+    result = llmb("generate", "batch", *arguments)
+    assert result.exit_code == 2
+    assert "Name the" in result.stderr
+
+
+def test_temperature_0_in_a_line_is_greedy(llmb, opened, answer, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"prompt": "x", "temperature": 0}\n')
+    result = llmb("generate", "batch", "bundle", tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert result.exit_code == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == answer
+
+
 def test_passes_options_on_to_every_prompt(llmb, opened, tmp_path):
     write_prompts(tmp_path / "in.jsonl", 2)
     target = tmp_path / "out.jsonl"

@@ -53,6 +53,7 @@ MANIFEST = Manifest(
 @pytest.fixture
 def bundle(monkeypatch, tmp_path):
     """A directory that opens as a bundle with MANIFEST."""
+    monkeypatch.setattr("llmbuilder.bundle.resolve.find_bundle", lambda path, _: path)
     monkeypatch.setattr(
         "llmbuilder.bundle.opening.open_bundle", lambda directory: Bundle(directory, MANIFEST)
     )

@@ -57,7 +57,47 @@ def test_a_prompt_that_is_no_text_is_wrong_usage(program):
 def test_without_a_model_is_wrong_usage(llmb, opened):
     result = llmb("generate", "text", "-p", "x")
     assert result.exit_code == 2
-    assert "--model" in result.stderr
+    assert "llmb generate MODEL -p TEXT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("text", "bundle", "-p", "x"),
+        ("bundle", "-p", "x"),
+        ("-p", "x", "bundle"),
+        ("-m", "bundle", "-p", "x"),
+        ("--model=bundle", "-p", "x"),
+    ],
+    ids=" ".join,
+)
+def test_the_model_is_an_argument_and_text_what_is_done_if_nothing_else_is_said(
+    llmb, opened, answer, arguments
+):
+    result = llmb("generate", *arguments, "--greedy")
+    assert result.stdout == answer + "\n"
+    assert opened[0]["model"] == Path("bundle")
+
+
+def test_the_name_of_a_command_is_that_and_not_a_models(llmb, opened, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("batch").mkdir()
+    result = llmb("generate", "batch", "-p", "x")
+    assert result.exit_code == 2
+    assert llmb("generate", "./batch", "-p", "x").exit_code == 0
+    assert opened[0]["model"] == Path("batch")
+
+
+def test_a_command_that_is_misspelt_is_not_taken_for_a_model(llmb, opened):
+    result = llmb("generate", "batc", "in.jsonl", "out.jsonl")
+    assert result.exit_code == 2
+    assert "Did you mean 'batch'?" in result.stderr
+
+
+def test_a_model_that_is_named_twice_is_wrong_usage(llmb, opened):
+    result = llmb("generate", "one", "-m", "two", "-p", "x")
+    assert result.exit_code == 2
+    assert "named twice, as one and as two" in result.stderr
 
 
 def test_json_describes_the_completion(llmb, opened, answer):
@@ -89,6 +129,8 @@ def test_json_has_one_line_for_each_returned_sequence(llmb, opened):
         (("--repetition-penalty", "1.5"), "repetition_penalty", 1.5),
         (("--stop", "a", "--stop", "b c"), "stop_strings", ["a", "b c"]),
         (("--greedy",), "do_sample", False),
+        (("--temperature", "0"), "do_sample", False),
+        (("--set", "temperature=0.0"), "do_sample", False),
         (("--seed", "5"), "seed", 5),
         (("--set", "min_new_tokens=3"), "min_new_tokens", 3),
         (("--set", "top_p=null"), "top_p", None),
@@ -118,7 +160,7 @@ def test_set_needs_a_name_and_a_value(llmb, opened):
 
 
 def test_an_option_out_of_range_is_a_failure(llmb, opened):
-    result = llmb(*GREEDY, "-p", "x", "--temperature", "0")
+    result = llmb(*GREEDY, "-p", "x", "--temperature", "-1")
     assert result.exit_code == 1
     assert isinstance(result.exception, ConfigError)
 

@@ -40,6 +40,19 @@ def test_an_empty_answer_is_what_the_model_does_anyway(llmb, opened, bundle):
     assert command(result.stderr) == f"llmb generate text --model {bundle} --prompt Hello"
 
 
+def test_temperature_0_is_greedy(llmb, opened, bundle):
+    answers = ["", "", "", "Hello", "", "0", "", "", "", ""]
+    result = llmb("generate", "text", "--setup", "-m", bundle, stdin="\n".join(answers) + "\n")
+    assert command(result.stderr).endswith("--prompt Hello --greedy")
+
+
+def test_a_folder_that_holds_the_bundle_is_one_too(llmb, opened, bundle):
+    bundle.rename(bundle.parent / "model-onnx")
+    given = ("generate", "text", "--setup", "-m", bundle.parent)
+    result = llmb(*given, stdin="\n".join(EVERYTHING_AS_SHOWN) + "\n")
+    assert "model-onnx --prompt Hello" in command(result.stderr)
+
+
 def test_the_command_says_where_and_how_too(llmb, opened, bundle):
     given = ["-m", bundle, "--threads", "1", "--device", "cpu", "--json"]
     result = llmb("generate", "text", "--setup", *given, stdin="\n".join(EVERYTHING_AS_SHOWN) + "\n")

@@ -105,7 +105,7 @@ def test_setup_asks_until_answers_are_right_and_ends_with_the_command(spawn, tmp
     child = spawn("generate", "text", "--setup")
     answers = [
         ("Model", "nowhere", "There is nothing at nowhere"),
-        ("Model", str(STORYTELLER), "is no bundle"),
+        ("Model", str(STORYTELLER.parent), "is no bundle"),
         ("Model", BUNDLE, None),
         ("Tokenizer", "", None),
         ("Mode", "dance", "Answer text or interactive"),
@@ -114,7 +114,7 @@ def test_setup_asks_until_answers_are_right_and_ends_with_the_command(spawn, tmp
         ("Prompt", "It's a fox", None),
         ("Most tokens", "none", "max_new_tokens must be"),
         ("Most tokens", "12", None),
-        ("Temperature", "0", "do_sample=False"),
+        ("Temperature", "-1", "do_sample=False"),
         ("Temperature", "0.5", None),
         ("Likeliest tokens", "", None),
         ("Probability mass", "1", None),

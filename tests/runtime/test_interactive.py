@@ -99,12 +99,18 @@ def test_completion_knows_every_command_and_option():
         ('/set stop_strings ["a", "b"]', "stop_strings", ("a", "b")),
         ("/set stop_strings The end.", "stop_strings", ("The end.",)),
         ("/set do_sample false", "do_sample", False),
+        ("/set temperature 0", "do_sample", False),
     ],
 )
 def test_settings_are_changed_and_shown(chat, line, name, value):
     _, typist = session(chat, line, "/settings")
     assert getattr(chat.config, name) == value
     assert typist.notes.count(f"{name} = {value!r}") == 2
+
+
+def test_a_temperature_after_temperature_0_samples_again(chat):
+    state, _ = session(chat, "/set temperature 0", "/set temperature 0.6")
+    assert (state.partner.config.do_sample, state.partner.config.temperature) == (True, 0.6)
 
 
 def test_settings_act_on_the_next_answer(chat):

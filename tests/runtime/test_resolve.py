@@ -52,6 +52,18 @@ def test_a_bundle_is_found_where_it_is(make_bundle):
     assert find_bundle(directory, None) == directory
 
 
+def test_a_folder_of_llmbuilders_stands_for_the_bundle_in_it(make_bundle, tmp_path):
+    make_bundle().rename(tmp_path / "model-onnx")
+    assert find_bundle(tmp_path, None) == tmp_path / "model-onnx"
+
+
+def test_a_folder_of_llmbuilders_stands_for_the_checkpoint_in_it(make_bundle, tmp_path, no_exporter):
+    make_bundle().rename(tmp_path / "model-onnx")  # of another checkpoint
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    with pytest.raises(ModelNotFoundError, match=r"model\.pt is a checkpoint and must be exported once"):
+        find_bundle(tmp_path, None)
+
+
 def test_nothing_there_is_a_missing_model(tmp_path):
     with pytest.raises(ModelNotFoundError, match=r"no model at .*gone\.pt.*llmb export"):
         find_bundle(tmp_path / "gone.pt", None)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
+from llmbuilder_cli.options import (
+    Device,
+    NamedModel,
+    Threads,
+    Tokenizer,
+    require_model,
+    takes_generation_options,
+)
 from llmbuilder_cli.progress import LiveLine
 from llmbuilder_cli.report import tell
 
@@ -19,12 +26,15 @@ if TYPE_CHECKING:
 
 @takes_generation_options
 def batch(
-    prompts: Annotated[
-        Path, typer.Argument(metavar="IN.jsonl", help="Lines with a prompt, and any generation option.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] IN.jsonl OUT.jsonl",
+            help="The model; lines with a prompt, and any generation option; where the completions go.",
+        ),
     ],
-    completions: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="Where the completions go.")],
     *,
-    model: Model,
+    named: NamedModel = None,
     tokenizer: Tokenizer = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Most prompts decoded at once; 8 if not given.")
@@ -36,6 +46,13 @@ def batch(
     options: dict[str, Any],
 ) -> None:
     """Complete every prompt of a JSONL file, in order. Progress goes to stderr."""
+    if len(files) not in {2, 3}:
+        raise typer.BadParameter(
+            "Name the file of prompts and the file of completions, and before them the model.",
+            param_hint="IN.jsonl OUT.jsonl",
+        )
+    model = require_model(files[0] if len(files) == 3 else None, named)
+    prompts, completions = files[-2:]
     if batch_size is not None:
         options = {"batch_size": batch_size, **options}
 

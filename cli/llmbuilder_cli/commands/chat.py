@@ -5,13 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from llmbuilder_cli.options import Device, Model, Threads, Tokenizer, takes_generation_options
+from llmbuilder_cli.options import (
+    Device,
+    Model,
+    NamedModel,
+    Threads,
+    Tokenizer,
+    require_model,
+    takes_generation_options,
+)
 
 
 @takes_generation_options
 def chat(
     *,
-    model: Model,
+    model: Model = None,
+    named: NamedModel = None,
     tokenizer: Tokenizer = None,
     system: Annotated[
         str | None, typer.Option("--system", "-s", help="What the model is told before the conversation.")
@@ -24,6 +33,7 @@ def chat(
     options: dict[str, Any],
 ) -> None:
     """Talk with a model: in the form of its chat template, or in plain lines if it has none."""
+    model = require_model(model, named)
     from llmbuilder.inference import ChatInterface, TextGenerator
 
     generator = TextGenerator(model, tokenizer, device=device, threads=threads)

@@ -52,6 +52,7 @@ def compare(
         _check_writable(html)
 
     from llmbuilder.cleanup import replace_file, writing
+    from llmbuilder.config import greedy_at_zero
     from llmbuilder.quality.compare import compare_generations
     from llmbuilder.quality.html import to_html
 
@@ -64,7 +65,7 @@ def compare(
         seed=seed,
         device=device,
         threads=threads,
-        **parse_assignments(set_),
+        **greedy_at_zero(parse_assignments(set_)),
     )
     if as_json:
         tell_json(_to_json(comparison))
@@ -91,11 +92,15 @@ def _check_writable(path: Path) -> None:
 
 def _parse(text: str) -> dict[str, Any]:
     """``"temperature=0.3, top_k=40"`` -> the options; a comma inside a value needs a file."""
-    return parse_assignments([part.strip() for part in text.split(",") if part.strip()])
+    from llmbuilder.config import greedy_at_zero
+
+    return greedy_at_zero(parse_assignments([part.strip() for part in text.split(",") if part.strip()]))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """Configurations of a file."""
+    from llmbuilder.config import greedy_at_zero
+
     try:
         content = path.read_text(encoding="utf-8")
         configs = tomllib.loads(content).get("config") if path.suffix == ".toml" else json.loads(content)
@@ -108,7 +113,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             f'{path} has no list of configurations. Write [{{"temperature": 0.3}}, ...], or [[config]] in TOML.',
             param_hint="--configs",
         )
-    return configs
+    return [greedy_at_zero(options) for options in configs]
 
 
 def _print(comparison: "Comparison") -> None:

@@ -8,16 +8,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from llmbuilder_cli.commands.batch import batch
-from llmbuilder_cli.options import Device, Threads, Tokenizer, takes_generation_options
+from llmbuilder_cli.options import (
+    Device,
+    Model,
+    NamedModel,
+    Threads,
+    Tokenizer,
+    named_once,
+    takes_generation_options,
+)
 from llmbuilder_cli.questions import Job, ask
 from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion
 
-app = typer.Typer(no_args_is_help=True, help="Generate text.")
+
+class _TextByDefault(TyperGroup):
+    """``generate MODEL -p ...`` is ``generate text MODEL -p ...``; the name of a command is never that of a model."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing and not self._begins_with_command(ctx, args):
+            args = ["text", *args]
+        return super().parse_args(ctx, args)
+
+    def _begins_with_command(self, ctx: Any, args: list[str]) -> bool:
+        from llmbuilder.checks import nearest
+
+        first = args[0] if args else ""
+        if first in self.commands or first in ctx.help_option_names:
+            return True
+        # A slip of the pen is told as one.
+        return not Path(first).exists() and bool(nearest(first, self.commands))
+
+
+app = typer.Typer(
+    cls=_TextByDefault, help="Generate text. `generate MODEL ...` is `generate text MODEL ...`."
+)
 app.command("batch")(batch)
 
 
@@ -25,12 +55,8 @@ app.command("batch")(batch)
 @takes_generation_options
 def text(
     *,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model", "-m", help="Bundle directory, or the checkpoint it was made from. None: --setup."
-        ),
-    ] = None,
+    model: Model = None,
+    named: NamedModel = None,
     tokenizer: Tokenizer = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
@@ -55,6 +81,7 @@ def text(
         raise typer.BadParameter(
             "A session takes neither --prompt nor --json: leave them out.", param_hint="--interactive"
         )
+    model = named_once(model, named)
     job = Job(
         model,
         tokenizer,
@@ -68,7 +95,10 @@ def text(
     if setup or (model is None and sys.stdin.isatty()):
         job = ask(job)
     elif model is None:
-        raise typer.BadParameter("Name the model with -m, or be asked with --setup.", param_hint="--model")
+        raise typer.BadParameter(
+            "Name the model, such as in: llmb generate MODEL -p TEXT. Or be asked with --setup.",
+            param_hint="MODEL",
+        )
     if not job.interactive:
         job = replace(job, prompt=_read_prompt(job.prompt))
     _run(job)

@@ -20,8 +20,9 @@ def info(
 ) -> None:
     """Show what a bundle holds and where it came from."""
     from llmbuilder.bundle.opening import open_bundle
+    from llmbuilder.bundle.resolve import find_bundle
 
-    opened = open_bundle(bundle)
+    opened = open_bundle(find_bundle(bundle, None))
     if as_json:
         tell_json(opened.manifest.to_json().rstrip())
         return

@@ -19,6 +19,8 @@ from llmbuilder.errors import ExportError, LLMBuilderError, ModelNotFoundError
 from llmbuilder.showing import write_aside
 from llmbuilder.userdata import cache_directory, remembered_sha256
 
+CHECKPOINT_NAME = "model.pt"
+"""What LLMBuilder calls the checkpoint in a folder of its own."""
 _STDERR = 2
 _PATIENCE = 10.0
 """Seconds that an exporter which is told to stop may take to remove its temporary files."""
@@ -27,8 +29,9 @@ _PATIENCE = 10.0
 def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
     """Return the bundle for ``model_path``, exporting a checkpoint once if that is needed and possible.
 
-    A directory is returned as it is. For a checkpoint file the bundle beside it (``model.pt`` -> ``model-onnx``) or in
-    the user's cache is used if it was made from this very file, by SHA-256.
+    A bundle's directory is returned as it is; a folder in which LLMBuilder's training left its model stands for what it
+    holds, ``model.pt`` or ``model-onnx``. For a checkpoint file the bundle beside it (``model.pt`` -> ``model-onnx``)
+    or in the user's cache is used if it was made from this very file, by SHA-256.
 
     Raises:
         ModelNotFoundError: nothing at the path, a bundle's file, or a checkpoint that cannot be exported here.
@@ -36,6 +39,7 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
         ExportError: the exporter failed; its own message went to stderr.
         FileError: nothing can be written where the bundle would go.
     """
+    model_path = model_in(model_path)
     if not model_path.exists():
         raise ModelNotFoundError(
             f"There is no model at {model_path}. Check the path, or make a bundle with `llmb export`."
@@ -71,6 +75,17 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
         if was_there or not target.exists():
             raise
         return find_bundle(model_path, tokenizer_path)
+
+
+def model_in(folder: Path) -> Path:
+    """What a folder of LLMBuilder's stands for; anything else for itself."""
+    if not folder.is_dir() or is_bundle(folder):
+        return folder
+    checkpoint = folder / CHECKPOINT_NAME
+    exported = default_output(checkpoint)
+    if checkpoint.is_file():
+        return checkpoint
+    return exported if is_bundle(exported) else folder
 
 
 def default_output(source: Path) -> Path:

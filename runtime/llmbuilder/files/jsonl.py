@@ -1,9 +1,9 @@
 """Prompts from a JSONL file, completions into another, in order; after a kill it goes on where it stopped.
 
 An input line is an object with ``prompt``, optionally ``id`` (its line number, from 1, if absent) and any option of
-`GenerationConfig`. An output line has ``id text finish_reason prompt_tokens new_tokens``, or ``id error``. Lines are
-written whole and in the order of the input, so the lines that are there say exactly what is done. Empty lines count for
-nothing.
+`GenerationConfig`, where a temperature of 0 is greedy. An output line has ``id text finish_reason prompt_tokens
+new_tokens``, or ``id error``. Lines are written whole and in the order of the input, so the lines that are there say
+exactly what is done. Empty lines count for nothing.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from llmbuilder.cleanup import writing
-from llmbuilder.config import GenerationConfig, one_answer
+from llmbuilder.config import GenerationConfig, greedy_at_zero, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.files import holding, resuming
 from llmbuilder.generator import Completion, TextGenerator
@@ -196,7 +196,8 @@ def _complete(
             ahead.append(line)
             if line.result is None:
                 requested[next(numbers)] = line
-                yield line.request["prompt"], {k: v for k, v in line.request.items() if k != "prompt"}
+                own = {name: value for name, value in line.request.items() if name != "prompt"}
+                yield line.request["prompt"], greedy_at_zero(own)
 
     for number, result in generator.complete_each(requests(), config, **overrides):
         requested.pop(number).result = result

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmbuilder.checks import check_text, nearest
-from llmbuilder.config import GenerationConfig, generation_options, one_answer
+from llmbuilder.config import GenerationConfig, generation_options, greedy_at_zero, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.sessions.conversation import Saved, save_conversation
 from llmbuilder.sessions.state import State
@@ -63,9 +63,13 @@ def _set(state: State, rest: str) -> None:
     name, _, value = rest.partition(" ")
     if not value:
         raise ConfigError("Say which setting and what it becomes, such as: /set temperature 0.7")
-    changed = one_answer(GenerationConfig.merge(state.partner.config, {name: parse_value(value)}))
-    state.partner.config = changed
-    state.terminal.note(f"{name} = {getattr(changed, name)!r}")
+    now = state.partner.config
+    new = greedy_at_zero({name: parse_value(value)})
+    if "temperature" in new and not now.do_sample and now.num_beams == 1:
+        new["do_sample"] = True  # or the new temperature would change nothing
+    state.partner.config = one_answer(GenerationConfig.merge(now, new))
+    for name in new:
+        state.terminal.note(f"{name} = {getattr(state.partner.config, name)!r}")
 
 
 def _system(state: State, rest: str) -> None:
