@@ -6,6 +6,7 @@ Every run takes a sample of the proofs; ``make prove`` runs them whole and write
 import contextlib
 import io
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ settings.load_profile("any machine")
 
 # A shell has what it starts in the background ignore Ctrl-C, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Whoever runs the tests may use the program too.
+os.environ["XDG_CONFIG_HOME"] = "/nowhere"
+for variable in ("LLMB_MODEL", "LLMB_THREADS", "LLMB_DEVICE", "LLMB_CONFIG", "LLMB_API_KEY"):
+    os.environ.pop(variable, None)
 
 _RESULTS = pytest.StashKey[dict[str, object]]()
 

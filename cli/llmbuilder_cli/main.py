@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from llmbuilder_cli.commands import bench, chat, compare, evaluate, export, generate, info, serve, verify
+from llmbuilder_cli.commands import (
+    bench,
+    chat,
+    compare,
+    config,
+    evaluate,
+    export,
+    generate,
+    info,
+    serve,
+    verify,
+)
 from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
 from llmbuilder_cli.upstream import refuse_upstream
 
@@ -30,6 +41,7 @@ app.command("compare")(compare.compare)
 app.command("info")(info.info)
 app.command("bench")(bench.bench)
 app.command("serve")(serve.serve)
+app.command("config")(config.config)
 app.command("verify")(verify.verify)
 
 

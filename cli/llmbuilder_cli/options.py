@@ -8,6 +8,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from llmbuilder_cli.settings import default_device, default_model, default_threads, read_user_file
+
 Model = Annotated[
     Path | None,
     typer.Argument(
@@ -24,10 +26,21 @@ Tokenizer = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="Where to run: auto (what the bundle was exported for), cpu, cuda, or cuda:N for card N."
+        default_factory=default_device,
+        show_default="auto",
+        envvar="LLMB_DEVICE",
+        help="Where to run: auto (what the bundle was exported for), cpu, cuda, or cuda:N for card N.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all this process may use if not given.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        default_factory=default_threads,
+        show_default="all this process may use",
+        envvar="LLMB_THREADS",
+        help="CPU threads.",
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
@@ -57,26 +70,31 @@ FLAGS = {
 _Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")]
 
 
-def named_once(argument: Path | None, option: Path | None) -> Path | None:
-    """The model, which a command takes in two places."""
+def named_once(argument: Path | None, option: Path | None = None) -> Path | None:
+    """The model: a command takes it in two places, and the user's settings may have one."""
     if argument is not None and option is not None:
         raise typer.BadParameter(
             f"The model is named twice, as {argument} and as {option}. Leave one of them out.",
             param_hint="--model",
         )
-    return option if argument is None else argument
+    return argument or option or default_model()
 
 
-def require_model(argument: Path | None, option: Path | None) -> Path:
+def require_model(argument: Path | None, option: Path | None = None) -> Path:
     """The model, which a command cannot do without."""
     model = named_once(argument, option)
     if model is None:
-        raise typer.BadParameter("Name the model: the directory that llmb export wrote.", param_hint="MODEL")
+        raise typer.BadParameter(
+            "Name the model: the directory that llmb export wrote. Or set LLMB_MODEL.", param_hint="MODEL"
+        )
     return model
 
 
 def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the `FLAGS`, ``--greedy`` and ``--set``, which wins; it gets what was given as ``options``."""
+    """Give a command the `FLAGS`, ``--greedy`` and ``--set``, which wins; it gets them as ``options``.
+
+    They lie over those of the user's file.
+    """
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
     shared = [
         *(_parameter(name, _annotation(flag), None) for name, flag in FLAGS.items()),
@@ -89,7 +107,8 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
         from llmbuilder.config import greedy_at_zero
 
         flags = {name: arguments.pop(name) for name in FLAGS}
-        options = {name: value for name, value in flags.items() if value is not None}
+        options = dict(read_user_file().generation)
+        options |= {name: value for name, value in flags.items() if value is not None}
         if arguments.pop("greedy"):
             options["do_sample"] = False
         options |= parse_assignments(arguments.pop("set_"))

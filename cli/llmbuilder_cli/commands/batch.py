@@ -41,8 +41,8 @@ def batch(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the lines already written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew if OUT.jsonl is there.")] = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
     options: dict[str, Any],
 ) -> None:
     """Complete every prompt of a JSONL file, in order. Progress goes to stderr."""

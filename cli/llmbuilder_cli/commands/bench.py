@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmbuilder_cli.options import Device, Threads
+from llmbuilder_cli.options import Device, Model, Threads, require_model
 from llmbuilder_cli.progress import LiveLine
 from llmbuilder_cli.report import counted, tell, tell_json
 
@@ -26,9 +26,7 @@ MEANING = {
 
 
 def bench(
-    model: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Bundle, or the checkpoint it was made from.")
-    ],
+    model: Model = None,
     *,
     rows: Annotated[
         str, typer.Option(metavar="N,...", help="Numbers of prompts continued at once, each measured.")
@@ -45,8 +43,8 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
     no_deterministic: Annotated[
         bool,
         typer.Option(
@@ -56,6 +54,7 @@ def bench(
 ) -> None:
     """Measure a bundle on this machine: loading, prompts, first token, tokens a second, memory."""
     counts = _parse_rows(rows)
+    model = require_model(model)
 
     from llmbuilder.benchmark import Plan, run_benchmark
 

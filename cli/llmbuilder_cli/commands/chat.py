@@ -28,8 +28,8 @@ def chat(
     load: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Go on with a conversation that /save wrote.")
     ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
     options: dict[str, Any],
 ) -> None:
     """Talk with a model: in the form of its chat template, or in plain lines if it has none."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmbuilder_cli.options import Assignments, Device, Threads, Tokenizer, parse_assignments
+from llmbuilder_cli.options import (
+    Assignments,
+    Device,
+    Model,
+    Threads,
+    Tokenizer,
+    parse_assignments,
+    require_model,
+)
 from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
@@ -17,9 +25,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    model: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Bundle, or the checkpoint it was made from.")
-    ],
+    model: Model = None,
     *,
     tokenizer: Tokenizer = None,
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="What all samples continue.")],
@@ -38,10 +44,11 @@ def compare(
     set_: Assignments = None,
     html: Annotated[Path | None, typer.Option(help="Write plots and all samples to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
 ) -> None:
     """Write samples with several configurations and say which differences are more than chance."""
+    model = require_model(model)
     options = [_parse(text) for text in config or ()] + (_read(configs) if configs else [])
     if not options:
         raise typer.BadParameter(

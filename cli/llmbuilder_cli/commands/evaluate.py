@@ -36,8 +36,8 @@ def evaluate(
         typer.Option("--model", "-m", help="Bundle to judge with; none: by statistics of English."),
     ] = None,
     tokenizer: Tokenizer = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
 ) -> None:
     """Measure coherence, fluency, relevance, diversity and repetition, each 0 to 1."""

@@ -61,8 +61,8 @@ def text(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to continue; - or nothing: read from stdin.")
     ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object for each completion instead of streaming text."),

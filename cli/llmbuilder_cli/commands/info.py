@@ -1,11 +1,11 @@
 """``llmb info``: what a bundle is."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmbuilder_cli.options import Model, require_model
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
+    model: Model = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -22,7 +22,7 @@ def info(
     from llmbuilder.bundle.opening import open_bundle
     from llmbuilder.bundle.resolve import find_bundle
 
-    opened = open_bundle(find_bundle(bundle, None))
+    opened = open_bundle(find_bundle(require_model(model), None))
     if as_json:
         tell_json(opened.manifest.to_json().rstrip())
         return

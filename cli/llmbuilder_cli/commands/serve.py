@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from llmbuilder_cli.options import Device, Threads
+from llmbuilder_cli.options import Device, Threads, require_model
 from llmbuilder_cli.report import tell
 
 
 def serve(
     bundles: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[NAME=]BUNDLE...", help="Bundle directories; each is called NAME, or as it is."
         ),
-    ],
+    ] = None,
     *,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[
@@ -50,8 +50,8 @@ def serve(
     share_prefixes: Annotated[
         bool, typer.Option("--share-prefixes", help="Let different keys share beginnings of prompts.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
 ) -> None:
     """Serve models to many clients at once, over OpenAI's HTTP API."""
     try:
@@ -63,7 +63,7 @@ def serve(
         ) from error
     from llmbuilder.inference import TextGenerator
 
-    named = _named(bundles)
+    named = _named(bundles or [str(require_model(None))])
     settings = Settings(
         host=host,
         port=port,

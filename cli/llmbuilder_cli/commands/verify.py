@@ -1,19 +1,16 @@
 """``llmb verify``: is this bundle intact, and does it keep its promises on this machine?"""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from llmbuilder_cli.options import Device, Threads
+from llmbuilder_cli.options import Device, Model, Threads, require_model
 from llmbuilder_cli.report import tell
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle directory.")],
+    model: Model = None,
     *,
-    device: Device = "auto",
-    threads: Threads = None,
+    device: Device,
+    threads: Threads,
 ) -> None:
     """Check a bundle on this machine.
 
@@ -22,7 +19,7 @@ def verify(
     """
     from llmbuilder.verify import verify_bundle
 
-    report = verify_bundle(bundle, device=device, threads=threads)
+    report = verify_bundle(require_model(model), device=device, threads=threads)
     for check in report.checks:
         tell(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     if not report.passed:
