@@ -15,6 +15,7 @@ from llmbuilder.options import (
     Range,
     by_token,
     check_options,
+    documented,
     is_real,
     number,
     one_or_many,
@@ -85,6 +86,7 @@ _STRINGS = Range(
 )
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationConfig:
     """How to continue a prompt. Keyword-only; unknown names, wrong types and contradictions raise `ConfigError`.
@@ -209,6 +211,24 @@ class GenerationConfig:
         """The options that were given, by name."""
         return {name: getattr(self, name) for name in options_of(type(self)) if name in self.given}
 
+    def to_dict(self) -> dict[str, Any]:
+        """The options that were given as JSON has them: lists in place of tuples. `from_dict` reads it."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in self.options().items()}
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """The config of options by name, such as those of `to_dict` or of a JSON object.
+
+        Raises:
+            ConfigError: no mapping, an unknown option, or one that cannot be used.
+        """
+        if not isinstance(options, Mapping):
+            raise ConfigError(
+                f"Options must be a dict, such as GenerationConfig.to_dict() gives, got {shown(options)}."
+            )
+        refuse_unknown(cls, options, _WHAT)  # before Python refuses names that are no strings
+        return cls(**options)
+
     @classmethod
     def merge(cls, *layers: "GenerationConfig | Mapping[str, Any] | None") -> "GenerationConfig":
         """Lay the given options of each layer over those before it, then validate once.
@@ -226,8 +246,7 @@ class GenerationConfig:
                 raise ConfigError(
                     f"config must be a GenerationConfig or a dict of options, got {shown(layer)}."
                 )
-        refuse_unknown(cls, merged, _WHAT)  # before Python refuses names that are no strings
-        return cls(**merged)
+        return cls.from_dict(merged)
 
 
 def generation_options() -> Mapping[str, Option]:

@@ -44,6 +44,7 @@ __all__ = [
     "TextGenerator",
     "TextLimit",
     "log_softmax",
+    "named",
     "opened",
     "remembering",
 ]
@@ -100,6 +101,15 @@ class TextGenerator(Closing):
     def from_engine(cls, engine: Engine, config: GenerationConfig | None = None) -> Self:
         """Generate with parts made elsewhere, such as those of `llmbuilder.testing`."""
         return cls(engine, config=config)
+
+    def __repr__(self) -> str:
+        """As `named`."""
+        return named(self, self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
 
     @property
     def engine(self) -> Engine:
@@ -289,6 +299,12 @@ class TextGenerator(Closing):
 
     def _stream(self, group: Group) -> Iterator[str]:
         return stream(self._loop([group], 1), group)
+
+
+def named(thing: object, generator: TextGenerator, *notes: str) -> str:
+    """What ``repr`` says of something that works with a generator: its class, its model, and more."""
+    notes = (generator.engine.summary, *notes, *(["closed"] if generator.closed else []))
+    return f"<{type(thing).__name__}: {', '.join(notes)}>"
 
 
 @contextmanager

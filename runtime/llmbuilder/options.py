@@ -10,15 +10,17 @@ import inspect
 import itertools
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from llmbuilder.checks import is_whole, nearest, shown
 from llmbuilder.errors import ConfigError
 
+_Kind = TypeVar("_Kind", bound=type)
 _FEW = 10
 _ID = re.compile(r"[0-9]{1,18}")
 
@@ -139,6 +141,26 @@ def _options_of(kind: type) -> Mapping[str, Option]:
                 _range=values,
             )
     return options
+
+
+def documented(kind: _Kind) -> _Kind:
+    """Let ``help`` tell of a dataclass what its options are: in its docstring, its signature and at each of them."""
+    options = options_of(kind).values()
+    told = "\n".join(map(_told, options))
+    kind.__doc__ = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOptions:\n{textwrap.indent(told, '    ')}"
+    parameters = [
+        inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default) for o in options
+    ]
+    signature = inspect.Signature(parameters)
+    kind.__signature__ = kind.__init__.__signature__ = signature  # type: ignore[attr-defined, misc]
+    kind.__slots__ = {option.name: option.doc for option in options}  # type: ignore[attr-defined]
+    return kind
+
+
+def _told(option: Option) -> str:
+    facts = f"{option.name}: {option.type} = {option.default!r}"
+    more = f"{option.doc}\n\nMust be {option.range}."
+    return f"{facts}\n{textwrap.indent(more, '    ')}\n"
 
 
 def check_options(self: Any, what: str = "") -> None:

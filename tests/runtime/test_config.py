@@ -1,7 +1,9 @@
 import copy
 import dataclasses
+import json
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -266,3 +268,37 @@ def test_merge_refuses_what_is_no_config():
 def test_merge_refuses_bad_options_in_mappings(layer):
     with pytest.raises(ConfigError):
         GenerationConfig.merge(layer)
+
+
+def test_a_dict_of_a_config_is_json_and_makes_the_same_config_again():
+    config = GenerationConfig(
+        seed=3,
+        stop_strings="x",
+        eos_token_id=[1, 2],
+        temperature=0.8,
+        logit_bias={5: 1.0},
+        early_stopping="never",
+    )
+    again = GenerationConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert (again, again.given) == (config, config.given)
+    assert config.to_dict()["stop_strings"] == ["x"]
+
+
+def test_a_dict_holds_what_was_given_so_that_a_bundles_defaults_stay_visible():
+    assert GenerationConfig(top_k=50).to_dict() == {"top_k": 50}
+    assert GenerationConfig.from_dict({}).given == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temprature": 1}, "Unknown generation option 'temprature'. Did you mean 'temperature'?"),
+        ({1: 1}, "Unknown generation option 1. help"),
+        ({"top_p": 2}, "top_p must be"),
+        ("seed=1", "Options must be a dict, such as to_dict"),
+        (GenerationConfig(), "Options must be a dict"),
+    ],
+)
+def test_a_dict_with_anything_else_is_refused(options, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        GenerationConfig.from_dict(options)

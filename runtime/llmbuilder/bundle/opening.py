@@ -24,7 +24,7 @@ from llmbuilder.errors import BundleError, ModelNotFoundError
 from llmbuilder.userdata import file_sha256, remembered_sha256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bundle:
     """A verified bundle directory."""
 
@@ -34,6 +34,12 @@ class Bundle:
     """The graph as it was checked, to be loaded as it is; None: ONNX Runtime must open it, to find its weights."""
     identities: Mapping[str, Identity] = field(default_factory=dict, repr=False)
     """Of each file before it was read, by its name."""
+
+    def __repr__(self) -> str:
+        """Where it is, and what is in it."""
+        facts = self.manifest
+        what = f"{facts.model.architecture}, weights {facts.quantization}, for {facts.device}"
+        return f"<Bundle {self.directory}: {what}, {self.size:,} bytes>"
 
     @property
     def manifest_file(self) -> Path:

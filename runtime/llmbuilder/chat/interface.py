@@ -11,7 +11,7 @@ from llmbuilder.checks import StrPath, check_text
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
-from llmbuilder.generator import Device, TextGenerator, TextLimit, opened, remembering
+from llmbuilder.generator import Device, TextGenerator, TextLimit, named, opened, remembering
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
@@ -65,6 +65,10 @@ class ChatInterface(Closing):
             self._form = make_form(engine)
             self._limit = TextLimit(engine.tokenizer, engine.context_length)
             self._cost = functools.lru_cache(_KNOWN_COSTS)(self._measure)
+
+    def __repr__(self) -> str:
+        """Which model it talks to."""
+        return named(self, self._owner)
 
     @property
     def prefilled_tokens(self) -> int:

@@ -17,6 +17,7 @@ from llmbuilder.generator import (
     Device,
     Prompt,
     TextGenerator,
+    named,
     opened,
 )
 from llmbuilder.overrides import GenerationOptions, LengthlessOptions
@@ -96,6 +97,10 @@ class ConstrainedGenerator(Closing):
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self._generator = generator
             self._requirement = _make_requirement(generator, words, grammars, ordered=ordered, match=match)
+
+    def __repr__(self) -> str:
+        """Which model it constrains."""
+        return named(self, self._generator)
 
     def generate(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> str:
         """Continue ``prompt`` and return the text.

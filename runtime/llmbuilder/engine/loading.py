@@ -39,7 +39,7 @@ class LanguageModel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Engine:
     """A model, its tokenizer and what follows from both."""
 
@@ -53,6 +53,17 @@ class Engine:
     pad_token_id: int | None = None
     bundle: Bundle | None = None
     """Where it was loaded from; made by hand it has none."""
+
+    def __repr__(self) -> str:
+        """As `summary`."""
+        return f"<Engine: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """The model in a few words."""
+        facts = self.model.facts
+        where = "made by hand" if self.bundle is None else f"from {self.bundle.directory}"
+        return f"{facts.architecture} of {facts.parameters:,} parameters, window of {facts.context_length}, {where}"
 
     @property
     def context_length(self) -> int:

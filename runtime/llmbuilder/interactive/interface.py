@@ -8,7 +8,7 @@ from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, TextGenerator, opened
+from llmbuilder.generator import Device, TextGenerator, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.dialog import run_session
 from llmbuilder.sessions.state import Turns
@@ -34,7 +34,13 @@ class InteractiveGenerator(Closing):
         """Open a model; see `ChatInterface` for the arguments and errors."""
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             partner = _Continuing if generator.engine.chat_template is None else ChatInterface
+            self._generator = generator
             self._partner: ChatInterface | _Continuing = partner(generator, config=config, **overrides)
+
+    def __repr__(self) -> str:
+        """Which model answers, and how."""
+        way = "chats" if isinstance(self._partner, ChatInterface) else "continues each prompt"
+        return named(self, self._generator, way)
 
     def generate(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> str:
         """Answer one prompt, whatever was asked before."""

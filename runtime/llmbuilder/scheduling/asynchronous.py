@@ -10,7 +10,7 @@ from llmbuilder import forking
 from llmbuilder.checks import StrPath, check_count
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Completion, Device, Engine, PromptLike, TextGenerator
+from llmbuilder.generator import Completion, Device, Engine, PromptLike, TextGenerator, named
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.scheduling.answering import Answering
 from llmbuilder.scheduling.lane import Lane
@@ -36,6 +36,11 @@ class ScheduledGenerator:
         self._lock = threading.Lock()
         self._closed = False
         forking.tell(self)
+
+    def __repr__(self) -> str:
+        """Which model it generates with, and for how many."""
+        running, waiting = self.load
+        return named(self, self._generator, f"{running} running, {waiting} waiting")
 
     @property
     def generator(self) -> TextGenerator:

@@ -31,9 +31,9 @@ class State:
 
     partner: Partner
     terminal: Terminal
-    conversation: Turns = field(default_factory=list)
-    config_at_start: GenerationConfig = field(init=False)
-    system_prompt_at_start: str | None = field(init=False)
+    conversation: Turns = field(default_factory=list, repr=False)
+    config_at_start: GenerationConfig = field(init=False, repr=False)
+    system_prompt_at_start: str | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Begin here."""

@@ -8,7 +8,7 @@ from llmbuilder.checks import StrPath, check_count, check_text, check_texts
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, PromptLike, TextGenerator, opened
+from llmbuilder.generator import Device, PromptLike, TextGenerator, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
@@ -66,6 +66,10 @@ class CreativeWriter(Closing):
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self._generator = generator
             self._asker = Asker(generator, self.style)
+
+    def __repr__(self) -> str:
+        """Which model writes, and in what style."""
+        return named(self, self._generator, f"style {self.style.name}")
 
     def continue_story(self, text: str, length: int = 300) -> str:
         """Continue a story by about ``length`` words, to the end of a sentence.
