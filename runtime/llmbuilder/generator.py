@@ -1,7 +1,9 @@
 """`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Self, Unpack
 
 from llmbuilder.checks import StrPath, check_count
@@ -24,7 +26,7 @@ from llmbuilder.decoding.strategies import (
     requested,
 )
 from llmbuilder.decoding.textlimit import TextLimit
-from llmbuilder.engine.loading import Engine, acquire
+from llmbuilder.engine.loading import Engine, Lease, acquire
 from llmbuilder.engine.prefix import remembering
 from llmbuilder.engine.session import Device
 from llmbuilder.errors import ConfigError, ContextOverflowError
@@ -57,7 +59,8 @@ class TextGenerator(Closing):
     """Generates text with one model. May be used from many threads; also a context manager.
 
     Options come in layers: keyword overrides, then ``config`` of the call, then ``config`` of the generator, then the
-    bundle's own defaults.
+    bundle's own defaults. Pickled it carries its path and options, and is opened anew where it arrives, such as in
+    another process; within one process a model is loaded once all the same.
     """
 
     def __init__(
@@ -86,13 +89,24 @@ class TextGenerator(Closing):
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
         """
         GenerationConfig.merge(config)  # a model is not loaded in vain
+        self._lease: Lease | None = None
+        self._reopen: Callable[[], Self] | None = None
         if isinstance(model_path, Engine):
-            self._lease, self._engine = None, model_path
+            self._engine = model_path
         else:
             self._lease = acquire(
                 model_path, tokenizer_path, device=device, threads=threads, deterministic=deterministic
             )
             self._engine = self._lease.engine
+            self._reopen = partial(
+                type(self),
+                Path(model_path).absolute(),
+                None if tokenizer_path is None else Path(tokenizer_path).absolute(),
+                device=device,
+                threads=threads,
+                deterministic=deterministic,
+                config=config,
+            )
         self._config = config
         self._maker = GroupMaker(self._engine, self._engine.tokenizer)
         self._closed = False
@@ -105,6 +119,20 @@ class TextGenerator(Closing):
     def __repr__(self) -> str:
         """As `named`."""
         return named(self, self)
+
+    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+        """Pickle paths and options: the model is opened again where they arrive.
+
+        Raises:
+            ConfigError: closed, or made from an engine.
+        """
+        self._open()
+        if self._reopen is None:
+            raise ConfigError(
+                "A TextGenerator made from an engine cannot be pickled: it has no path to be opened from elsewhere. "
+                "Make it from a path, or in each process."
+            )
+        return self._reopen, ()
 
     @property
     def closed(self) -> bool:

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 
+from llmbuilder import logs
 from llmbuilder.chat.forms import ending_options, make_form
 from llmbuilder.chat.window import oldest_kept
 from llmbuilder.checks import StrPath, check_text
@@ -15,6 +16,7 @@ from llmbuilder.generator import Device, TextGenerator, TextLimit, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
+_LOG = logs.logger(__name__)
 _KNOWN_COSTS = 4096
 
 
@@ -137,6 +139,10 @@ class ChatInterface(Closing):
             oldest += 1
             ids = self._form.encode(self.system_prompt, turns[oldest:], user)
         self.dropped_turns = oldest
+        if oldest:
+            _LOG.info(
+                "a conversation goes on without its oldest %d turns, for which there is no room", oldest
+            )
         return ids
 
     def _shorten(self, user: str, room: int) -> str:
@@ -152,6 +158,7 @@ class ChatInterface(Closing):
             raise ContextOverflowError(
                 f"The system prompt leaves no room for a message within {room} tokens. Shorten it."
             )
+        _LOG.info("a message of %d characters is cut to its last %d", len(user), len(user) - start)
         return user[start:]
 
     def _measure(self, system: str | None, turn: Turn) -> int:

@@ -10,11 +10,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmbuilder import logs
 from llmbuilder.decoding.group import Group
 from llmbuilder.decoding.remote import LogitRow
 from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RowDecoder
 from llmbuilder.decoding.slots import plan_slots
 from llmbuilder.errors import ContextOverflowError, LLMBuilderError
+
+_LOG = logs.logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -174,6 +177,8 @@ class Batch:
         prompt = entry.group.prompt
         window = prompt.context_length
         keep = window - max(1, window // 4) if prompt.config.use_cache else min(length + 1, window)
+        if prompt.config.use_cache:
+            _LOG.info("the window of %d tokens is full: a text goes on with its last %d", window, keep)
         rows = range(len(entry.slots))
         entry.texts = deque(entry.group.tail(row, keep)[:-1] if keep > 1 else () for row in rows)
         entry.slots = []

@@ -4,10 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmbuilder import logs
 from llmbuilder.checks import shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.errors import ConfigError, ContextOverflowError
+
+_LOG = logs.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def _fit(ids: tuple[int, ...], window: int, *, truncate: bool) -> tuple[int, ...
             f"The prompt has {len(ids)} tokens, but the model's window holds {window}. "
             "Shorten it, or set truncate_prompt=True to keep its end."
         )
+    _LOG.info("a prompt of %d tokens is cut to its last %d", len(ids), window)
     return ids[-window:]
 
 

@@ -1,6 +1,7 @@
 """A model with its tokenizer, loaded once in a process however many generators use it."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmbuilder import forking
+from llmbuilder import forking, logs
 from llmbuilder.bundle.manifest import MANIFEST_NAME, ModelFacts
 from llmbuilder.bundle.opening import Bundle, open_bundle
 from llmbuilder.bundle.resolve import find_bundle
@@ -16,12 +17,14 @@ from llmbuilder.checks import check_path
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
+from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import Device, check_execution
 from llmbuilder.errors import BundleError, ConfigError, TokenizerError
 from llmbuilder.tokenizer import Tokenizer, load_tokenizer
 from llmbuilder.userdata import file_sha256
 
+_LOG = logs.logger(__name__)
 KEPT = 2
 """Models that stay loaded when nobody uses them."""
 
@@ -139,6 +142,7 @@ def load_engine(
         ModelNotFoundError, BundleError, TokenizerError, DeviceError: nothing there, damaged, not matching.
         ConfigError: no such device, or no number of threads.
     """
+    started = time.monotonic()
     bundle = open_bundle(directory)
     facts = bundle.manifest.tokenizer
     _check_defaults(bundle)
@@ -159,6 +163,13 @@ def load_engine(
     )
     template = bundle.chat_template
     bundle.check_unchanged()
+    _LOG.info(
+        "loaded %s on %s with %d threads in %.2f seconds",
+        directory,
+        bundle.manifest.device if device == "auto" else device,
+        threads or available_threads(),
+        time.monotonic() - started,
+    )
     return Engine(
         model=model,
         tokenizer=tokenizer,
@@ -237,7 +248,7 @@ class _Registry:
     def _trim(self) -> None:
         idle = [key for key, entry in self._entries.items() if not entry.users]
         for key in idle[: max(0, len(self._entries) - KEPT)]:
-            del self._entries[key]
+            _LOG.debug("unloaded %s", self._entries.pop(key).engine.summary)
 
 
 _LOADED = _Registry()
