@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Unpack
 
-from llmbuilder.checks import StrPath
+from llmbuilder.checks import StrPath, check_call
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.session import Device
 from llmbuilder.generator import TextGenerator
@@ -25,6 +25,7 @@ def generate_text(
     The model stays loaded for the next call. See `TextGenerator` for the arguments and errors and `GenerationConfig`
     for the options that ``overrides`` may name.
     """
+    check_call("prompt", prompt, tokenizer_path, overrides)
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
         return generator.generate(prompt, config, **overrides)
 
@@ -40,6 +41,7 @@ def batch_generate(
     **overrides: Unpack[GenerationOptions],
 ) -> list[str]:
     """Continue several prompts, ``batch_size`` (8) at a time; each text equals generating that prompt alone."""
+    check_call("prompts", prompts, tokenizer_path, overrides)
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
         return generator.generate_batch(prompts, config, **overrides)
 
@@ -58,6 +60,7 @@ def stream_generate(
 
     Mistakes in the arguments raise here, not at the first ``next``.
     """
+    check_call("prompt", prompt, tokenizer_path, overrides)
     # The iterator keeps the model alive by itself, even if it is never begun or ended.
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
         return generator.stream(prompt, config, **overrides)

@@ -1,16 +1,18 @@
 """Checks of arguments that several functions take."""
 
 import difflib
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsInt, TypeGuard
 
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, TokenizerError
 
 StrPath = str | PathLike[str]
 """What every argument that names a file may be."""
+_PROMPTS = {"input", "inputs", "input_text", "message", "prompt", "prompts", "query", "text", "texts"}
 _SHOWN = 80
 _TOO_LARGE = 10**400  # for a message
 
@@ -100,6 +102,31 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
     if not is_many(value):
         raise ConfigError(f"{name} must be a list of texts, got {shown(value)}.")
     return tuple(check_text(f"An entry of {name}", text) for text in value)
+
+
+def check_call(argument: str, given: object, tokenizer_path: object, names: Iterable[str]) -> None:
+    """Find the commonest mistakes in a call with a prompt: in the tokenizer's place, or by another name.
+
+    Args:
+        argument: what the prompt's argument is called.
+        given: its value.
+        tokenizer_path: what stands before it.
+        names: of the options in the call.
+
+    Raises:
+        TokenizerError, ConfigError: one of them was made.
+    """
+    for name in names:
+        if name in _PROMPTS:
+            raise ConfigError(f"Unknown generation option {name!r}. Did you mean {argument}=?")
+    is_no_path = is_list(tokenizer_path) or (
+        isinstance(tokenizer_path, str) and not os.path.exists(tokenizer_path)  # noqa: PTH110 (of any text)
+    )
+    if is_no_path and not given:
+        raise TokenizerError(
+            f"There is no tokenizer at {shown(tokenizer_path)}. Did you mean {argument}={shown(tokenizer_path)}? "
+            "What comes after the model is tokenizer_path."
+        )
 
 
 def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:

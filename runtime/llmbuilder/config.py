@@ -23,6 +23,7 @@ from llmbuilder.options import (
     refuse_unknown,
     whole,
 )
+from llmbuilder.overrides import ELSEWHERE
 
 if TYPE_CHECKING:
     from llmbuilder.overrides import GenerationOptions
@@ -189,7 +190,7 @@ class GenerationConfig:
             raise ConfigError(
                 "GenerationConfig takes keyword arguments only: write GenerationConfig(max_new_tokens=50)."
             )
-        refuse_unknown(cls, options, _WHAT)
+        refuse_unknown(cls, options, _WHAT, ELSEWHERE)
         self = object.__new__(cls)
         object.__setattr__(self, "given", frozenset(options))
         return self
@@ -226,7 +227,7 @@ class GenerationConfig:
             raise ConfigError(
                 f"Options must be a dict, such as GenerationConfig.to_dict() gives, got {shown(options)}."
             )
-        refuse_unknown(cls, options, _WHAT)  # before Python refuses names that are no strings
+        refuse_unknown(cls, options, _WHAT, ELSEWHERE)  # before Python refuses names that are no strings
         return cls(**options)
 
     @classmethod

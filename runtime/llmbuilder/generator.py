@@ -90,7 +90,7 @@ class TextGenerator(Closing):
         """
         GenerationConfig.merge(config)  # a model is not loaded in vain
         self._lease: Lease | None = None
-        self._reopen: Callable[[], Self] | None = None
+        self._reopen: Callable[[], TextGenerator] | None = None
         if isinstance(model_path, Engine):
             self._engine = model_path
         else:
@@ -120,7 +120,7 @@ class TextGenerator(Closing):
         """As `named`."""
         return named(self, self)
 
-    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+    def __reduce__(self) -> "tuple[Callable[[], TextGenerator], tuple[()]]":
         """Pickle paths and options: the model is opened again where they arrive.
 
         Raises:

@@ -173,11 +173,14 @@ def check_options(self: Any, what: str = "") -> None:
         object.__setattr__(self, name, option.read(getattr(self, name), what))
 
 
-def refuse_unknown(kind: type, names: Iterable[object], what: str) -> None:
+def refuse_unknown(
+    kind: type, names: Iterable[object], what: str, elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Raise if a dataclass has no option of such a name.
 
     Raises:
-        ConfigError: the message names the nearest there is.
+        ConfigError: the message tells what it is called here if it stands in ``elsewhere``, or names the nearest there
+            is.
     """
     known = options_of(kind)
     for name in names:
@@ -187,7 +190,8 @@ def refuse_unknown(kind: type, names: Iterable[object], what: str) -> None:
                 if len(known) <= _FEW
                 else f"help({kind.__name__}) lists all."
             )
-            advice = nearest(str(name), known) or every
+            meant = (elsewhere or {}).get(str(name))
+            advice = f"Did you mean {meant!r}?" if meant else nearest(str(name), known) or every
             raise ConfigError(f"Unknown {what} {shown(name)}. {advice}")
 
 

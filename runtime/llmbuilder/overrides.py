@@ -1,4 +1,4 @@
-"""The options of `llmbuilder.config.GenerationConfig` as type checkers see them where they are given by name.
+"""Names and types of the options of `llmbuilder.config.GenerationConfig` where they are given by name.
 
 Ranges, defaults and meanings stand in that class alone; a test compares the two. What it keeps as a tuple may be given
 as a list.
@@ -63,3 +63,33 @@ class GenerationOptions(SeedlessOptions, LengthlessOptions, total=False):
 
     For functions of your own that pass options on: ``def tell(prompt: str, **options: Unpack[GenerationOptions])``.
     """
+
+
+ELSEWHERE = {
+    "beam_size": "num_beams",
+    "beam_width": "num_beams",
+    "beams": "num_beams",
+    "best_of": "num_return_sequences",
+    "echo": "return_full_text",
+    "greedy": "do_sample=False",
+    "length": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "max_output_tokens": "max_new_tokens",
+    "max_tokens": "max_new_tokens",
+    "n": "num_return_sequences",
+    "n_predict": "max_new_tokens",
+    "num_generations": "num_return_sequences",
+    "num_predict": "max_new_tokens",
+    "num_samples": "num_return_sequences",
+    "num_tokens": "max_new_tokens",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "repeat_penalty": "repetition_penalty",
+    "sampling": "do_sample",
+    "stop_sequences": "stop_strings",
+    "stop_words": "stop_strings",
+    "timeout": "max_time",
+    "top_logprobs": "logprobs",
+    "truncation": "truncate_prompt",
+}
+"""What other libraries call an option, and its name here."""

@@ -4,8 +4,8 @@ import pytest
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.loading import Lease
-from llmbuilder.errors import ConfigError, ContextOverflowError
-from llmbuilder.inference import batch_generate, generate_text, stream_generate
+from llmbuilder.errors import ConfigError, ContextOverflowError, TokenizerError
+from llmbuilder.inference import batch_generate, compare_generations, generate_text, stream_generate
 from llmbuilder.testing import fake_engine, random_rule
 
 OPTIONS = {"max_new_tokens": 12, "early_stopping": False, "seed": 4}
@@ -111,3 +111,49 @@ def test_batches_are_of_eight(door):
     assert door.engine.model.most_rows == 8
     batch_generate("m", None, ["a"] * 20, batch_size=20, **OPTIONS)
     assert door.engine.model.most_rows == 20
+
+
+NAMED = {
+    generate_text: "prompt",
+    stream_generate: "prompt",
+    batch_generate: "prompts",
+    compare_generations: "prompt",
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"), NAMED.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+class TestTheCommonestMistakes:
+    def test_a_prompt_in_the_tokenizers_place_is_found(self, door, call, argument):
+        with pytest.raises(
+            TokenizerError, match=rf"^There is no tokenizer at 'Once upon'\. Did you mean {argument}='Once"
+        ):
+            call("m", "Once upon")
+        assert door.opened == []
+
+    @pytest.mark.parametrize("wrong", ["a" * 5000, "a\0b", "\ud800", "a\nb"])
+    def test_whatever_text_it_is(self, door, call, argument, wrong):
+        with pytest.raises(TokenizerError, match=f"Did you mean {argument}="):
+            call("m", wrong)
+
+    @pytest.mark.parametrize("name", ["text", "input", "inputs", "message", "prompt", "prompts"])
+    def test_a_prompt_by_another_name_is_found(self, door, call, argument, name):
+        if name == argument:
+            return
+        with pytest.raises(
+            ConfigError, match=rf"^Unknown generation option '{name}'\. Did you mean {argument}=\?$"
+        ):
+            call("m", **{name: "a"})
+        assert door.opened == []
+
+
+def test_prompts_in_the_tokenizers_place_are_found(door):
+    with pytest.raises(TokenizerError, match=r"Did you mean prompts=\['a', 'b'\]\?"):
+        batch_generate("m", ["a", "b"])
+
+
+def test_a_tokenizer_that_is_there_is_none_of_them(door, tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    assert batch_generate("m", str(tmp_path / "tokenizer"), []) == []
+    generate_text("m", tmp_path / "elsewhere", **OPTIONS)

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from llmbuilder.config import GenerationConfig
+from llmbuilder.config import GenerationConfig, generation_options
 from llmbuilder.errors import ConfigError
+from llmbuilder.overrides import ELSEWHERE
 
 HUGE = 10**400  # a whole number that no float holds
 
@@ -133,6 +134,13 @@ def test_temperature_zero_points_to_greedy_decoding():
         ("temp", "temperature"),
         ("stop", "stop_strings"),
         ("eos", "eos_token_id"),
+        ("max_tokens", "max_new_tokens"),
+        ("num_samples", "num_return_sequences"),
+        ("n", "num_return_sequences"),
+        ("stop_sequences", "stop_strings"),
+        ("greedy", "do_sample=False"),
+        ("repeat_penalty", "repetition_penalty"),
+        ("timeout", "max_time"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known_one(name, meant):
@@ -295,10 +303,15 @@ def test_a_dict_holds_what_was_given_so_that_a_bundles_defaults_stay_visible():
         ({"temprature": 1}, "Unknown generation option 'temprature'. Did you mean 'temperature'?"),
         ({1: 1}, "Unknown generation option 1. help"),
         ({"top_p": 2}, "top_p must be"),
-        ("seed=1", "Options must be a dict, such as to_dict"),
+        ("seed=1", "Options must be a dict, such as GenerationConfig.to_dict"),
         (GenerationConfig(), "Options must be a dict"),
     ],
 )
 def test_a_dict_with_anything_else_is_refused(options, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         GenerationConfig.from_dict(options)
+
+
+def test_names_of_elsewhere_are_those_of_no_option_and_mean_one():
+    assert set(ELSEWHERE) & set(generation_options()) == set()
+    assert {meant.partition("=")[0] for meant in ELSEWHERE.values()} <= set(generation_options())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from llmbuilder.arrays import DoubleArray
-from llmbuilder.checks import StrPath, check_count, check_text, is_many, shown
+from llmbuilder.checks import StrPath, check_call, check_count, check_text, is_many, shown
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import Completion, Options, TextGenerator, remembering
@@ -154,6 +154,7 @@ def compare_generations(  # noqa: PLR0913 (the documented call)
     Raises:
         ConfigError: no configurations, no samples, or options that cannot be used.
     """
+    check_call("prompt", prompt, tokenizer_path, overrides)
     layered = [GenerationConfig.merge(config, own) for own in _check_configs(configs)]
     with TextGenerator(model_path, tokenizer_path, device=device, threads=threads) as generator:
         return compare(generator, prompt, layered, num_samples=num_samples, seed=seed, **overrides)
