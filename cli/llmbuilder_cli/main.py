@@ -5,7 +5,6 @@ Text and other results go to stdout, everything else to stderr. Exit codes: 0 su
 """
 
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -47,6 +46,8 @@ app.command("verify")(verify.verify)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         tell(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
         raise typer.Exit
 

@@ -1,12 +1,34 @@
 """How far a long run is, on stderr: a live line on a terminal, elsewhere a line now and then."""
 
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from llmbuilder_cli.report import tell
 
 SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def said(text: str, *, always: bool = False) -> Iterator[None]:
+    """Say what is going on as long as it does, on a terminal; elsewhere it is a line, if ``always``, or nothing."""
+    from llmbuilder.showing import printable, write_aside
+
+    text = f"{printable(text)} ..."
+    is_erasable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if is_erasable:
+        write_aside(text)
+    elif always or sys.stderr.isatty():
+        write_aside(f"{text}\n")
+    try:
+        yield
+    finally:
+        if is_erasable:
+            write_aside("\r\x1b[K")
 
 
 class LiveLine:

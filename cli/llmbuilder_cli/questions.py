@@ -1,7 +1,6 @@
 """``llmb generate text --setup``: questions whose answers make a command."""
 
 import shlex
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -144,6 +143,8 @@ def _bundle_or_checkpoint(answer: str) -> str:
 
 def _looks_like_checkpoint(path: Path) -> bool:
     """Whether torch may have saved it: an archive, or in its older format a pickle."""
+    import zipfile
+
     with path.open("rb") as file:
         return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 

@@ -1,7 +1,5 @@
 """Installed after this package, LLMBuilder's own takes the place of `llmbuilder`, whose check then never runs."""
 
-from importlib import metadata
-
 
 def refuse_upstream() -> None:
     """Raise if the upstream distribution is in this environment, whichever of the two `import llmbuilder` would find.
@@ -9,6 +7,8 @@ def refuse_upstream() -> None:
     Raises:
         ImportError: with advice.
     """
+    from importlib import metadata  # takes longer than all else that help loads
+
     try:
         version = metadata.version("llmbuilder")
     except metadata.PackageNotFoundError:

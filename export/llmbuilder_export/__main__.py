@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.showing import write_aside
@@ -15,11 +16,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A signal to stop exits with 128 + its number.
     """
     options = vars(_parser().parse_args(arguments))
+    source = Path(options.pop("source"))
+    if not source.exists():  # found before PyTorch is loaded
+        return _fail(f"There is no model at {source}. Check the path.")
     end_on("SIGINT", "SIGTERM", "SIGHUP")
     try:
         from llmbuilder_export import export_model
 
-        export_model(options.pop("source"), **options)
+        export_model(source, **options)
     except ImportError as error:
         return _fail(f'{error}. Exporting needs: pip install "llmbuilder-runtime[export,cpu]"')
     except (LLMBuilderError, OSError) as error:

@@ -62,13 +62,14 @@ class ExportReport:
 
 @dataclass
 class _Stages:
-    """Times the stages of an export and tells of each when it is done."""
+    """Times the stages of an export and tells of each when it begins and when it is done."""
 
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        self.progress(f"{name} ...")
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -112,7 +113,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
             case.
         overwrite: replace a bundle that is already there.
         config: JSON file with the model's configuration, for checkpoints that hold none.
-        progress: called with one line for each finished stage.
+        progress: called with a line when a stage begins, and one when it is done.
 
     Raises:
         ModelNotFoundError: there is nothing at ``source`` or ``adapter``.

@@ -181,7 +181,7 @@ def test_verify_prints_each_check_and_fails_if_one_does(llmb, monkeypatch, passe
 
 
 @pytest.fixture
-def exported(monkeypatch):
+def exported(monkeypatch, tmp_path):
     """An exporter that records what it is asked for."""
     calls = []
 
@@ -199,6 +199,9 @@ def exported(monkeypatch):
     module.export_model = export_model
     monkeypatch.setitem(sys.modules, "llmbuilder_export", module)
     monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.pt", "tokenizer", "tok", "lora", "c.json"):
+        Path(name).touch()
     return calls
 
 
@@ -206,9 +209,22 @@ def test_export_prints_the_path_on_stdout_and_the_report_on_stderr(llmb, exporte
     result = llmb("export", "model.pt", "-t", "tokenizer")
     assert result.stdout == f"{Path('out/bundle')}\n"
     assert result.stderr.splitlines() == [
+        "loading PyTorch ...",
         "4.0 MB of float32 weights became 1.5 MB in 2.0 s",
         "max logit difference: 0.0123",
+        f"Next: llmb generate {Path('out/bundle')} -p 'Once upon a time'",
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("gone",), ("model.pt", "-t", "gone"), ("model.pt", "--config", "gone")]
+)
+def test_export_tells_what_is_missing_before_pytorch_is_loaded(llmb, exported, arguments):
+    result = llmb("export", *arguments)
+    assert isinstance(result.exception, FileNotFoundError)
+    assert "nothing at gone" in str(result.exception)
+    assert result.stderr == ""
+    assert exported == []
 
 
 def test_export_passes_every_option_on(llmb, exported):
@@ -253,9 +269,10 @@ def test_export_says_which_choices_are_not_there_yet(llmb):
     assert "for cuda if not given, where fewer bits save memory, not time." in shown
 
 
-def test_export_without_torch_says_what_to_install(llmb, monkeypatch):
+def test_export_without_torch_says_what_to_install(llmb, monkeypatch, tmp_path):
     monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: False)
-    result = llmb("export", "model.pt")
+    (tmp_path / "model.pt").touch()
+    result = llmb("export", tmp_path / "model.pt")
     assert result.exit_code == 1
     assert isinstance(result.exception, ExportError)
     assert 'pip install "llmbuilder-runtime[export,cpu]"' in str(result.exception)

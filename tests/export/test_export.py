@@ -219,11 +219,12 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, sentencepiece_fi
         export_model(path, sentencepiece_file, progress=quiet)
 
 
-def test_progress_names_each_stage_with_its_seconds(export):
+def test_progress_names_each_stage_when_it_begins_and_its_seconds_when_it_is_done(export):
     lines = []
     report = export(progress=lines.append)
-    assert [line.split(":")[0] for line in lines] == list(report.seconds)
-    assert all(line.endswith(" s") for line in lines)
+    assert lines[::2] == [f"{stage} ..." for stage in report.seconds]
+    assert [line.split(":")[0] for line in lines[1::2]] == list(report.seconds)
+    assert all(line.endswith(" s") for line in lines[1::2])
     assert list(report.seconds)[-1] == "verify"
 
 

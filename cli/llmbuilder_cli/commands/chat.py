@@ -14,6 +14,7 @@ from llmbuilder_cli.options import (
     require_model,
     takes_generation_options,
 )
+from llmbuilder_cli.progress import said
 
 
 @takes_generation_options
@@ -34,8 +35,9 @@ def chat(
 ) -> None:
     """Talk with a model: in the form of its chat template, or in plain lines if it has none."""
     model = require_model(model, named)
-    from llmbuilder.inference import ChatInterface, TextGenerator
+    with said(f"Loading {model}"):
+        from llmbuilder.inference import ChatInterface, TextGenerator
 
-    generator = TextGenerator(model, tokenizer, device=device, threads=threads)
+        generator = TextGenerator(model, tokenizer, device=device, threads=threads)
     with generator, ChatInterface(generator, system_prompt=system, **options) as interface:
         interface.start(load)

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,8 @@ from llmbuilder_cli.options import (
     parse_assignments,
     require_model,
 )
-from llmbuilder_cli.report import tell, tell_json
+from llmbuilder_cli.progress import said
+from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.quality.compare import Comparison
@@ -60,20 +60,23 @@ def compare(
 
     from llmbuilder.cleanup import replace_file, writing
     from llmbuilder.config import greedy_at_zero
-    from llmbuilder.quality.compare import compare_generations
-    from llmbuilder.quality.html import to_html
 
-    comparison = compare_generations(
-        model,
-        tokenizer,
-        prompt,
-        options,
-        samples,
-        seed=seed,
-        device=device,
-        threads=threads,
-        **greedy_at_zero(parse_assignments(set_)),
-    )
+    todo = f"{counted(samples, 'text')} with each of {counted(len(options), 'configuration')}"
+    with said(f"Loading {model}, then writing {todo}", always=True):
+        from llmbuilder.quality.compare import compare_generations
+        from llmbuilder.quality.html import to_html
+
+        comparison = compare_generations(
+            model,
+            tokenizer,
+            prompt,
+            options,
+            samples,
+            seed=seed,
+            device=device,
+            threads=threads,
+            **greedy_at_zero(parse_assignments(set_)),
+        )
     if as_json:
         tell_json(_to_json(comparison))
     else:
@@ -106,6 +109,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """Configurations of a file."""
+    import tomllib
+
     from llmbuilder.config import greedy_at_zero
 
     try:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmbuilder_cli.options import Device, Threads, Tokenizer
-from llmbuilder_cli.report import tell
+from llmbuilder_cli.progress import said
+from llmbuilder_cli.report import counted, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,28 +43,30 @@ def evaluate(
 ) -> None:
     """Measure coherence, fluency, relevance, diversity and repetition, each 0 to 1."""
     rows = _rows(text)
-    from llmbuilder.checks import check_text
-    from llmbuilder.quality.evaluate import evaluate_generation
+    doing = "Measuring" if model is None else f"Loading {model}, then measuring"
+    with said(f"{doing} {counted(len(rows), 'text')}", always=model is not None):
+        from llmbuilder.checks import check_text
+        from llmbuilder.quality.evaluate import evaluate_generation
 
-    common = {} if prompt is None else {"prompt": check_text("--prompt", prompt)}
-    if reference is not None:
-        common["reference"] = reference.read_text(encoding="utf-8", errors="replace")
-    texts = {place: common | row for place, row in rows.items()}
-    failures = {place: failure for place, row in texts.items() if (failure := _failure(row)) is not None}
-    good = [row for place, row in texts.items() if place not in failures]
-    evaluations = (
-        []
-        if not good
-        else evaluate_generation(
-            [row["text"] for row in good],
-            [row.get("reference") for row in good],
-            [row.get("prompt") for row in good],
-            model,
-            tokenizer,
-            device=device,
-            threads=threads,
+        common = {} if prompt is None else {"prompt": check_text("--prompt", prompt)}
+        if reference is not None:
+            common["reference"] = reference.read_text(encoding="utf-8", errors="replace")
+        texts = {place: common | row for place, row in rows.items()}
+        failures = {place: failure for place, row in texts.items() if (failure := _failure(row)) is not None}
+        good = [row for place, row in texts.items() if place not in failures]
+        evaluations = (
+            []
+            if not good
+            else evaluate_generation(
+                [row["text"] for row in good],
+                [row.get("reference") for row in good],
+                [row.get("prompt") for row in good],
+                model,
+                tokenizer,
+                device=device,
+                threads=threads,
+            )
         )
-    )
     found = iter(evaluations)
     results = [failures.get(place) or next(found) for place in texts]
     for line in map(_to_json, results) if as_json else _table(evaluations):

@@ -1,5 +1,6 @@
 """``llmb export``: turn a checkpoint into a bundle."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,8 +58,11 @@ def export(
 ) -> None:
     """Export a model once; the bundle then runs without torch. Prints the bundle's path."""
     from llmbuilder.bundle.resolve import can_export
-    from llmbuilder.errors import ExportError
+    from llmbuilder.errors import ExportError, ModelNotFoundError
 
+    for path in (source, adapter, tokenizer, config):
+        if path is not None and not path.exists():
+            raise ModelNotFoundError(f"There is nothing at {path}. Check the path.")
     if not can_export():
         raise ExportError(
             'Exporting needs PyTorch, which is not installed here. Run: pip install "llmbuilder-runtime[export,cpu]"'
@@ -67,6 +71,7 @@ def export(
     from llmbuilder_export import export_model
 
     end_on("SIGINT", "SIGTERM", "SIGHUP")
+    tell("loading PyTorch ...", err=True)
     report = export_model(
         source,
         tokenizer=tokenizer,
@@ -81,6 +86,7 @@ def export(
         config=config,
     )
     tell(_summary(report), err=True)
+    tell(f"Next: llmb generate {shlex.quote(str(report.path))} -p 'Once upon a time'", err=True)
     tell(str(report.path))
 
 

@@ -20,6 +20,7 @@ from llmbuilder_cli.options import (
     named_once,
     takes_generation_options,
 )
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.questions import Job, ask
 from llmbuilder_cli.report import tell, tell_json
 
@@ -105,10 +106,12 @@ def text(
 
 
 def _run(job: Job) -> None:
-    from llmbuilder.inference import InteractiveGenerator, TextGenerator
-
     assert job.model is not None  # noqa: S101 (given, or asked for)
-    with TextGenerator(job.model, job.tokenizer, device=job.device, threads=job.threads) as generator:
+    with said(f"Loading {job.model}"):
+        from llmbuilder.inference import InteractiveGenerator, TextGenerator
+
+        generator = TextGenerator(job.model, job.tokenizer, device=job.device, threads=job.threads)
+    with generator:
         if job.interactive:
             InteractiveGenerator(generator, **job.options).start_session()
         elif job.as_json:
