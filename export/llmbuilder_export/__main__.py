@@ -38,7 +38,7 @@ def _fail(message: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmbuilder_export", description="Export a model as a bundle.")
-    parser.add_argument("source", help="LLMBuilder checkpoint or Hugging Face directory")
+    parser.add_argument("source", help="LLMBuilder checkpoint, Hugging Face directory or GGUF file")
     parser.add_argument("-t", "--tokenizer", help="tokenizer file or directory")
     parser.add_argument("-o", "--output", help="directory of the bundle")
     parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"))

@@ -1,6 +1,7 @@
 """The export as one function: load, trace, quantize, write, verify, publish."""
 
 import gc
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
-from llmbuilder_export.staging import refuse_unusable, staged
+from llmbuilder_export.staging import named, refuse_unusable, staged
 from llmbuilder_export.trace import trace
 from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, write_files, write_manifest
@@ -99,8 +100,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
     """Export a model as a bundle.
 
     Args:
-        source: an LLMBuilder checkpoint file or a Hugging Face model directory.
-        tokenizer: tokenizer file or a directory holding one; None looks where the model lies.
+        source: an LLMBuilder checkpoint file, a Hugging Face model directory, or a GGUF file.
+        tokenizer: tokenizer file or a directory holding one; None looks where the model lies, and in a GGUF file.
         output: the bundle's directory; None puts it beside the source, or beside the adapter if there is one:
             ``model.pt`` -> ``model-onnx``.
         quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
@@ -174,10 +175,12 @@ def _trace(
     *,
     verify: bool,
 ) -> _Traced:
-    with stage("load"):
+    with stage("load"), tempfile.TemporaryDirectory(prefix="llmb-export-") as aside:
         source = load()
         facts = source.network.facts
-        words = load_tokenizer_source(tokenizer, path, facts.vocab_size)
+        place = tokenizer or _written(source.tokenizer_files, Path(aside))
+        words = load_tokenizer_source(place, path, facts.vocab_size)
+        chat = chat_facts(source.chat_template, words, stage.progress)
     with stage("run in PyTorch"):
         texts = [ids for _, ids in words.facts.golden]
         reference = record(source.network, texts, words.facts.vocab_size, short=not verify)
@@ -190,10 +193,18 @@ def _trace(
         source=source.facts,
         files={},
         generation=source.generation,
-        chat=chat_facts(source.chat_template, words, stage.progress),
+        chat=chat,
         created_by=created_by(),
     )
     return _Traced(model, draft, words, source.chat_template, reference)
+
+
+def _written(files: Mapping[str, str], folder: Path) -> Path | None:
+    """The folder, with these files in it; None if there are none."""
+    for name, text in files.items():
+        with named(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
+    return folder if files else None
 
 
 def _release_weights(*models: ir.Model) -> None:

@@ -42,7 +42,7 @@ def write_files(
             model, folder / GRAPH_NAME, external_data=WEIGHTS_NAME, size_threshold_bytes=_SMALLEST_EXTERNAL
         )
     with named(folder / tokenizer.facts.file):
-        shutil.copyfile(tokenizer.path, folder / tokenizer.facts.file)
+        (folder / tokenizer.facts.file).write_bytes(tokenizer.content)
     if chat_template is not None:
         with named(folder / CHAT_TEMPLATE_NAME):
             (folder / CHAT_TEMPLATE_NAME).write_text(chat_template, encoding="utf-8")

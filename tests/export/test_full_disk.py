@@ -26,7 +26,8 @@ def write(report, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "LICENSE").write_text("Do what you like.\n")
     (tmp_path / "disk").mkdir()
-    tokenizer = TokenizerSource(report.path / "tokenizer.model", report.manifest.tokenizer)
+    path = report.path / "tokenizer.model"
+    tokenizer = TokenizerSource(path, report.manifest.tokenizer, path.read_bytes())
     model = ir.load(report.path / GRAPH_NAME)
 
     def write():

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def export(
     source: Annotated[
-        Path, typer.Argument(help="LLMBuilder checkpoint (model.pt) or Hugging Face model directory.")
+        Path,
+        typer.Argument(help="LLMBuilder checkpoint (model.pt), Hugging Face model directory or GGUF file."),
     ],
     *,
     tokenizer: Annotated[

@@ -71,9 +71,13 @@ class Network(torch.nn.Module, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A loaded model. ``generation`` holds defaults under the names of `GenerationConfig`."""
+    """A loaded model. ``generation`` holds defaults under the names of `GenerationConfig`.
+
+    ``tokenizer_files`` are texts by file name, of a tokenizer that lies in no directory of its own.
+    """
 
     network: Network
     facts: SourceFacts
     generation: Mapping[str, Any] = field(default_factory=dict)
     chat_template: str | None = None
+    tokenizer_files: Mapping[str, str] = field(default_factory=dict)

@@ -6,7 +6,9 @@ import torch
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.networks.network import Network, Source
-from llmbuilder_export.sources.files import read_json
+from llmbuilder_export.sources.files import read_json, refuse_special
+
+GGUF_MAGIC = b"GGUF"
 
 
 def load_source(
@@ -15,7 +17,7 @@ def load_source(
     max_context: int | None = None,
     adapter: Path | None = None,
 ) -> Source:
-    """Load a Hugging Face directory or an LLMBuilder checkpoint file.
+    """Load a Hugging Face directory, a GGUF file or an LLMBuilder checkpoint file.
 
     Args:
         path: the directory or file.
@@ -29,17 +31,18 @@ def load_source(
     """
     if not path.exists():
         raise ModelNotFoundError(
-            f"There is no model at {path}. Pass a checkpoint file or a Hugging Face directory."
+            f"There is no model at {path}. Pass a checkpoint file, a GGUF file or a Hugging Face directory."
         )
     if not path.is_dir():
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 
+        refuse_special(path)
         if adapter is not None:
             raise ExportError(
                 f"{path} is a file; adapters are merged into directories of Hugging Face models only. "
                 f"Leave --adapter {adapter} out, or pass the directory that it was trained on."
             )
-        source = load_llmbuilder(path, config, max_context)
+        source = _load_gguf(path, config, max_context) or load_llmbuilder(path, config, max_context)
     else:
         from llmbuilder_export.sources.huggingface import load_huggingface
 
@@ -47,6 +50,20 @@ def load_source(
         source = load_huggingface(path, max_context, adapter)
     _refuse_broken_weights(source.network, path)
     return source
+
+
+def _load_gguf(path: Path, config: Path | None, max_context: int | None) -> Source | None:
+    """The model of a GGUF file, or None if it is no such file."""
+    with path.open("rb") as file:
+        if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+            return None
+    if config is not None:
+        raise ExportError(
+            f"{path} is a GGUF file and has its own configuration. Leave --config {config} out."
+        )
+    from llmbuilder_export.sources.gguf_source import load_gguf
+
+    return load_gguf(path, max_context)
 
 
 def _check_directory(path: Path, config: Path | None) -> None:

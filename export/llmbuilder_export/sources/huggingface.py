@@ -136,13 +136,13 @@ def chat_template(directory: Path) -> str | None:
 def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    with _in_our_words(directory):
+    with in_our_words(directory):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     stored = check_files(directory, config)
-    with _in_our_words(directory), torch.device("meta"):
+    with in_our_words(directory), torch.device("meta"):
         sketch = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     refuse_larger(directory, sketch, stored)
-    with _in_our_words(directory):
+    with in_our_words(directory):
         model, loaded = AutoModelForCausalLM.from_pretrained(
             directory,
             config=config,
@@ -158,13 +158,13 @@ def _load_model(directory: Path) -> PreTrainedModel:
 
 
 @contextmanager
-def _in_our_words(directory: Path) -> Iterator[None]:
+def in_our_words(source: Path) -> Iterator[None]:
     """Tell what transformers and safetensors raise, which share no base class, as an `ExportError`."""
     try:
         yield
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise ExportError(
-            f"{directory} cannot be loaded as a causal language model ({reason}). "
+            f"{source} cannot be loaded as a causal language model ({reason}). "
             "Check that transformers loads it, and that all its files are there."
         ) from error

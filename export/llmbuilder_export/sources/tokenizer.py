@@ -30,10 +30,11 @@ _ID_FILES = ("generation_config.json", "config.json")
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """A tokenizer's file, and its facts for the manifest (which name the file as it is called in a bundle)."""
+    """A tokenizer's file, its facts for the manifest (which name it as it is called in a bundle), and what it holds."""
 
     path: Path
     facts: TokenizerFacts
+    content: bytes
 
 
 def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> TokenizerSource:
@@ -70,7 +71,7 @@ def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> T
         suffix_ids=suffix,
         golden=tuple((text, tuple(tokenizer.encode(text))) for text in GOLDEN_TEXTS),
     )
-    return TokenizerSource(path, facts)
+    return TokenizerSource(path, facts, path.read_bytes())
 
 
 def _added(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[None, None]:

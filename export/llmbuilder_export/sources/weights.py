@@ -132,12 +132,17 @@ def _stored_safely(path: Path) -> Iterator[_Stored]:
         raise ExportError(f"{path} is damaged or not a safetensors file ({error}). {_AGAIN}") from error
 
 
+def _configuration(source: Path) -> str:
+    """What says the model's sizes: a file of its directory, or the beginning of the one file that it is."""
+    return f"{source}/config.json" if source.is_dir() else f"the header of {source}"
+
+
 def refuse_larger(directory: Path, sketch: PreTrainedModel, stored: Shapes) -> None:
     """Refuse a configuration that asks for much more memory than what is stored would fill.
 
     Args:
-        directory: where the weights lie.
-        sketch: the model of its ``config.json`` without memory, on PyTorch's ``meta`` device.
+        directory: where the weights lie, or the one file that holds all.
+        sketch: the model of its configuration without memory, on PyTorch's ``meta`` device.
         stored: what `check_files` found.
 
     Raises:
@@ -156,7 +161,7 @@ def refuse_larger(directory: Path, sketch: PreTrainedModel, stored: Shapes) -> N
     ]
     what = listed(told) if told else f"it asks for {weights + buffers:,} numbers, {known:,} are stored"
     raise ExportError(
-        f"{directory}/config.json does not belong to the weights of {type(sketch).__name__}: {what}. {_AGAIN}"
+        f"{_configuration(directory)} does not belong to the weights of {type(sketch).__name__}: {what}. {_AGAIN}"
     )
 
 
@@ -164,7 +169,7 @@ def refuse_holes(directory: Path, model: PreTrainedModel, loaded: Mapping[str, A
     """Refuse a model of which transformers made something up, or left something out.
 
     Args:
-        directory: where it was loaded from.
+        directory: where it was loaded from, or the one file that holds all.
         model: the model.
         loaded: what ``from_pretrained(..., output_loading_info=True)`` tells.
 
@@ -187,7 +192,7 @@ def refuse_holes(directory: Path, model: PreTrainedModel, loaded: Mapping[str, A
     if shapes:
         told = (f"{key} has shape {list(theirs)} instead of {list(ours)}" for key, theirs, ours in shapes)
         raise ExportError(
-            f"{directory}/config.json does not belong to the weights of {name}: {listed(told)}. {_AGAIN}"
+            f"{_configuration(directory)} does not belong to the weights of {name}: {listed(told)}. {_AGAIN}"
         )
     if unknown:
         raise ExportError(_surplus(directory, model, unknown))
@@ -211,8 +216,8 @@ def _surplus(directory: Path, model: PreTrainedModel, unknown: list[str]) -> str
     numbers = [int(match[1]) if (match := _LAYER.search(key)) else -1 for key in unknown]
     if isinstance(layers, int) and min(numbers) >= layers:
         return (
-            f"{directory} holds weights of {max(numbers) + 1} layers, its config.json says {layers}. "
-            "Use the config.json that belongs to the weights."
+            f"{directory} holds weights of {max(numbers) + 1} layers, but {_configuration(directory)} says {layers}. "
+            "Use the configuration that belongs to the weights."
         )
     return (
         f"{directory} holds weights that {type(model).__name__} does not have: {listed(unknown)}. "

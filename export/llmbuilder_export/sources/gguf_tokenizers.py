@@ -1,0 +1,231 @@
+"""Tokenizers of GGUF files as ``tokenizer.json``, with the ids that the file gives its tokens.
+
+A file names the rule by which text is split before it is merged, one of those in llama.cpp's ``llama-vocab.cpp``.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from llmbuilder.errors import ExportError
+from llmbuilder_export.sources.files import shown
+from llmbuilder_export.sources.ggufs import GGUF
+
+_PREFIX = "tokenizer.ggml."
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
+"""Kinds of tokens that are found in a text before it is split (``gguf.TokenType``)."""
+_SPACE = "\u2581"
+_AGAIN = "Export the model from its Hugging Face directory instead."
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How text is split, and what else llama.cpp ties to that name."""
+
+    split: Callable[[], pre_tokenizers.PreTokenizer]
+    whole_words: bool = False
+    """Whether a word that is a token is one, whatever its merges say."""
+    begins: bool = False
+    """Whether texts begin with the token for that, where the file does not say."""
+
+
+def _gpt2() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+
+def _smollm() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
+
+
+def _words(digits: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
+    def split() -> pre_tokenizers.PreTokenizer:
+        pattern = Regex(_WORDS.format(digits=digits))
+        return pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(pattern, "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+
+    return split
+
+
+_LLAMA3 = _Rule(_words("{1,3}"), whole_words=True, begins=True)
+_RULES = {
+    "gpt-2": _Rule(_gpt2),
+    "smollm": _Rule(_smollm),
+    "qwen2": _Rule(_words("")),
+    "deepseek-r1-qwen": _Rule(_words("")),
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "llama-bpe": _LLAMA3,
+}
+
+
+def tokenizer_of(file: GGUF) -> Tokenizer:
+    """Rebuild a file's tokenizer.
+
+    Raises:
+        ExportError: it is of a kind that cannot be rebuilt, or is not whole.
+    """
+    kind = file.need(f"{_PREFIX}model", str)
+    tokens, kinds = _tokens(file)
+    if kind == "gpt2":
+        result, begins = _bytes_of(file, tokens)
+    elif kind == "llama":
+        result, begins = _sentencepiece_of(file, tokens), True
+    else:
+        raise ExportError(
+            f"{file.path} has a tokenizer of the kind {shown(kind)}, which cannot be rebuilt. {_AGAIN}"
+        )
+    found = {_CONTROL, _USER_DEFINED} | ({_UNKNOWN} if kind == "llama" else set())
+    added = [
+        (token, number) for token, number in zip(tokens, kinds, strict=True) if number in found and token
+    ]
+    result.add_tokens(
+        [AddedToken(t, normalized=False, special=number != _USER_DEFINED) for t, number in added]
+    )
+    _frame(result, file, tokens, begins=begins)
+    return result
+
+
+def special_ids(file: GGUF) -> dict[str, Any]:
+    """The special tokens' ids under the names of ``generation_config.json``; several that end a text are a list."""
+    ends = [_id(file, name) for name in ("eos", "eot", "eom")]
+    eos = list(dict.fromkeys(i for i in ends if i is not None))
+    found = {
+        "bos_token_id": _id(file, "bos"),
+        "eos_token_id": eos[0] if len(eos) == 1 else eos or None,
+        "pad_token_id": _id(file, "padding"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def chat_template(file: GGUF) -> str | None:
+    """The template for conversations, if there is one."""
+    return file.get("tokenizer.chat_template", str)
+
+
+def tokenizer_files(file: GGUF) -> dict[str, str]:
+    """What lies beside a model in a directory of transformers, as far as its tokenizer needs it, by name."""
+    return {
+        "tokenizer.json": tokenizer_of(file).to_str(),
+        "generation_config.json": json.dumps(special_ids(file)),
+    }
+
+
+def _id(file: GGUF, name: str) -> int | None:
+    found = file.get(f"{_PREFIX}{name}_token_id", int)
+    count = len(file.need(f"{_PREFIX}tokens", list))
+    return found if found is not None and 0 <= found < count else None
+
+
+def _tokens(file: GGUF) -> tuple[list[str], Sequence[int]]:
+    """All tokens in the order of their ids, and the kind of each.
+
+    Raises:
+        ExportError: there are none, they are no texts, one is there twice, or kinds are missing.
+    """
+    tokens = file.need(f"{_PREFIX}tokens", list)
+    kinds = file.need(f"{_PREFIX}token_type", np.ndarray).tolist()
+    if not tokens or not all(isinstance(token, str) for token in tokens):
+        raise ExportError(f"{file.path} says no {_PREFIX}tokens. Get the file again.")
+    if len(set(tokens)) != len(tokens) or len(kinds) != len(tokens):
+        raise ExportError(
+            f"{file.path} holds a token twice, or {len(kinds)} kinds for {len(tokens)} tokens. {_AGAIN}"
+        )
+    return tokens, kinds
+
+
+def _bytes_of(file: GGUF, tokens: Sequence[str]) -> tuple[Tokenizer, bool]:
+    """Byte-level BPE, and whether its texts have a beginning where nothing is said."""
+    name = file.get(f"{_PREFIX}pre", str)
+    if name not in _RULES:
+        raise ExportError(
+            f"{file.path} splits text by the rule {shown(name or 'of an old converter, without a name')}, which is "
+            f"not known here. {_AGAIN}"
+        )
+    rule = _RULES[name]
+    merges = [tuple(str(merge).split(" ")) for merge in file.need(f"{_PREFIX}merges", list)]
+    model = _bpe(file, tokens, merges, ignore_merges=rule.whole_words)
+    result = Tokenizer(model)
+    result.pre_tokenizer = rule.split()
+    result.decoder = decoders.ByteLevel()
+    return result, rule.begins
+
+
+def _sentencepiece_of(file: GGUF, tokens: Sequence[str]) -> Tokenizer:
+    """SentencePiece's BPE, which merges the pair that makes the token of the highest score."""
+    scores = file.need(f"{_PREFIX}scores", np.ndarray).tolist()
+    if len(scores) != len(tokens):
+        raise ExportError(
+            f"{file.path} holds {len(scores)} scores for {len(tokens)} tokens. Get the file again."
+        )
+    unknown = _id(file, "unknown")
+    model = _bpe(
+        file,
+        tokens,
+        _merges(tokens, scores),
+        byte_fallback=True,
+        fuse_unk=True,
+        unk_token=None if unknown is None else tokens[unknown],
+    )
+    result = Tokenizer(model)
+    prefix = file.get(f"{_PREFIX}add_space_prefix", bool) is not False
+    steps: list[normalizers.Normalizer] = [normalizers.Prepend(_SPACE)] if prefix else []
+    result.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", _SPACE)])
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    result.decoder = decoders.Sequence(
+        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
+    return result
+
+
+def _merges(tokens: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
+    """Every way in which two tokens make a third, the best first, as transformers' converters order them."""
+    ids = {token: i for i, token in enumerate(tokens)}
+    found = []
+    for token, score in zip(tokens, scores, strict=True):
+        parts = [(token[:at], token[at:]) for at in range(1, len(token))]
+        pairs = [(left, right) for left, right in parts if left in ids and right in ids]
+        found += [(score, pair) for pair in sorted(pairs, key=lambda pair: (ids[pair[0]], ids[pair[1]]))]
+    found.sort(key=lambda entry: (entry[0], len(entry[1][0]), len(entry[1][1])), reverse=True)
+    return [pair for _, pair in found]
+
+
+def _bpe(file: GGUF, tokens: Sequence[str], merges: Sequence[Any], **options: Any) -> models.BPE:
+    try:
+        return models.BPE({token: i for i, token in enumerate(tokens)}, list(merges), **options)
+    except Exception as error:  # the library raises Exception itself
+        reason = shown(error)
+        raise ExportError(
+            f"{file.path} has a tokenizer that cannot be rebuilt ({reason}). {_AGAIN}"
+        ) from error
+
+
+def _frame(tokenizer: Tokenizer, file: GGUF, tokens: Sequence[str], *, begins: bool) -> None:
+    """Let texts begin and end with the tokens for that, where the file says so or, of the beginning, says nothing."""
+    wanted: Mapping[str, bool] = {"bos": begins, "eos": False}
+    ids = {}
+    for name, usual in wanted.items():
+        said = file.get(f"{_PREFIX}add_{name}_token", bool)
+        number = _id(file, name)
+        if (usual if said is None else said) and number is not None:
+            ids[name] = number
+    if not ids:
+        return
+    before = [tokens[ids["bos"]]] if "bos" in ids else []
+    after = [tokens[ids["eos"]]] if "eos" in ids else []
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*before, "$A", *after],
+        pair=[*before, "$A", *after, *(f"{token}:1" for token in before), "$B:1", *(f"{t}:1" for t in after)],
+        special_tokens=[(tokens[number], number) for number in ids.values()],
+    )
