@@ -14,6 +14,7 @@ from llmbuilder_cli.commands import (
     chat,
     compare,
     config,
+    doctor,
     evaluate,
     export,
     generate,
@@ -41,6 +42,7 @@ app.command("info")(info.info)
 app.command("bench")(bench.bench)
 app.command("serve")(serve.serve)
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.command("verify")(verify.verify)
 
 
