@@ -22,6 +22,7 @@ from llmbuilder_cli.commands import (
     serve,
     verify,
 )
+from llmbuilder_cli.helping import Command, example
 from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
 from llmbuilder_cli.upstream import refuse_upstream
 
@@ -33,17 +34,33 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export")(export.export)
+app.command("export", cls=Command, epilog=example("llmb export model/model.pt --tokenizer tokenizer/"))(
+    export.export
+)
 app.add_typer(generate.app, name="generate")
-app.command("chat")(chat.chat)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("info")(info.info)
-app.command("bench")(bench.bench)
-app.command("serve")(serve.serve)
-app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
-app.command("verify")(verify.verify)
+app.command("chat", cls=Command, epilog=example('llmb chat model --system "You are brief."'))(chat.chat)
+app.command(
+    "evaluate",
+    cls=Command,
+    epilog=example("llmb evaluate story.txt", "llmb evaluate texts.jsonl -m model --json"),
+)(evaluate.evaluate)
+app.command(
+    "compare",
+    cls=Command,
+    epilog=example(
+        'llmb compare model -p "Once upon a time" --config temperature=0.5 --config temperature=1'
+    ),
+)(compare.compare)
+app.command("info", cls=Command, epilog=example("llmb info model"))(info.info)
+app.command("bench", cls=Command, epilog=example("llmb bench model --rows 1,8"))(bench.bench)
+app.command(
+    "serve",
+    cls=Command,
+    epilog=example("llmb serve model", "llmb serve small=models/small large=models/large --port 8080"),
+)(serve.serve)
+app.command("config", cls=Command, epilog=example("llmb config", "llmb config model --json"))(config.config)
+app.command("doctor", cls=Command, epilog=example("llmb doctor"))(doctor.doctor)
+app.command("verify", cls=Command, epilog=example("llmb verify model"))(verify.verify)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from llmbuilder_cli.helping import GENERATION, MACHINE
 from llmbuilder_cli.settings import default_device, default_model, default_threads, read_user_file
 
 Model = Annotated[
@@ -27,6 +28,7 @@ Device = Annotated[
     str,
     typer.Option(
         default_factory=default_device,
+        rich_help_panel=MACHINE,
         show_default="auto",
         envvar="LLMB_DEVICE",
         help="Where to run: auto (what the bundle was exported for), cpu, cuda, or cuda:N for card N.",
@@ -36,6 +38,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         default_factory=default_threads,
+        rich_help_panel=MACHINE,
         show_default="all this process may use",
         envvar="LLMB_THREADS",
         help="CPU threads.",
@@ -43,7 +46,12 @@ Threads = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other generation option; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other generation option, which `llmb config` lists; may be repeated.",
+        rich_help_panel=GENERATION,
+    ),
 ]
 
 
@@ -53,21 +61,32 @@ class Flag(NamedTuple):
     words: str
     kind: Any
     help: str
+    default: str
+    """What holds where neither a flag nor the bundle says it."""
     metavar: str | None = None
 
 
 FLAGS = {
-    "max_new_tokens": Flag("--max-tokens", int, "Most tokens to generate."),
-    "temperature": Flag("--temperature", float, "Below 1 sharpens the distribution; 0: the likeliest token."),
-    "top_k": Flag("--top-k", int, "Keep the k likeliest tokens; 0: all."),
-    "top_p": Flag("--top-p", float, "Keep the likeliest tokens of this probability mass."),
-    "min_p": Flag("--min-p", float, "Drop tokens below this share of the likeliest."),
-    "repetition_penalty": Flag("--repetition-penalty", float, "Above 1 makes used tokens less likely."),
-    "stop_strings": Flag("--stop", list[str], "End at this text; may be repeated.", "TEXT"),
-    "seed": Flag("--seed", int, "Same seed, same text."),
+    "max_new_tokens": Flag("--max-tokens", int, "Most tokens to generate.", "100"),
+    "temperature": Flag(
+        "--temperature", float, "Below 1 sharpens the distribution; 0: the likeliest token.", "0.8"
+    ),
+    "top_k": Flag("--top-k", int, "Keep the k likeliest tokens; 0: all.", "50"),
+    "top_p": Flag("--top-p", float, "Keep the likeliest tokens of this probability mass.", "0.9"),
+    "min_p": Flag("--min-p", float, "Drop tokens below this share of the likeliest.", "none"),
+    "repetition_penalty": Flag(
+        "--repetition-penalty", float, "Above 1 makes used tokens less likely.", "1.0"
+    ),
+    "stop_strings": Flag("--stop", list[str], "End at this text; may be repeated.", "none", "TEXT"),
+    "seed": Flag("--seed", int, "Same seed, same text.", "none"),
 }
 """The options that have flags of their own. Their names are not read off the class, which help does not load."""
-_Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")]
+_Greedy = Annotated[
+    bool,
+    typer.Option(
+        "--greedy", help="Take the likeliest token instead of sampling.", rich_help_panel=GENERATION
+    ),
+]
 
 
 def named_once(argument: Path | None, option: Path | None = None) -> Path | None:
@@ -112,7 +131,9 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
         if arguments.pop("greedy"):
             options["do_sample"] = False
         options |= parse_assignments(arguments.pop("set_"))
-        command(**arguments, options=greedy_at_zero(options))
+        options = greedy_at_zero(options)
+        _check(options)
+        command(**arguments, options=options)
 
     parameters = [*own, *shared]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -120,12 +141,37 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     return run
 
 
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse options by the words that were typed, before a model is loaded."""
+    from llmbuilder.checks import nearest, shown
+    from llmbuilder.config import generation_options
+    from llmbuilder.errors import ConfigError
+
+    known = generation_options()
+    for name, value in options.items():
+        if name not in known:
+            advice = nearest(name, known) or "`llmb config` lists all there are."
+            raise ConfigError(f"--set: there is no generation option {shown(name)}. {advice}")
+        try:
+            known[name].read(value)
+        except ConfigError as error:
+            words = FLAGS[name].words if name in FLAGS else f"--set: {name}"
+            told = str(error).removeprefix(name).replace("set do_sample=False", "give 0 or --greedy")
+            raise ConfigError(f"{words}{told}") from error
+
+
 def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _annotation(flag: Flag) -> Any:
-    option = typer.Option(flag.words, help=flag.help, metavar=flag.metavar)
+    option = typer.Option(
+        flag.words,
+        help=flag.help,
+        metavar=flag.metavar,
+        show_default=f"the model's, else {flag.default}",
+        rich_help_panel=GENERATION,
+    )
     return Annotated[flag.kind | None, option]
 
 

@@ -74,6 +74,7 @@ def test_an_existing_file_is_kept_unless_asked(llmb, opened, tmp_path):
     result = llmb("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", "bundle")
     assert result.exit_code == 1
     assert (tmp_path / "out.jsonl").read_text() == "kept"
+    assert "--resume" in str(result.exception)
 
 
 def test_failed_lines_are_exit_status_1_though_the_file_is_complete(llmb, opened, tmp_path):

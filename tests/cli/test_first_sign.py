@@ -20,6 +20,9 @@ HEAVY = {
 COMMANDS = {
     "chat": ("chat", "MODEL"),
     "generate": ("generate", "MODEL", "-p", "x"),
+    "batch": ("generate", "batch", "MODEL", "in.jsonl", "out.jsonl"),
+    "verify": ("verify", "MODEL"),
+    "bench": ("bench", "MODEL"),
     "compare": ("compare", "MODEL", "-p", "x", "--config", "seed=1"),
     "evaluate": ("evaluate", "text.txt", "-m", "MODEL"),
     "export of nothing": ("export", "nowhere.pt"),

@@ -1,6 +1,7 @@
 """The program as a whole: help, exit codes, errors."""
 
 import os
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -9,6 +10,8 @@ import pytest
 
 from llmbuilder.config import generation_options
 from llmbuilder.errors import BundleError
+from llmbuilder_cli.commands import generate
+from llmbuilder_cli.main import app
 from llmbuilder_cli.options import FLAGS
 from llmbuilder_cli.report import report_error
 
@@ -110,6 +113,79 @@ def test_a_bug_is_told_from_a_foreseen_error(capsys):
 def test_what_the_system_lacks_is_no_bug(capsys, error):
     report_error(type(error), error, None)
     assert capsys.readouterr().err == f"Error: {error}\n"
+
+
+def test_the_defaults_that_help_shows_are_those_there_are():
+    shown = {name: None if flag.default == "none" else float(flag.default) for name, flag in FLAGS.items()}
+    assert shown == {name: generation_options()[name].default for name in FLAGS}
+
+
+EXAMPLES = [
+    line.strip().removeprefix("$ ")
+    for group in (app, generate.app)
+    for command in group.registered_commands
+    for line in command.epilog.splitlines()
+    if line.strip().startswith("$")
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_of_the_help_is_one_of_its_command(llmb, example):
+    words = shlex.split(example.partition(" < ")[0])[1:]
+    result = llmb(*words, "--help")
+    assert result.exit_code == 0, result.stderr
+    assert example in result.stdout
+
+
+def test_every_command_has_an_example():
+    assert len(EXAMPLES) >= 12
+
+
+def test_help_groups_the_options(llmb):
+    lines = llmb("generate", "text", "--help").stdout.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Arguments:", "Options:", "Machine:", "Generation:"]
+    assert "(the model's, else 0.8)" in " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--num-beams", "num_beams"), ("--typical_p=1", "typical_p")])
+def test_an_option_that_has_no_flag_is_told_how_to_set(llmb, flag, name):
+    result = llmb("generate", "bundle", "-p", "x", flag)
+    assert result.exit_code == 2
+    assert f"Write: --set {name}=VALUE" in result.stderr
+
+
+def test_an_option_of_nothing_stays_one(llmb):
+    assert "No such option: --colour" in llmb("generate", "bundle", "--colour").stderr
+    assert "No such option: --num-beams" in llmb("info", "bundle", "--num-beams").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--temperature", "-1"),
+            "--temperature must be a number above 0 (1e-30 to 1e30); for greedy decoding give 0",
+        ),
+        (("--set", "num_beams=0"), "--set: num_beams must be a whole number from 1"),
+        (
+            ("--set", "num_beems=2"),
+            "--set: there is no generation option 'num_beems'. Did you mean 'num_beams'?",
+        ),
+        (("--set", "colour=2"), "`llmb config` lists all"),
+    ],
+)
+def test_messages_name_what_was_typed(llmb, opened, arguments, message):
+    result = llmb("generate", "bundle", "-p", "x", *arguments)
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+    assert opened == []
+
+
+def test_several_texts_need_json(llmb, opened):
+    result = llmb("generate", "bundle", "-p", "x", "--set", "num_return_sequences=2")
+    assert result.exit_code == 2
+    assert "--json" in result.stderr
 
 
 def test_flags_are_of_options_that_exist_and_of_their_types():

@@ -17,7 +17,7 @@ from llmbuilder_cli.options import (
     require_model,
     takes_generation_options,
 )
-from llmbuilder_cli.progress import LiveLine
+from llmbuilder_cli.progress import LiveLine, said
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
@@ -53,13 +53,16 @@ def batch(
         )
     model = require_model(files[0] if len(files) == 3 else None, named)
     prompts, completions = files[-2:]
+    _check_target(completions, resume=resume, overwrite=overwrite)
     if batch_size is not None:
         options = {"batch_size": batch_size, **options}
 
-    from llmbuilder.files.jsonl import generate_file
-    from llmbuilder.inference import TextGenerator
+    with said(f"Loading {model}"):
+        from llmbuilder.files.jsonl import generate_file
+        from llmbuilder.inference import TextGenerator
 
-    with TextGenerator(model, tokenizer, device=device, threads=threads) as generator, _Display() as display:
+        generator = TextGenerator(model, tokenizer, device=device, threads=threads)
+    with generator, _Display() as display:
         progress = generate_file(
             generator,
             prompts,
@@ -72,6 +75,17 @@ def batch(
     tell(_summary(progress), err=True)
     if progress.errors:
         raise typer.Exit(1)
+
+
+def _check_target(target: Path, *, resume: bool, overwrite: bool) -> None:
+    from llmbuilder.errors import ConfigError
+
+    if resume and overwrite:
+        raise typer.BadParameter("It contradicts --overwrite: choose one.", param_hint="--resume")
+    if target.exists() and not (resume or overwrite):
+        raise ConfigError(
+            f"{target} exists. Give --resume to go on after its last line, or --overwrite to begin anew."
+        )
 
 
 class _Display(LiveLine):

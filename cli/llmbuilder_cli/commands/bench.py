@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbuilder_cli.options import Device, Model, Threads, require_model
-from llmbuilder_cli.progress import LiveLine
+from llmbuilder_cli.progress import LiveLine, said
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def bench(
     counts = _parse_rows(rows)
     model = require_model(model)
 
-    from llmbuilder.benchmark import Plan, run_benchmark
+    with said(f"Loading {model}"):
+        from llmbuilder.benchmark import Plan, run_benchmark
 
     plan = Plan(rows=counts, prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeat=repeat)
     with LiveLine() as line:

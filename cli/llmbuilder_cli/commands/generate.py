@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmbuilder_cli.commands.batch import batch
+from llmbuilder_cli.helping import Command, example
 from llmbuilder_cli.options import (
     Device,
     Model,
@@ -49,10 +50,19 @@ class _TextByDefault(TyperGroup):
 app = typer.Typer(
     cls=_TextByDefault, help="Generate text. `generate MODEL ...` is `generate text MODEL ...`."
 )
-app.command("batch")(batch)
+app.command(
+    "batch", cls=Command, epilog=example("llmb generate batch model prompts.jsonl texts.jsonl --seed 1")
+)(batch)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=example(
+        'llmb generate model -p "Once upon a time"',
+        "llmb generate model --greedy --json < prompt.txt",
+        "llmb generate model --interactive",
+    ),
+)
 @takes_generation_options
 def text(
     *,
@@ -83,6 +93,8 @@ def text(
             "A session takes neither --prompt nor --json: leave them out.", param_hint="--interactive"
         )
     model = named_once(model, named)
+    if options.get("num_return_sequences", 1) > 1 and not as_json:
+        raise typer.BadParameter("Several texts need --json: a line for each.", param_hint="--set")
     job = Job(
         model,
         tokenizer,

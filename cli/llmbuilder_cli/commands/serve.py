@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmbuilder_cli.options import Device, Threads, require_model
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell
 
 
@@ -77,10 +78,11 @@ def serve(
         share_prefixes=share_prefixes,
     )
     with ExitStack() as stack:
-        generators = {
-            name: stack.enter_context(TextGenerator(path, device=device, threads=threads))
-            for name, path in named.items()
-        }
+        with said(f"Loading {', '.join(named)}"):
+            generators = {
+                name: stack.enter_context(TextGenerator(path, device=device, threads=threads))
+                for name, path in named.items()
+            }
         serve_all(generators, settings, lambda line: tell(line, err=True))
 
 

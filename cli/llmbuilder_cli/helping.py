@@ -1,0 +1,55 @@
+"""What a command says of its options: help in groups, and what is meant by an option that it does not have."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+GENERATION = "Generation"
+MACHINE = "Machine"
+_OWN = "Options"
+"""Headings of the groups of options."""
+
+
+class Command(TyperCommand):
+    """A command of ``llmb``."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group of options, in the order in which they come."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], _OWN: []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                heading = getattr(parameter, "rich_help_panel", None) or _OWN
+                sections.setdefault("Arguments" if is_argument else heading, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of a command line; an option for ``--set`` is told as one."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            flag = getattr(error, "option_name", None)
+            if not flag or all(parameter.name != "set_" for parameter in self.params):
+                raise
+            if (name := _generation_option(flag)) is None:
+                raise
+            raise typer.BadParameter(f"There is no {flag}. Write: --set {name}=VALUE", ctx) from error
+
+
+def _generation_option(flag: str) -> str | None:
+    """The option of `GenerationConfig` that ``--its-name`` means."""
+    from llmbuilder.config import generation_options
+
+    name = flag.lstrip("-").replace("-", "_")
+    return name if name in generation_options() else None
+
+
+def example(*commands: str) -> str:
+    """The end of a command's help."""
+    lines = [f"  $ {command}" for command in commands]
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
