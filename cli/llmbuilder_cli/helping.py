@@ -14,6 +14,11 @@ _OWN = "Options"
 class Command(TyperCommand):
     """A command of ``llmb``."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the line of usage; several files that are one argument stand as they are typed."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece.strip("{}.") if " " in piece else piece for piece in pieces]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group of options, in the order in which they come."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], _OWN: []}

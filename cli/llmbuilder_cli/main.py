@@ -28,7 +28,6 @@ from llmbuilder_cli.upstream import refuse_upstream
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -148,6 +148,34 @@ def test_help_groups_the_options(llmb):
     assert "(the model's, else 0.8)" in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [
+        ("llmb ev", {"evaluate"}),
+        ("llmb generate ", {"batch", "text"}),
+        ("llmb generate text --te", {"--temperature"}),
+        ("llmb generate model --te", {"--temperature"}),
+        ("llmb chat --see", {"--seed"}),
+    ],
+)
+def test_shells_complete_commands_and_options(line, completions):
+    program = "import sys; sys.argv[0] = 'llmb'; from llmbuilder_cli.main import main; main()"
+    asked = {"_LLMB_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(result.stdout.split()) == completions
+
+
+def test_usage_shows_the_files_of_a_batch_as_they_are_typed(llmb):
+    usage = llmb("generate", "batch", "--help").stdout
+    assert "generate batch [OPTIONS] [MODEL] IN.jsonl OUT.jsonl" in " ".join(usage.split())
+
+
 @pytest.mark.parametrize(("flag", "name"), [("--num-beams", "num_beams"), ("--typical_p=1", "typical_p")])
 def test_an_option_that_has_no_flag_is_told_how_to_set(llmb, flag, name):
     result = llmb("generate", "bundle", "-p", "x", flag)

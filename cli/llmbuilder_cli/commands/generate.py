@@ -33,7 +33,8 @@ class _TextByDefault(TyperGroup):
     """``generate MODEL -p ...`` is ``generate text MODEL -p ...``; the name of a command is never that of a model."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing and not self._begins_with_command(ctx, args):
+        is_to_be_completed = ctx.resilient_parsing and not args
+        if not is_to_be_completed and not self._begins_with_command(ctx, args):
             args = ["text", *args]
         return super().parse_args(ctx, args)
 

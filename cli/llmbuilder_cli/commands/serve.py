@@ -14,9 +14,7 @@ from llmbuilder_cli.report import tell
 def serve(
     bundles: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME=]BUNDLE...", help="Bundle directories; each is called NAME, or as it is."
-        ),
+        typer.Argument(metavar="[NAME=]BUNDLE", help="Bundle directories; each is called NAME, or as it is."),
     ] = None,
     *,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
