@@ -34,6 +34,7 @@ class Job:
     options: dict[str, Any] = field(default_factory=dict)
     interactive: bool = False
     as_json: bool = False
+    verbose: bool = False
     device: str = "auto"
     threads: int | None = None
 
@@ -43,6 +44,7 @@ class Job:
         words += ["--tokenizer", str(self.tokenizer)] if self.tokenizer else []
         words += ["--interactive"] if self.interactive else ["--prompt", self.prompt or ""]
         words += ["--json"] if self.as_json else []
+        words += ["--verbose"] if self.verbose else []
         words += ["--device", self.device] if self.device != "auto" else []
         words += ["--threads", str(self.threads)] if self.threads is not None else []
         for name, value in self.options.items():

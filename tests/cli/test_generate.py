@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,18 @@ def test_a_model_that_is_named_twice_is_wrong_usage(llmb, opened):
     result = llmb("generate", "one", "-m", "two", "-p", "x")
     assert result.exit_code == 2
     assert "named twice, as one and as two" in result.stderr
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--set", "num_beams=2")])
+def test_verbose_tells_tokens_and_speed_on_stderr(llmb, opened, answer, form):
+    plain = llmb(*GREEDY, "-p", "Say: ", *form)
+    result = llmb(*GREEDY, "-p", "Say: ", "--verbose", *form)
+    assert "--json" in form or result.stdout == plain.stdout
+    tokens = len(answer.encode()) + 1
+    assert re.fullmatch(
+        rf"prompt: 5 tokens, first token after [\d.]+ s; text: {tokens} tokens, [\d.]+/s; ended by: eos\n",
+        result.stderr,
+    )
 
 
 def test_json_describes_the_completion(llmb, opened, answer):

@@ -23,7 +23,7 @@ from llmbuilder_cli.options import (
 )
 from llmbuilder_cli.progress import said
 from llmbuilder_cli.questions import Job, ask
-from llmbuilder_cli.report import tell, tell_json
+from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion
@@ -85,6 +85,9 @@ def text(
             "--interactive", "-i", help="Answer prompt after prompt; a chat if the model has a template."
         ),
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Tell tokens and speed on stderr after the text.")
+    ] = False,
     setup: Annotated[bool, typer.Option("--setup", help="Be asked for everything.")] = False,
     options: dict[str, Any],
 ) -> None:
@@ -103,6 +106,7 @@ def text(
         options,
         interactive=interactive,
         as_json=as_json,
+        verbose=verbose,
         device=device,
         threads=threads,
     )
@@ -130,6 +134,16 @@ def _run(job: Job) -> None:
         elif job.as_json:
             for completion in generator.complete(job.prompt or "", **job.options):
                 tell_json(_to_json(completion))
+                if job.verbose:
+                    tell(_statistics(completion), err=True)
+        elif job.verbose:
+            from llmbuilder.decoding.running import stream
+
+            group = generator.group(job.prompt or "", **job.options)
+            loop = generator.loop(1)
+            loop.add(group)
+            _print_stream(stream(loop, group))
+            tell(_statistics(group.completions()[0]), err=True)
         else:
             _print_stream(generator.pieces(job.prompt or "", **job.options))
 
@@ -156,6 +170,14 @@ def _print_stream(pieces: Iterator[str]) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     tell("")
+
+
+def _statistics(completion: "Completion") -> str:
+    return (
+        f"prompt: {counted(completion.prompt_tokens, 'token')}, first token after "
+        f"{completion.seconds_to_first_token:.2f} s; text: {counted(len(completion.token_ids), 'token')}, "
+        f"{completion.tokens_per_second:.1f}/s; ended by: {completion.finish_reason}"
+    )
 
 
 def _to_json(completion: "Completion") -> str:
