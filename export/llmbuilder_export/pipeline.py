@@ -29,7 +29,7 @@ from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.operators import refuse_unknown
-from llmbuilder_export.quantize.weights import quantize
+from llmbuilder_export.quantize.weights import keep_blocks, quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
@@ -105,7 +105,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
         output: the bundle's directory; None puts it beside the source, or beside the adapter if there is one:
             ``model.pt`` -> ``model-onnx``.
         quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
-            cuda, where fewer bits save memory, not time.
+            cuda, where fewer bits save memory, not time. For cpu, None keeps the blocks of a GGUF file in Q8_0 or Q4_0.
         kv_cache: type of cached keys and values; for cuda ``float32`` means float16.
         device: where the bundle will run; for ``cuda`` it computes in float16.
         adapter: directory of a LoRA adapter, as PEFT saves it, that was trained on ``source``; it is merged.
@@ -123,14 +123,18 @@ def export_model(  # noqa: PLR0913 (the public signature)
     """
     path = Path(source)
     target = Path(output) if output is not None else default_output(_path(adapter) or path)
-    quantization = quantization or ("int8" if device == "cpu" else "none")
+    named, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
     _check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress)
     load = partial(load_source, path, _path(config), max_context, _path(adapter))
     traced = _trace(load, path, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):
-        model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
+        if named is None and device == "cpu" and traced.stored_bits is not None:
+            quantization = "int4" if traced.stored_bits == 4 else "int8"
+            model = keep_blocks(traced.model, traced.stored_bits, progress)
+        else:
+            model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
         if device == "cuda":
             for_cuda(model, traced.draft.model.architecture)
         refuse_unknown(model, traced.draft.model.architecture)
@@ -165,6 +169,7 @@ class _Traced:
     tokenizer: TokenizerSource
     chat_template: str | None
     reference: Reference
+    stored_bits: Literal[4, 8] | None
 
 
 def _trace(
@@ -196,7 +201,7 @@ def _trace(
         chat=chat,
         created_by=created_by(),
     )
-    return _Traced(model, draft, words, source.chat_template, reference)
+    return _Traced(model, draft, words, source.chat_template, reference, source.stored_bits)
 
 
 def _written(files: Mapping[str, str], folder: Path) -> Path | None:

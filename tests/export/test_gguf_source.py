@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import struct
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
@@ -83,6 +85,44 @@ def test_a_file_becomes_a_bundle_with_its_tokenizer_and_template(write, byte_bpe
         expected = model(IDS).logits[0].numpy()
     logits = Model.open(report.path, report.manifest).decoder().prefill(0, IDS[0].tolist(), keep=IDS.shape[1])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("form", "quantization"), [("Q8_0", "int8"), ("Q4_0", "int4")])
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_blocks_of_a_file_are_kept_where_no_quantization_is_named(write, form, quantization, kind):
+    path, _ = write(kind, form=GGMLQuantizationType[form], options={"intermediate_size": 64})
+    lines = []
+    report = export_model(path, progress=lines.append)
+    assert report.manifest.quantization == quantization
+    (told,) = [line for line in lines if line.startswith("weights:")]
+    kept, count = re.search(r"(\d+) of (\d+) as they were stored", told).groups()
+    assert kept == count
+    state = {name: weight.numpy() for name, weight in load_source(path).network.model.state_dict().items()}
+    graph = onnx.load(report.path / "model.onnx")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    wanted = {row.tobytes() for weight in state.values() if weight.ndim == 2 for row in weight + 0.0}
+    assert {row.tobytes() for weight in _dequantized(stored) for row in weight + 0.0} <= wanted
+    assert report.manifest.verification["mean_kl_divergence"] < 2e-3
+
+
+def _dequantized(stored):
+    for name, scales in stored.items():
+        if name.endswith("_scales"):
+            codes = stored[name.removesuffix("_scales") + "_codes"]
+            if codes.shape[-1] == 16:
+                codes = np.stack([codes & 15, codes >> 4], -1).reshape(*codes.shape[:-1], 32)
+                levels = codes.astype(np.float32) - 8
+            else:
+                levels = codes.astype(np.float32) - 128
+            yield (levels * scales[..., None]).reshape(len(codes), -1)
+
+
+def test_a_quantization_that_is_named_is_made_anew(write):
+    path, _ = write(form=GGMLQuantizationType.Q4_0, options={"intermediate_size": 64})
+    lines = []
+    report = export_model(path, quantization="int8", progress=lines.append)
+    assert report.manifest.quantization == "int8"
+    assert not any("as they were stored" in line for line in lines)
 
 
 def test_the_header_is_read_as_ggufs_own_reader_does(write):

@@ -4,12 +4,14 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize, quantize
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from llmbuilder.errors import ExportError
-from llmbuilder_export.quantize.blocks import BLOCK, round_symmetric, search
+from llmbuilder_export.quantize.blocks import BLOCK, recover, round_symmetric, search
 
 BITS = (4, 8)
 
@@ -136,3 +138,35 @@ def test_weights_that_are_not_finite_are_refused(bad):
     weight[1, 3] = bad
     with pytest.raises(ExportError, match="infinities or NaN"):
         search(weight, 8)
+
+
+@pytest.mark.parametrize(("form", "bits"), [("Q4_0", 4), ("Q8_0", 8), ("Q4_0", 8)])
+@pytest.mark.parametrize("columns", [32, 96, 128])
+def test_blocks_of_a_gguf_file_are_recovered_bit_for_bit(form, bits, columns):
+    random = np.random.default_rng(columns)
+    weight = (random.standard_t(2, (200, columns)) * 10.0 ** random.integers(-5, 3, (200, 1))).astype(
+        np.float32
+    )
+    weight[7] = 0
+    kind = GGMLQuantizationType[form]
+    stored = dequantize(quantize(weight, kind), kind)
+    blocks = recover(stored, bits)
+    assert blocks.bits == bits
+    assert np.array_equal(decoded(blocks, columns), stored)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_blocks_whose_largest_weight_has_not_the_largest_code_are_recovered_too(bits):
+    random = np.random.default_rng(bits)
+    most = (1 << (bits - 1)) - 1
+    levels = np.stack([random.integers(-size, size + 1, 32) for size in range(1, most + 1)])
+    scales = random.normal(size=len(levels)).astype(np.float16).astype(np.float32)
+    stored = levels.astype(np.float32) * scales[:, None]
+    assert np.array_equal(decoded(recover(stored, bits), 32), stored)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_that_were_in_no_blocks_are_not_recovered(bits):
+    weight = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
+    assert recover(weight, bits) is None
+    assert recover(np.ones((3, 40), np.float32), bits) is None

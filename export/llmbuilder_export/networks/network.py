@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -73,7 +73,8 @@ class Network(torch.nn.Module, ABC):
 class Source:
     """A loaded model. ``generation`` holds defaults under the names of `GenerationConfig`.
 
-    ``tokenizer_files`` are texts by file name, of a tokenizer that lies in no directory of its own.
+    ``tokenizer_files`` are texts by file name, of a tokenizer that lies in no directory of its own. ``stored_bits`` is
+    the size of the codes that most weights were stored in, if they can be kept as they were.
     """
 
     network: Network
@@ -81,3 +82,4 @@ class Source:
     generation: Mapping[str, Any] = field(default_factory=dict)
     chat_template: str | None = None
     tokenizer_files: Mapping[str, str] = field(default_factory=dict)
+    stored_bits: Literal[4, 8] | None = None

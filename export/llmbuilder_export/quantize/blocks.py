@@ -25,6 +25,11 @@ _SHIFTS = {4: (-1, 0, 1), 8: (0,)}
 """Zero points to try, relative to the one that centres the range."""
 _REFINEMENTS = 3
 """Times to round to the best scale and then fit the scale to the codes; each can only lower the error."""
+_SMALLER = {
+    8: tuple(sign * size for size in range(7, 0, -1) for sign in (-1, 1)),
+    128: (-8, 7, *range(126, 0, -1)),
+}
+"""Codes, less the middle one, that the largest weight of a block may have if not the largest code; by the middle."""
 _CHUNK = 4096
 """Blocks searched at a time; their intermediate results stay in the processor's cache."""
 _LEAST_IMPORTANCE = 0.01
@@ -57,6 +62,48 @@ def round_symmetric(weight: FloatArray) -> Blocks:
         scales[rows] = np.where(largest > 0, largest / 127, 1)
         codes[rows] = np.rint(blocks / scales[rows, :, None]) + 128
     return Blocks(codes, scales, None, 8)
+
+
+def recover(weight: FloatArray, bits: Bits) -> Blocks | None:
+    """Blocks that are equal to weight [N, K], bit for bit: those of ggml's Q4_0 or Q8_0 that it was stored in.
+
+    The scale is the largest weight over its code, which the writer made as large as it can be; other codes are tried
+    where that fails.
+
+    Returns:
+        None if there are none with the middle code as zero point. Otherwise they have that zero point, written down.
+    """
+    if weight.shape[1] % BLOCK:
+        return None
+    middle = 1 << (bits - 1)
+    codes = np.empty((len(weight), _count(weight), BLOCK), np.uint8)
+    scales = np.empty(codes.shape[:2], np.float32)
+    for rows, blocks in _chunks(weight):
+        found = _recover(blocks.reshape(-1, BLOCK), middle)
+        if found is None:
+            return None
+        codes[rows], scales[rows] = (
+            found[0].reshape(blocks.shape) + middle,
+            found[1].reshape(blocks.shape[:2]),
+        )
+    return Blocks(_pack(codes, bits), scales, _pack(np.full(scales.shape, middle, np.uint8), bits), bits)
+
+
+def _recover(blocks: FloatArray, middle: int) -> tuple[FloatArray, FloatArray] | None:
+    """Levels [N, 32] and scales [N] whose products are the blocks [N, 32] exactly."""
+    extremes = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[:, None], -1)[:, 0]
+    levels, scales = np.zeros_like(blocks), np.ones_like(extremes)
+    left = np.flatnonzero(extremes)
+    for size in (-middle, middle - 1, *_SMALLER[middle]):
+        if not left.size:
+            break
+        steps = extremes[left] / np.float32(size)
+        trial = np.rint(blocks[left] / steps[:, None])
+        fits = (trial * steps[:, None] == blocks[left]).all(-1)
+        fits &= (trial.min(-1) >= -middle) & (trial.max(-1) < middle)
+        levels[left[fits]], scales[left[fits]] = trial[fits], steps[fits]
+        left = left[~fits]
+    return None if left.size else (levels, scales)
 
 
 def search(weight: FloatArray, bits: Bits, importance: FloatArray | None = None) -> Blocks:

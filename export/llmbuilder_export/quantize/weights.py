@@ -3,11 +3,14 @@
 ``int8`` gives every weight 8 bits. ``int4`` leaves 8 bits to the embedding, to the output head, and to the layers that
 make queries, keys and values: they are small and suffer most. Blocks of 32 with whole zero points and
 ``accuracy_level=4`` are what ONNX Runtime computes fast, and bit for bit the same for any number of rows.
+
+Weights that were stored in such blocks before, in a GGUF file, can be kept as they were.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 
 import numpy as np
 import onnx_ir as ir
@@ -24,7 +27,7 @@ from llmbuilder_export.graph import (
     shape_of,
     tensor_of,
 )
-from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, round_symmetric, search
+from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, recover, round_symmetric, search
 from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
 
@@ -55,6 +58,41 @@ class _Stored:
     zero_points: ir.Value | None
     bits: Bits
     inputs: int
+
+
+def keep_blocks(model: ir.Model, bits: Bits, progress: Callable[[str], None]) -> ir.Model:
+    """Store each weight of ``model`` in the blocks that it was read from, in place, so that nothing is rounded twice.
+
+    Args:
+        model: a traced and fused graph in float32.
+        bits: size of the codes that most weights were stored in; the embedding, and what has no codes of that size,
+            get 8 bits, rounded where there are none of 8 bits either.
+        progress: called with a line that says how many were kept.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ExportError: a weight is not finite.
+    """
+    before = _weight_bytes(model.graph)
+    jobs = _jobs(find_linears(model.graph), find_embedding(model.graph))
+    kept = 0
+    for job in jobs:
+        sizes: tuple[Bits, ...] = (8,) if bits == 8 or job.lookup is not None else (4, 8)
+        matrix = job.matrix()
+        blocks = next((blocks for size in sizes if (blocks := recover(matrix, size)) is not None), None)
+        kept += blocks is not None
+        if blocks is None:
+            blocks = round_symmetric(matrix) if job.lookup is not None else search(matrix, 8)
+        elif job.lookup is not None:
+            blocks = replace_fields(blocks, zero_points=None)
+        _rewrite(model.graph, job, blocks)
+    after = _weight_bytes(model.graph)
+    progress(
+        f"weights: {before / 1e6:.1f} MB in float32, {after / 1e6:.1f} MB; {kept} of {len(jobs)} as they were stored"
+    )
+    return model
 
 
 def quantize(

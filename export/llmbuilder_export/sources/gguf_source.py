@@ -1,9 +1,13 @@
 """GGUF files as sources: the model in PyTorch, its tokenizer and template, all from the one file."""
 
+import math
+from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
+from gguf import GGMLQuantizationType
 from transformers import AutoConfig, PreTrainedModel
 
 from llmbuilder.bundle.manifest import SourceFacts
@@ -22,6 +26,11 @@ from llmbuilder_export.sources.gguf_tokenizers import chat_template, tokenizer_f
 from llmbuilder_export.sources.ggufs import GGUF, read_gguf
 from llmbuilder_export.sources.huggingface import check_facts, in_our_words
 from llmbuilder_export.sources.weights import refuse_holes, refuse_larger
+
+_BITS: dict[GGMLQuantizationType, Literal[4, 8]] = {
+    GGMLQuantizationType.Q4_0: 4,
+    GGMLQuantizationType.Q8_0: 8,
+}
 
 
 def load_gguf(path: Path, max_context: int | None = None) -> Source:
@@ -46,7 +55,17 @@ def load_gguf(path: Path, max_context: int | None = None) -> Source:
         facts=SourceFacts(kind="gguf", name=path.name, sha256=file_sha256(path)),
         chat_template=chat_template(file),
         tokenizer_files=files,
+        stored_bits=_stored_bits(file),
     )
+
+
+def _stored_bits(file: GGUF) -> Literal[4, 8] | None:
+    """The size of the codes of more than half of all numbers, if these lie in blocks as a bundle's do."""
+    numbers: Counter[GGMLQuantizationType] = Counter()
+    for tensor in file.tensors.values():
+        numbers[tensor.kind] += math.prod(tensor.shape)
+    kind, count = numbers.most_common(1)[0]
+    return _BITS.get(kind) if 2 * count > numbers.total() else None
 
 
 def _load_model(file: GGUF) -> PreTrainedModel:

@@ -117,7 +117,7 @@ def chat_template(file: GGUF) -> str | None:
 def tokenizer_files(file: GGUF) -> dict[str, str]:
     """What lies beside a model in a directory of transformers, as far as its tokenizer needs it, by name."""
     return {
-        "tokenizer.json": tokenizer_of(file).to_str(),
+        "tokenizer.json": tokenizer_of(file).to_str(pretty=True),
         "generation_config.json": json.dumps(special_ids(file)),
     }
 
