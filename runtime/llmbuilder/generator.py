@@ -72,6 +72,7 @@ class TextGenerator(Closing):
         threads: int | None = None,
         deterministic: bool = True,
         config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         """Open a bundle, or the bundle made from a checkpoint.
 
@@ -84,11 +85,13 @@ class TextGenerator(Closing):
             deterministic: on a card, compute so that a text is the same from run to run and whatever its neighbours
                 in a batch; False allows faster attention that is not.
             config: options for all calls.
+            overrides: options by name, over those of config.
 
         Raises:
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
+            ConfigError: options that cannot be used.
         """
-        GenerationConfig.merge(config)  # a model is not loaded in vain
+        config = GenerationConfig.merge(config, overrides)  # a model is not loaded in vain
         self._lease: Lease | None = None
         self._reopen: Callable[[], TextGenerator] | None = None
         if isinstance(model_path, Engine):

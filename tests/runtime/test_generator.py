@@ -9,6 +9,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError, ContextOverflowError, LLMBuilderError
 from llmbuilder.generator import TextGenerator
+from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
 from llmbuilder.testing import BOS, BYTE_VOCAB, EOS, fake_engine, random_rule, scripted
 
 GREEDY = GenerationConfig(do_sample=False)
@@ -36,6 +37,20 @@ def says(make):
 def random(make):
     """A generator whose tokens depend on everything before them."""
     return make(random_rule(), config=LONG)
+
+
+class TestOptionsOfAllCalls:
+    def test_may_be_named_and_win_over_those_of_the_config(self, random):
+        named = TextGenerator(random.engine, config=LONG, max_new_tokens=5, seed=3)
+        assert named.generate("a") == random.generate("a", max_new_tokens=5, seed=3)
+
+    def test_are_refused_before_a_model_is_looked_for(self):
+        with pytest.raises(ConfigError, match=r"'max_tokens'.* Did you mean 'max_new_tokens'"):
+            TextGenerator("nowhere", max_tokens=3)
+
+    def test_are_those_of_an_asynchronous_one_too(self, random):
+        named = AsyncTextGenerator(random.engine, config=LONG, max_new_tokens=5, seed=3)
+        assert (named.config.max_new_tokens, named.config.seed) == (5, 3)
 
 
 class TestText:

@@ -183,6 +183,7 @@ class AsyncTextGenerator(ScheduledGenerator):
         config: GenerationConfig | None = None,
         max_rows: int = DEFAULT_ROWS,
         max_waiting: int | None = None,
+        **overrides: Unpack[GenerationOptions],
     ) -> None:
         """Open a bundle, or the bundle made from a checkpoint.
 
@@ -194,6 +195,7 @@ class AsyncTextGenerator(ScheduledGenerator):
             config: options for all calls.
             max_rows: most sequences decoded at once; others wait for them, in the order in which they came.
             max_waiting: most requests that wait; None: any number.
+            overrides: options by name, over those of config.
 
         Raises:
             ModelNotFoundError, BundleError, TokenizerError, DeviceError: see their docstrings.
@@ -202,7 +204,9 @@ class AsyncTextGenerator(ScheduledGenerator):
         check_count("max_rows", max_rows)
         if max_waiting is not None:
             check_count("max_waiting", max_waiting, 0)
-        generator = TextGenerator(model_path, tokenizer_path, device=device, threads=threads, config=config)
+        generator = TextGenerator(
+            model_path, tokenizer_path, device=device, threads=threads, config=config, **overrides
+        )
         super().__init__(generator, Limits(max_rows=max_rows, max_waiting=max_waiting), DecodingThread())
 
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ def calls() -> None:
 
 def generator() -> None:
     opened = TextGenerator("bundle")
+    TextGenerator("bundle", max_new_token=3)  # mistake
     opened.generate("a", max_new_token=3)  # mistake
     opened.stream("a", seed="a")  # mistake
     opened.complete("a", logprobs=True, n=2)  # mistake

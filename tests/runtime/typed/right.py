@@ -31,7 +31,7 @@ def configs() -> GenerationConfig:
 
 
 def generator() -> str:
-    with TextGenerator(BUNDLE, config=GenerationConfig(max_new_tokens=5)) as opened:
+    with TextGenerator(BUNDLE, config=GenerationConfig(max_new_tokens=5), stop_strings=["x"]) as opened:
         text: str = opened.generate("a", configs(), context_overflow="stop", logprobs=3)
         completions: list[lb.Completion] = opened.complete([1, 2, 3], num_return_sequences=2)
         opened.complete_batch(["a", [1]], [{"seed": 1}, None], do_sample=False, num_beams=2)
@@ -61,7 +61,7 @@ def classes() -> None:
 
 
 async def tasks() -> str:
-    async with lb.AsyncTextGenerator(BUNDLE, max_rows=4) as opened:
+    async with lb.AsyncTextGenerator(BUNDLE, max_rows=4, seed=1) as opened:
         pieces = [piece async for piece in opened.stream("a", max_new_tokens=3)]
         return await opened.generate("a", stop_strings=["x"]) + "".join(pieces)
 
