@@ -7,6 +7,7 @@ from typer.core import TyperCommand
 
 GENERATION = "Generation"
 MACHINE = "Machine"
+FORM = "Form of the text"
 _OWN = "Options"
 """Headings of the groups of options."""
 

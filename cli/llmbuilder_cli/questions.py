@@ -24,6 +24,15 @@ _QUESTIONS = {
 }
 
 
+_FORMS = {
+    "required_words": "--required",
+    "forbidden_words": "--forbidden",
+    "json_schema": "--json-schema",
+    "regex": "--regex",
+    "choices": "--choice",
+}
+
+
 @dataclass(frozen=True)
 class Job:
     """What ``llmb generate text`` is to do. ``options`` are those of `GenerationConfig`."""
@@ -35,6 +44,8 @@ class Job:
     interactive: bool = False
     as_json: bool = False
     verbose: bool = False
+    form: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `ConstrainedGenerator`; a JSON schema is a file."""
     device: str = "auto"
     threads: int | None = None
 
@@ -47,6 +58,9 @@ class Job:
         words += ["--verbose"] if self.verbose else []
         words += ["--device", self.device] if self.device != "auto" else []
         words += ["--threads", str(self.threads)] if self.threads is not None else []
+        for name, value in self.form.items():
+            values = value if isinstance(value, list) else [value]
+            words += [word for each in values for word in (_FORMS[name], str(each))]
         for name, value in self.options.items():
             words += _words(name, value)
         return shlex.join(words)

@@ -144,7 +144,7 @@ def test_every_command_has_an_example():
 def test_help_groups_the_options(llmb):
     lines = llmb("generate", "text", "--help").stdout.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Arguments:", "Options:", "Machine:", "Generation:"]
+    assert headings == ["Arguments:", "Options:", "Machine:", "Form of the text:", "Generation:"]
     assert "(the model's, else 0.8)" in " ".join(" ".join(lines).split())
 
 

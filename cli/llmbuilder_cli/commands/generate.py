@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmbuilder_cli.commands.batch import batch
-from llmbuilder_cli.helping import Command, example
+from llmbuilder_cli.helping import FORM, Command, example
 from llmbuilder_cli.options import (
     Device,
     Model,
@@ -26,7 +26,11 @@ from llmbuilder_cli.questions import Job, ask
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
-    from llmbuilder.inference import Completion
+    from llmbuilder.inference import Completion, ConstrainedGenerator, TextGenerator
+
+
+_AT_THE_END = {"num_beams", "stop_strings", "max_time"}
+"""Options with which it is known only at the end whether a text has its form."""
 
 
 class _TextByDefault(TyperGroup):
@@ -89,6 +93,30 @@ def text(
         bool, typer.Option("--verbose", help="Tell tokens and speed on stderr after the text.")
     ] = False,
     setup: Annotated[bool, typer.Option("--setup", help="Be asked for everything.")] = False,
+    required: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORDS", help="The text says these; may be repeated.", rich_help_panel=FORM),
+    ] = None,
+    forbidden: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORDS", help="The text does not say these; may be repeated.", rich_help_panel=FORM
+        ),
+    ] = None,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The text is JSON of this schema.", rich_help_panel=FORM),
+    ] = None,
+    regex: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="All of the text matches this regular expression.", rich_help_panel=FORM
+        ),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="The text is one of these; repeat for each.", rich_help_panel=FORM),
+    ] = None,
     options: dict[str, Any],
 ) -> None:
     """Continue a prompt. The text streams to stdout as it is generated."""
@@ -97,6 +125,18 @@ def text(
             "A session takes neither --prompt nor --json: leave them out.", param_hint="--interactive"
         )
     model = named_once(model, named)
+    given = {
+        "required_words": required,
+        "forbidden_words": forbidden,
+        "json_schema": json_schema,
+        "regex": regex,
+        "choices": choice,
+    }
+    form = {name: value for name, value in given.items() if value}
+    if form and interactive:
+        raise typer.BadParameter(
+            "A session takes no form of the text: leave it out.", param_hint="--interactive"
+        )
     if options.get("num_return_sequences", 1) > 1 and not as_json:
         raise typer.BadParameter("Several texts need --json: a line for each.", param_hint="--set")
     job = Job(
@@ -107,6 +147,7 @@ def text(
         interactive=interactive,
         as_json=as_json,
         verbose=verbose,
+        form=form,
         device=device,
         threads=threads,
     )
@@ -131,21 +172,53 @@ def _run(job: Job) -> None:
     with generator:
         if job.interactive:
             InteractiveGenerator(generator, **job.options).start_session()
-        elif job.as_json:
-            for completion in generator.complete(job.prompt or "", **job.options):
-                tell_json(_to_json(completion))
-                if job.verbose:
-                    tell(_statistics(completion), err=True)
-        elif job.verbose:
-            from llmbuilder.decoding.running import stream
-
-            group = generator.group(job.prompt or "", **job.options)
-            loop = generator.loop(1)
-            loop.add(group)
-            _print_stream(stream(loop, group))
-            tell(_statistics(group.completions()[0]), err=True)
+        elif job.form:
+            _write_formed(job, _constrained(generator, job.form))
         else:
-            _print_stream(generator.pieces(job.prompt or "", **job.options))
+            _write(job, generator)
+
+
+def _constrained(generator: "TextGenerator", form: Mapping[str, Any]) -> "ConstrainedGenerator":
+    from llmbuilder.inference import ConstrainedGenerator
+
+    path = form.get("json_schema")
+    read = {} if path is None else {"json_schema": path.read_text(encoding="utf-8", errors="replace")}
+    return ConstrainedGenerator(generator, **{**form, **read})
+
+
+def _write(job: Job, generator: "TextGenerator") -> None:
+    prompt = job.prompt or ""
+    if job.as_json:
+        _tell_completions(job, generator.complete(prompt, **job.options))
+    elif job.verbose:
+        from llmbuilder.decoding.running import stream
+
+        group = generator.group(prompt, **job.options)
+        loop = generator.loop(1)
+        loop.add(group)
+        _print_stream(stream(loop, group))
+        tell(_statistics(group.completions()[0]), err=True)
+    else:
+        _print_stream(generator.pieces(prompt, **job.options))
+
+
+def _write_formed(job: Job, generator: "ConstrainedGenerator") -> None:
+    """As `_write`; the text comes at once where only its end tells whether it has its form."""
+    prompt = job.prompt or ""
+    if job.as_json or job.verbose or job.options.keys() & _AT_THE_END:
+        _tell_completions(job, generator.complete(prompt, **job.options))
+    else:
+        _print_stream(generator.stream(prompt, **job.options))
+
+
+def _tell_completions(job: Job, completions: Iterable["Completion"]) -> None:
+    for completion in completions:
+        if job.as_json:
+            tell_json(_to_json(completion))
+        else:
+            _print_stream([completion.text])
+        if job.verbose:
+            tell(_statistics(completion), err=True)
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -165,7 +238,7 @@ def _read_prompt(prompt: str | None) -> str:
         ) from error
 
 
-def _print_stream(pieces: Iterator[str]) -> None:
+def _print_stream(pieces: Iterable[str]) -> None:
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
