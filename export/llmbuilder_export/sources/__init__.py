@@ -7,6 +7,7 @@ import torch
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.networks.network import Network, Source
 from llmbuilder_export.sources.files import read_json, refuse_special
+from llmbuilder_export.sources.kinds import refuse_other_directory, refuse_other_file
 
 GGUF_MAGIC = b"GGUF"
 
@@ -37,6 +38,7 @@ def load_source(
         from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 
         refuse_special(path)
+        refuse_other_file(path)
         if adapter is not None:
             raise ExportError(
                 f"{path} is a file; adapters are merged into directories of Hugging Face models only. "
@@ -68,6 +70,7 @@ def _load_gguf(path: Path, config: Path | None, max_context: int | None) -> Sour
 
 def _check_directory(path: Path, config: Path | None) -> None:
     _refuse_adapter(path)
+    refuse_other_directory(path)
     if not (path / "config.json").exists():
         raise ExportError(
             f"{path} is no Hugging Face model directory: it has no config.json. "
