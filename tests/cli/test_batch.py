@@ -43,6 +43,26 @@ def test_what_cannot_be_files_and_a_model_is_wrong_usage(llmb, opened, arguments
     assert "Name the" in result.stderr
 
 
+def test_a_dash_is_standard_input_and_output(llmb, opened, answer):
+    lines = '{"prompt": "x"}\n{"prompt": "y", "id": "second", "top_p": 5}\n'
+    result = llmb("generate", "batch", "bundle", "-", "-", "--greedy", stdin=lines)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["id"], first["text"]) == (1, answer)
+    assert second["id"] == "second"
+    assert "top_p" in second["error"]
+    assert result.exit_code == 1
+
+
+def test_prompts_of_a_pipe_may_go_into_a_file(llmb, opened, answer, tmp_path):
+    llmb("generate", "batch", "bundle", "-", tmp_path / "out.jsonl", "--greedy", stdin='{"prompt": "x"}\n')
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == answer
+
+
+def test_standard_output_is_not_resumed(llmb, opened, tmp_path):
+    write_prompts(tmp_path / "in.jsonl", 1)
+    assert llmb("generate", "batch", "bundle", tmp_path / "in.jsonl", "-", "--resume").exit_code == 2
+
+
 def test_temperature_0_in_a_line_is_greedy(llmb, opened, answer, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"prompt": "x", "temperature": 0}\n')
     result = llmb("generate", "batch", "bundle", tmp_path / "in.jsonl", tmp_path / "out.jsonl")

@@ -1,8 +1,12 @@
 """``llmb generate batch``: complete a file of prompts."""
 
+import json
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +22,12 @@ from llmbuilder_cli.options import (
     takes_generation_options,
 )
 from llmbuilder_cli.progress import LiveLine, said
-from llmbuilder_cli.report import tell
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.files.jsonl import Progress
+
+_STANDARD = Path("-")
 
 
 @takes_generation_options
@@ -30,7 +36,8 @@ def batch(
         list[Path],
         typer.Argument(
             metavar="[MODEL] IN.jsonl OUT.jsonl",
-            help="The model; lines with a prompt, and any generation option; where the completions go.",
+            help="The model; lines with a prompt, and any generation option; where the completions go. - for stdin "
+            "and stdout.",
         ),
     ],
     *,
@@ -58,28 +65,59 @@ def batch(
         options = {"batch_size": batch_size, **options}
 
     with said(f"Loading {model}"):
-        from llmbuilder.files.jsonl import generate_file
+        from llmbuilder.files.jsonl import generate_file, generate_lines
         from llmbuilder.inference import TextGenerator
 
         generator = TextGenerator(model, tokenizer, device=device, threads=threads)
-    with generator, _Display() as display:
-        progress = generate_file(
-            generator,
-            prompts,
-            completions,
-            resume=resume,
-            overwrite=overwrite,
-            report=display.show,
-            **options,
-        )
-    tell(_summary(progress), err=True)
-    if progress.errors:
+    with generator, _as_file(prompts) as source:
+        if completions == _STANDARD:
+            errors = _print_lines(generate_lines(generator, source, **options))
+        else:
+            with _Display() as display:
+                progress = generate_file(
+                    generator,
+                    source,
+                    completions,
+                    resume=resume,
+                    overwrite=overwrite,
+                    report=display.show,
+                    **options,
+                )
+            tell(_summary(progress), err=True)
+            errors = progress.errors
+    if errors:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _as_file(prompts: Path) -> Iterator[Path]:
+    """The file of prompts; what comes through standard input is one for as long as it is needed."""
+    if prompts != _STANDARD:
+        yield prompts
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "standard input"
+        with file.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield file
+
+
+def _print_lines(records: Iterable[dict[str, Any]]) -> int:
+    """Print records as they come; return how many are errors."""
+    errors = 0
+    for record in records:
+        tell_json(json.dumps(record, ensure_ascii=False))
+        errors += "error" in record
+    return errors
 
 
 def _check_target(target: Path, *, resume: bool, overwrite: bool) -> None:
     from llmbuilder.errors import ConfigError
 
+    if target == _STANDARD:
+        if resume or overwrite:
+            raise typer.BadParameter("Standard output cannot be resumed or overwritten.", param_hint="-")
+        return
     if resume and overwrite:
         raise typer.BadParameter("It contradicts --overwrite: choose one.", param_hint="--resume")
     if target.exists() and not (resume or overwrite):

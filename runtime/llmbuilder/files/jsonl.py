@@ -116,6 +116,22 @@ def generate_file(
     return progress
 
 
+def generate_lines(
+    generator: TextGenerator,
+    source: Path,
+    config: GenerationConfig | None = None,
+    **overrides: Unpack[GenerationOptions],
+) -> Iterator[Record]:
+    """Complete every prompt of ``source``, yielding what `generate_file` would write, in the order of the input.
+
+    Raises:
+        ConfigError: ``source`` is missing, or options cannot be used.
+    """
+    _check_source(source)
+    _common(generator, config, overrides)
+    return _complete(generator, _read(source), config, overrides)
+
+
 def _write(records: Iterator[Record], target: Path, output: int, progress: Progress) -> Iterator[Progress]:
     """Append records, each as a line; yield how far that is after each."""
     started = time.monotonic()
@@ -141,9 +157,13 @@ def _common(
     return one_answer(GenerationConfig.merge(generator.config, config, overrides))
 
 
-def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:
+def _check_source(source: Path) -> None:
     if not source.is_file():
         raise ConfigError(f"There is no file of prompts at {source}. Check the path.")
+
+
+def _check_paths(source: Path, target: Path, *, resume: bool, overwrite: bool) -> None:
+    _check_source(source)
     if target.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the file of prompts itself. Name another file for the completions.")
     if target.exists() and not (resume or overwrite):
