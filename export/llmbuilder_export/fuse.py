@@ -96,6 +96,8 @@ def rotate_in_attention(graph: ir.Graph) -> None:
         node.replace_input_with(_COS_INPUT, cos)
         node.replace_input_with(_COS_INPUT + 1, sin)
         node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 1)
+        if query.attributes.get_int("interleaved", 0):
+            node.attributes["rotary_interleaved"] = ir.AttrInt64("rotary_interleaved", 1)
 
 
 def drop_round_trips(graph: ir.Graph) -> None:

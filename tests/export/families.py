@@ -78,6 +78,12 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cohere+norms": {"use_qk_norm": True},
     "deepseek_v3+equal sizes": {"first_k_dense_replace": 2},
+    "deepseek_v3+larger values": {"first_k_dense_replace": 2, "v_head_dim": 32},
+    "deepseek_v3+smaller values": {"first_k_dense_replace": 2, "v_head_dim": 8},
+    "falcon+biases": {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True},
+    "falcon+biases of five heads": {"alibi": True, "hidden_size": 80, "num_attention_heads": 5, "num_kv_heads": None},
+    "falcon+groups": {"new_decoder_architecture": True, "num_kv_heads": 2},
+    "falcon+old": {"multi_query": False, "parallel_attn": False, "bias": True},
     "gemma2+caps": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
     "gemma2+no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None},
     "gpt2+scaled by layer": {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
@@ -89,6 +95,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gpt_neox+Pythia-2.8b's heads": {"hidden_size": 160},
     "gpt_neox+all rotated": _rope("default", partial_rotary_factor=1.0),
     "gpt_neox+sequential": {"use_parallel_residual": False},
+    "gptj+much rotated": {"hidden_size": 128, "rotary_dim": 32},
     "granite+multipliers": {
         "embedding_multiplier": 12.0, "logits_scaling": 8.0, "residual_multiplier": 0.22, "attention_multiplier": 0.03,
     },
@@ -122,12 +129,13 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
 }  # fmt: skip
 EXPORTED = (
-    "apertus", "arcee", "beam", "biogpt", "bitnet", "cohere", "cohere2", "ctrl", "cwm", "ernie4_5",
-    "exaone4", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3", "gpt2",
-    "gpt_bigcode", "gpt_neox", "granite", "helium", "hunyuan_v1_dense", "hyperclovax", "internlm3",
-    "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3", "ministral", "ministral3", "mistral",
-    "modernbert-decoder", "moshi", "nanochat", "nemotron", "olmo", "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3",
-    "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma", "youtu", *VARIANTS,
+    "apertus", "arcee", "beam", "biogpt", "bitnet", "bloom", "codegen", "cohere", "cohere2", "ctrl", "cwm",
+    "ernie4_5", "exaone4", "falcon", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3",
+    "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "helium",
+    "hunyuan_v1_dense", "hyperclovax", "internlm3", "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3",
+    "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "nanochat", "nemotron", "olmo",
+    "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
+    "starcoder2", "vaultgemma", "xglm", "youtu", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))

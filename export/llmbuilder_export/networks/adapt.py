@@ -17,6 +17,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
 from llmbuilder_export.networks.interface import IMPLEMENTATION, OTHERS, attending
 from llmbuilder_export.networks.network import Attention, Heads, Network
+from llmbuilder_export.networks.own import OwnAttention
 from llmbuilder_export.networks.rotary import Rotary, find_rotary, rotating
 from llmbuilder_export.networks.simplify import simplify
 
@@ -38,6 +39,7 @@ class AdaptedNetwork(Network):
         simplify(model)
         self.model = model
         self._rotary: Rotary | None = None
+        self._own = OwnAttention(model, context_length)
         heads, vocab_size = self._try()
         self.facts = ModelFacts(
             architecture=model.config.model_type,
@@ -55,7 +57,12 @@ class AdaptedNetwork(Network):
     ) -> torch.Tensor:
         """Compute logits [B, K, V]; see `Network.forward`."""
         self.model.set_attn_implementation(IMPLEMENTATION)
-        with attending(attention), rotating(self._rotary, position_ids), _positions_from(self.model, start):
+        with (
+            attending(attention),
+            rotating(self._rotary, position_ids),
+            self._own.replaced(position_ids),
+            _positions_from(self.model, start),
+        ):
             logits: torch.Tensor = self.model(
                 input_ids=input_ids, position_ids=position_ids, use_cache=False
             ).logits

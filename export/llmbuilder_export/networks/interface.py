@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 from llmbuilder.errors import ExportError
@@ -43,22 +44,43 @@ def attend(
             f"{type(module).__name__} uses {', '.join(sorted(tensors))} in attention, which cannot be exported. "
             f"{OTHERS}"
         )
-    if key.shape[-1] != value.shape[-1]:
-        raise ExportError(
-            f"{type(module).__name__} has keys and values of different sizes, which cannot be exported. {OTHERS}"
-        )
+    layer: Any = module.layer_idx
+    return attended(layer, query, key, value, scaling, sliding_window, softcap), None
+
+
+def attended(
+    layer: int,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """Attention of one layer: [B, heads, S, size] in, [B, S, heads, value size] out.
+
+    Values smaller than keys, or keys smaller than values, are filled up with zeros, which change nothing.
+    """
     batch, count, length, size = query.shape
+    wanted = value.shape[-1]
+    widest = max(size, wanted)
     heads = Heads(
         count=count,
         key_value_count=key.shape[1],
-        size=size,
-        scale=size**-0.5 if scaling is None else float(scaling),
-        window=sliding_window,
+        size=widest,
+        scale=size**-0.5 if scale is None else float(scale),
+        window=window,
         softcap=softcap,
     )
-    layer: Any = module.layer_idx
-    q, k, v = (tensor.transpose(1, 2).reshape(batch, length, -1) for tensor in (query, key, value))
-    return _attention.get()(layer, q, k, v, heads).view(batch, length, count, size), None
+    q, k, v = (_rows(tensor, widest) for tensor in (query, key, value))
+    return _attention.get()(layer, q, k, v, heads).view(batch, length, count, widest)[..., :wanted]
+
+
+def _rows(x: torch.Tensor, size: int) -> torch.Tensor:
+    """[B, heads, S, up to size] as [B, S, heads * size]."""
+    if x.shape[-1] < size:
+        x = pad(x, (0, size - x.shape[-1]))
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1)
 
 
 AttentionInterface.register(IMPLEMENTATION, attend)

@@ -20,16 +20,40 @@ _CLOSE = 1e-5
 
 
 @dataclass(frozen=True)
-class Rotary:
-    """Tables of rotary positions, and the model code that makes and uses them.
+class Tables:
+    """Cosines and sines, each [window, rotated dimensions / 2].
 
-    ``cos`` and ``sin`` have shape [window, rotated dimensions / 2].
+    ``interleaved``: a dimension is rotated with its neighbour instead of with the one half of them further.
     """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    interleaved: bool = False
+
+    def rotated(self, x: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """Rotate the first dimensions of each head of [B, heads, S, size], the rest stay."""
+        size = 2 * self.cos.shape[-1]
+        if x.shape[-1] > size and not fits_attention(self.cos.shape):
+            # The operator rotates whole heads, attention parts of them, but not of any size.
+            return torch.cat((self.rotated(x[..., :size], position_ids), x[..., size:]), dim=-1)
+        inputs = [x, position_ids, self.cos, self.sin]
+        return symbolic(
+            "com.microsoft::RotaryEmbedding",
+            inputs,
+            {"interleaved": 1} if self.interleaved else {},
+            dtype=x.dtype,
+            shape=x.shape,
+            version=1,
+        )
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """What a model rotates by, and its code that makes it and uses it."""
 
     modeling: ModuleType
     embedding: nn.Module
-    cos: torch.Tensor
-    sin: torch.Tensor
+    tables: Tables
 
 
 def find_rotary(model: PreTrainedModel, context_length: int) -> Rotary | None:
@@ -48,11 +72,11 @@ def find_rotary(model: PreTrainedModel, context_length: int) -> Rotary | None:
         with torch.inference_mode():
             cos, sin = embedding(torch.zeros(1, 1), torch.arange(context_length)[None])
             half = cos.shape[-1] // 2
-            tables = cos[0, :, :half].clone(), sin[0, :, :half].clone()
+            tables = Tables(cos[0, :, :half].clone(), sin[0, :, :half].clone())
             usual = _rotates_halves(original, cos[:, -3:], sin[:, -3:])
     except (TypeError, ValueError, RuntimeError, IndexError):
         return None  # a rotation of another kind: it is traced as it is
-    return Rotary(modeling, embedding, *tables) if usual else None
+    return Rotary(modeling, embedding, tables) if usual else None
 
 
 @contextmanager
@@ -62,17 +86,8 @@ def rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[None
         yield
         return
 
-    size = 2 * rotary.cos.shape[-1]
-
-    def rotated(x: torch.Tensor) -> torch.Tensor:
-        if x.shape[-1] > size and not fits_attention(rotary.cos.shape):
-            # The operator rotates whole heads, attention parts of them, but not of any size.
-            return torch.cat((rotated(x[..., :size]), x[..., size:]), dim=-1)
-        inputs = [x, position_ids, rotary.cos, rotary.sin]
-        return symbolic("com.microsoft::RotaryEmbedding", inputs, dtype=x.dtype, shape=x.shape, version=1)
-
     def rotate(q: torch.Tensor, k: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return rotated(q), rotated(k)
+        return rotary.tables.rotated(q, position_ids), rotary.tables.rotated(k, position_ids)
 
     # What depends on how long the text is, is in the tables: no graph can hold a decision about it.
     with replaced(rotary.modeling, _ROTATE, rotate), replaced(rotary.embedding, "rope_type", "default"):
