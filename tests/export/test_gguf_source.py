@@ -225,6 +225,7 @@ def test_sentencepiece_vocabularies_give_the_ids_of_sentencepiece(write, sentenc
         ({"block_count": 10**6}, "1000000 layers, but holds only"),
         ({"block_count": 3}, "lacks weights of LlamaForCausalLM"),
         ({"block_count": 1}, "holds weights of 2 layers"),
+        ({"context_length": 2**32 - 1}, r"window of 4,294,967,295 tokens, .*Pass --max-context"),
         ({"context_length": "long"}, r"says llama\.context_length long"),
         ({"embedding_length": 2**31}, "does not belong to the weights"),
         ({"attention.head_count": 5}, r"5 heads, which do not divide|does not belong|cannot be loaded"),
