@@ -133,7 +133,7 @@ EXPORTED = (
     "ernie4_5", "exaone4", "falcon", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3",
     "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "helium",
     "hunyuan_v1_dense", "hyperclovax", "internlm3", "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3",
-    "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "nanochat", "nemotron", "olmo",
+    "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu", *VARIANTS,
 )  # fmt: skip

@@ -93,11 +93,13 @@ def test_families_compute_what_transformers_does(name, tmp_path, byte_bpe_file, 
     with TextGenerator(report.path) as generator:
         for prompt, tokens in zip(prompts, expected, strict=True):
             (completion,) = generator.complete(
-                prompt, do_sample=False, early_stopping=False, max_new_tokens=NEW
+                prompt, do_sample=False, early_stopping=False, use_cache=True, max_new_tokens=NEW
             )
             assert list(completion.token_ids) == tokens
         prompt = prompt_of(window - 5, vocabulary)
-        (completion,) = generator.complete(prompt, do_sample=False, early_stopping=False, max_new_tokens=NEW)
+        (completion,) = generator.complete(
+            prompt, do_sample=False, early_stopping=False, use_cache=True, max_new_tokens=NEW
+        )
         assert list(completion.token_ids) == oracle.greedy_past(prompt, NEW, window)
     record_proof(name, difference=difference)
 

@@ -134,9 +134,9 @@ def test_positions_that_depend_on_the_texts_length_limit_the_window(tmp_path):
     assert load_source(tmp_path, max_context=48).network.facts.context_length == 48
 
 
-@pytest.mark.parametrize("kind", ["mpt", "gpt_oss"])
+@pytest.mark.parametrize("kind", ["openai-gpt", "gpt_oss"])
 def test_attention_that_bundles_cannot_express_is_refused(tmp_path, kind):
-    options = {"n_layers": LAYERS, "n_heads": 4} if kind == "mpt" else {"num_local_experts": 2}
+    options = {"n_layer": LAYERS, "n_head": 4} if kind == "openai-gpt" else {"num_local_experts": 2}
     save_model(tmp_path, kind, **options)
     with pytest.raises(ExportError, match="attention"):
         load_source(tmp_path, max_context=WINDOW)

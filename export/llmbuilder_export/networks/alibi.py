@@ -20,13 +20,14 @@ _LARGEST = 8192
 """Of a bias: the scores it is added to keep an error of at most 0.0005 in float32."""
 
 
-def alibi_columns(model: PreTrainedModel, size: int, context_length: int) -> torch.Tensor:
+def alibi_columns(model: PreTrainedModel, scale: float, size: int, context_length: int) -> torch.Tensor:
     """What the keys of each position and head get as further dimensions, [window, heads, columns].
 
     Each bias is the sum of three numbers that half precision holds as well.
 
     Args:
-        model: of the family bloom or falcon, which scale scores by the root of a head's size.
+        model: of the family bloom, falcon or mpt.
+        scale: what attention multiplies all scores by.
         size: dimensions of a head; those of its columns fill up what the cache keeps of it.
         context_length: tokens of the window.
 
@@ -39,7 +40,7 @@ def alibi_columns(model: PreTrainedModel, size: int, context_length: int) -> tor
             f"{type(model).__name__} adds up to {largest:.0f} to scores at the end of {context_length} tokens, which "
             f"makes them too coarse. Export it with --max-context {int(context_length * _LARGEST / largest)}."
         )
-    rest, parts = bias * size**0.5, []
+    rest, parts = bias / scale, []
     for _ in range(_PARTS):
         parts.append(rest.half().float())
         rest = rest - parts[-1]
@@ -59,8 +60,11 @@ def _biases(model: PreTrainedModel, context_length: int) -> torch.Tensor:
     modeling: Any = sys.modules[type(model).__module__]
     config: Any = model.config
     heads = config.num_attention_heads
-    bias = modeling.build_alibi_tensor(torch.ones(1, context_length), heads, torch.float32)
+    if config.model_type == "mpt":
+        bias = modeling.build_mpt_alibi_tensor(heads, context_length)
+    else:
+        bias = modeling.build_alibi_tensor(torch.ones(1, context_length), heads, torch.float32)
     if config.model_type == "falcon":  # which scales them too
         bias = bias * (config.hidden_size // heads) ** -0.5
-    rows: torch.Tensor = bias[:, 0].t()
+    rows: torch.Tensor = (bias - bias[..., :1])[:, 0].float().t()
     return rows

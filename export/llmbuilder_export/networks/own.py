@@ -37,7 +37,7 @@ class OwnAttention:
             sin, cos = first.embed_positions[:context_length].chunk(2, dim=-1)
             self.tables = Tables(cos.clone(), sin.clone(), interleaved=True)
         if _is_biased(model.config):
-            self.columns = alibi_columns(model, first.head_dim, context_length)
+            self.columns = alibi_columns(model, _scale(first), first.head_dim, context_length)
 
     @contextmanager
     def replaced(self, position_ids: torch.Tensor) -> Iterator[None]:
@@ -133,6 +133,14 @@ def _bloom(
     return module.dense(place.attended(query, key, value)) + residual, None
 
 
+def _mpt(module: Any, place: _Place, hidden_states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
+    fused = module.Wqkv(hidden_states)
+    if module.clip_qkv:
+        fused = fused.clamp(-module.clip_qkv, module.clip_qkv)
+    query, key, value = (_by_head(part, module.n_heads) for part in fused.chunk(3, dim=2))
+    return module.out_proj(place.attended(query, key, value, module.softmax_scale)), None
+
+
 def _xglm(module: Any, place: _Place, hidden_states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
     query, key, value = (
         _by_head(project(hidden_states), module.num_heads)
@@ -148,6 +156,7 @@ _FAMILIES: Mapping[str, tuple[str, Callable[..., tuple[torch.Tensor, None]]]] = 
     "GPTJAttention": ("forward", _gptj),
     "GPTNeoSelfAttention": ("_attn", _gpt_neo),
     "GPTNeoXJapaneseAttention": ("_attn", _gpt_neox_japanese),
+    "MptAttention": ("forward", _mpt),
     "XGLMAttention": ("forward", _xglm),
 }
 """The method of each class of modules that is replaced, and by what."""
@@ -159,7 +168,12 @@ def _by_head(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _is_biased(config: Any) -> bool:
-    return config.model_type == "bloom" or bool(getattr(config, "alibi", False))
+    return config.model_type in ("bloom", "mpt") or bool(getattr(config, "alibi", False))
+
+
+def _scale(module: Any) -> float:
+    """What attention multiplies scores by."""
+    return float(getattr(module, "softmax_scale", module.head_dim**-0.5))
 
 
 def _no_mask(*_: object, **__: object) -> torch.Tensor:
