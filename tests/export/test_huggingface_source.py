@@ -122,7 +122,7 @@ def test_scaled_positions_are_tabulated(tmp_path):
     scaling = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 48}
     save_model(tmp_path, "llama", rope_parameters=scaling)
     network = load_source(tmp_path).network
-    assert network._rotary.cos.shape == (WINDOW, 8)
+    assert network._rotary.tables.cos.shape == (WINDOW, 8)
 
 
 def test_positions_that_depend_on_the_texts_length_limit_the_window(tmp_path):
