@@ -63,7 +63,9 @@ def _biases(model: PreTrainedModel, context_length: int) -> torch.Tensor:
     if config.model_type == "mpt":
         bias = modeling.build_mpt_alibi_tensor(heads, context_length)
     else:
-        bias = modeling.build_alibi_tensor(torch.ones(1, context_length), heads, torch.float32)
+        bias = modeling.build_alibi_tensor(
+            torch.ones(1, context_length, dtype=torch.int64), heads, torch.float32
+        )
     if config.model_type == "falcon":  # which scales them too
         bias = bias * (config.hidden_size // heads) ** -0.5
     rows: torch.Tensor = (bias - bias[..., :1])[:, 0].float().t()
