@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
+from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, POSITION_IDS
 from llmbuilder.decoding.prompt import check_ids
 from llmbuilder.engine.cache import HostCache
 from llmbuilder.engine.decoder import Decoder
+from llmbuilder.engine.feeding import bind_arrays, chunk_feeds
 from llmbuilder.engine.graph import LoadedGraph
-from llmbuilder.engine.head import last_logits
 from llmbuilder.engine.limits import within_memory
 
 if TYPE_CHECKING:
@@ -74,24 +74,14 @@ class HostDecoder(Decoder):
 
     def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
         """Append one chunk to one slot; logits [keep, V]."""
-        import onnxruntime as ort
-
         past = self.cache.lengths[slot]
-        total = past + len(ids)
         logits = np.empty((1, keep, self.graph.facts.vocab_size), np.float32)
-        inputs = {
-            INPUT_IDS: np.array([ids], np.int64),
-            ATTENTION_MASK: np.ones((1, total), np.int64),
-            POSITION_IDS: np.arange(past, total, dtype=np.int64)[None],
-            self.graph.head: last_logits(self.graph.head, keep),
-        }
-        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
+        feeds = chunk_feeds(self.graph.head, ids, past, keep)
+        feeds[ATTENTION_MASK] = np.ones((1, past + len(ids)), np.int64)
         self._catch_up()
         with self._running:
             binding = self._session.io_binding()
-            for name, array in inputs.items():
-                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-            binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+            bind_arrays(binding, feeds, logits)
             self.cache.bind(binding, slot, 1)
             self._session.run_with_iobinding(binding)
         self.cache.extend(slot, 1, len(ids))
@@ -143,10 +133,6 @@ class _Buffers:
 
     def bind(self, binding: "onnxruntime.IOBinding", first: int, count: int) -> None:
         """Bind the part of some slots."""
-        import onnxruntime as ort
-
         part = slice(first, first + count)
-        inputs = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
-        for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[part]))
-        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(self.logits[part]))
+        feeds = {INPUT_IDS: self.ids, ATTENTION_MASK: self.mask, POSITION_IDS: self.positions}
+        bind_arrays(binding, {name: array[part] for name, array in feeds.items()}, self.logits[part])

@@ -17,7 +17,7 @@ from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITI
 from llmbuilder.engine.cuda.choice import StepOutput, TopKSessions
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.cuda.slab import Mover, Slab
-from llmbuilder.engine.head import last_logits
+from llmbuilder.engine.feeding import bind_arrays, chunk_feeds
 from llmbuilder.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -93,20 +93,11 @@ class Workspace:
 
     def prefill(self, slot: int, ids: Sequence[int], past: int, keep: int) -> FloatArray:
         """Append ids to a row that has ``past`` tokens; logits [keep, V] of the last ones."""
-        import onnxruntime as ort
-
         graph = self.graph
         logits = np.empty((1, keep, graph.facts.vocab_size), np.float32)
-        inputs = {
-            INPUT_IDS: np.array([ids], np.int64),
-            POSITION_IDS: np.arange(past, past + len(ids), dtype=np.int64)[None],
-            graph.head: last_logits(graph.head, keep),
-        }
-        # The binding keeps raw pointers: `inputs` and `logits` must outlive the run.
+        feeds = chunk_feeds(graph.head, ids, past, keep)
         binding = self._bound_chunk(slot)
-        for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        binding.bind_ortvalue_output(LOGITS, ort.OrtValue.ortvalue_from_numpy(logits))
+        bind_arrays(binding, feeds, logits)
         graph.session.run_with_iobinding(binding, self._chunk_options)
         last: FloatArray = logits[0]
         return last
