@@ -195,6 +195,25 @@ class TestWorkspaces:
         with pytest.raises(DeviceError, match="no room"):
             device.decoder(rows=8)
 
+    def test_that_could_not_be_moved_into_are_given_back_and_the_rows_stay(self, device, monkeypatch):
+        decoder = device.decoder(rows=2)
+        decoder.prefill(0, IDS[:5])
+        expected = np.array(decoder.step([1]))
+        decoder.truncate(0, 5)
+        moving = device._workspaces.mover.move
+
+        def fail(*slabs, count=1, **options):
+            if count > 1:  # the rows that grow, not the zeros of the new workspace
+                raise DeviceError("the card failed")
+            moving(*slabs, count=count, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(device._workspaces.mover, "move", fail)
+            with pytest.raises(DeviceError, match="the card failed"):
+                decoder.prefill(3, IDS[:5])
+        assert device._workspaces.idle_bytes > 0
+        equal(decoder.step([1]), expected)
+
     def test_hold_zeros_at_first_because_no_mask_takes_nan_away(self, device, monkeypatch):
         empty = Place.empty
 

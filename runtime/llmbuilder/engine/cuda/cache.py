@@ -3,8 +3,9 @@
 import weakref
 from dataclasses import dataclass
 
+from llmbuilder.cleanup import undone_on_error
 from llmbuilder.engine.cuda.slab import Slab
-from llmbuilder.engine.cuda.workspace import Workspaces
+from llmbuilder.engine.cuda.workspace import Workspace, Workspaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,8 @@ class DeviceCache:
         """
         self._workspaces = workspaces
         self.limit = limit
-        self.workspace = workspaces.take(slots, min(capacity, limit))
-        self.lengths = [0] * self.workspace.slots
-        self._loan = weakref.finalize(self, workspaces.give_back, self.workspace)
+        self.lengths: list[int] = []
+        self._keep(workspaces.take(slots, min(capacity, limit)))
 
     @property
     def slots(self) -> int:
@@ -61,11 +61,10 @@ class DeviceCache:
         old = self.workspace
         with self._workspaces.lock:
             new = self._workspaces.take(max(slots, self.slots), max(capacity, self.capacity))
-            self._workspaces.mover.move(old.slab, 0, new.slab, 0, count=old.slots, new_count=new.slots)
-        self.workspace = new
-        self.lengths += [0] * (new.slots - old.slots)
+            with undone_on_error(lambda: self._workspaces.give_back(new)):
+                self._workspaces.mover.move(old.slab, 0, new.slab, 0, count=old.slots, new_count=new.slots)
         self._loan()
-        self._loan = weakref.finalize(self, self._workspaces.give_back, new)
+        self._keep(new)
 
     def extend(self, first: int, count: int, tokens: int) -> None:
         """Note that the graph has appended ``tokens`` to each of ``count`` slots from ``first`` on."""
@@ -96,6 +95,12 @@ class DeviceCache:
         """Make a slot the first ``length`` tokens of a kept one; there must be room."""
         self._move(saved.slab, 0, self.workspace.slab, slot)
         self.lengths[slot] = length
+
+    def _keep(self, workspace: Workspace) -> None:
+        """Have its slots from now on, until it is given back."""
+        self.workspace = workspace
+        self.lengths += [0] * (workspace.slots - len(self.lengths))
+        self._loan = weakref.finalize(self, self._workspaces.give_back, workspace)
 
     def _move(self, source: Slab, first: int, target: Slab, to: int) -> None:
         with self._workspaces.lock:
