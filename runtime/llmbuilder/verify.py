@@ -112,14 +112,14 @@ def _check_invariance(engine: Engine) -> Iterator[Check]:
 
 def _check_chunks(engine: Engine) -> Iterator[Check]:
     """A prompt computed in parts, as after a kept beginning, against the whole: logits equal in every bit."""
-    length = min(_CHUNKED + engine.model.decoder().border, engine.context_length)
-    ids = np.random.default_rng(1).integers(engine.usable_vocab, size=length).tolist()
-    decoder = engine.model.decoder(capacity=length)
-    whole = decoder.prefill(0, ids)
+    decoder = engine.model.decoder()
+    length = min(_CHUNKED + decoder.border, engine.context_length)
     wanted = (length // 2, length // 3, length - LEAST_CHUNK) if decoder.border == 1 else (decoder.border,)
     cuts = sorted({cut for cut in wanted if LEAST_CHUNK <= cut < length})
     if not cuts:
         return
+    ids = np.random.default_rng(1).integers(engine.usable_vocab, size=length).tolist()
+    whole = decoder.prefill(0, ids)
     different = 0
     for cut in cuts:
         decoder = engine.model.decoder(capacity=length)
