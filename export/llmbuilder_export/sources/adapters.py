@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from llmbuilder.checks import is_whole
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.sources.checkpoint import find_state, read_checkpoint
 from llmbuilder_export.sources.files import listed, read_json, refuse_special, shown
@@ -169,7 +170,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_rank(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return is_whole(value, 1)
 
 
 def _are_names(value: object) -> bool:
