@@ -37,7 +37,7 @@ ROOMS = {
 }
 """The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
 GROUND = {
-    "arrays", "checks", "cleanup", "config", "detokenizer", "errors", "forking", "logs", "options",
+    "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "logs", "options",
     "overrides", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata", "_upstream",
 }  # fmt: skip
 TOP = {"__init__", "api", "benchmark", "inference", "testing", "verify"}

@@ -24,7 +24,6 @@ from llmbuilder_cli.commands import (
 )
 from llmbuilder_cli.helping import Command, example
 from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
-from llmbuilder_cli.upstream import refuse_upstream
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
 app = typer.Typer(
@@ -83,7 +82,7 @@ def llmb(
     write_whatever_comes()
     if debug:
         sys.excepthook = sys.__excepthook__
-    refuse_upstream()
+    import llmbuilder_export  # noqa: F401 (refuses LLMBuilder's own package)
     from llmbuilder.signals import end_on
 
     end_on("SIGTERM", "SIGHUP")

@@ -1,14 +1,19 @@
 """Turn a trained model into a bundle that generates without PyTorch.
 
-Importing this package loads nothing heavy; PyTorch comes with the first use of `export_model`.
+Importing this package loads nothing heavy, and refuses an environment that it shares with LLMBuilder's own. PyTorch
+comes with the first use of `export_model`.
 """
 
 from typing import TYPE_CHECKING
+
+from llmbuilder_export.upstream import refuse_upstream
 
 if TYPE_CHECKING:
     from llmbuilder_export.pipeline import ExportReport, export_model
 
 __all__ = ["ExportReport", "export_model"]
+
+refuse_upstream()
 
 
 def __getattr__(name: str) -> object:

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         export_model(source, **options)
     except ImportError as error:
-        return _fail(f'{error}. Exporting needs: pip install "llmbuilder-runtime[export,cpu]"')
+        from llmbuilder.distribution import install_line
+
+        return _fail(f"{error}. Run: {install_line('export')}")
     except (LLMBuilderError, OSError) as error:
         return _fail(str(error))
     return 0

@@ -16,7 +16,8 @@ def refuse_upstream() -> None:
     except metadata.PackageNotFoundError:
         return
     raise ImportError(
-        f"The package llmbuilder {version} (which trains models) is installed in this environment and overwrites "
-        "llmbuilder-runtime, which has the same import name. Keep them apart: train in one virtual environment, "
-        "generate in another. Here: pip uninstall llmbuilder llmbuilder-runtime, then pip install llmbuilder-runtime."
+        f"LLMBuilder {version}, which trains models, and llmbuilder-runtime are installed in one environment and "
+        "have overwritten each other's files. To train in it: pip uninstall --yes llmbuilder-runtime, then pip "
+        f'install --force-reinstall --no-deps "llmbuilder=={version}". Install llmbuilder-runtime again, from '
+        "where you had it, in an environment of its own."
     )

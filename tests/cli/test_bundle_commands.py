@@ -275,4 +275,5 @@ def test_export_without_torch_says_what_to_install(llmb, monkeypatch, tmp_path):
     result = llmb("export", tmp_path / "model.pt")
     assert result.exit_code == 1
     assert isinstance(result.exception, ExportError)
-    assert 'pip install "llmbuilder-runtime[export,cpu]"' in str(result.exception)
+    assert "pip install --extra-index-url https://download.pytorch.org/whl/cpu " in str(result.exception)
+    assert '"torch>=' in str(result.exception)

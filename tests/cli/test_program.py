@@ -71,7 +71,7 @@ def test_upstream_in_the_same_environment_is_refused_with_advice(process, tmp_pa
     (upstream / "METADATA").write_text("Metadata-Version: 2.1\nName: llmbuilder\nVersion: 2.0.0\n")
     result = process("info", "bundle", environment=installed(tmp_path))
     assert result.returncode == 1
-    assert "llmbuilder 2.0.0" in result.stderr
+    assert "LLMBuilder 2.0.0" in result.stderr
     assert "pip uninstall" in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -86,7 +86,7 @@ def test_upstream_that_has_taken_our_place_is_refused_with_advice(process, tmp_p
     for command in (["info", "bundle"], ["generate", "text", "-m", "bundle", "-p", "x"]):
         result = process(*command, environment=installed(tmp_path))
         assert result.returncode == 1
-        assert "pip uninstall llmbuilder llmbuilder-runtime" in result.stderr
+        assert "pip uninstall --yes llmbuilder-runtime" in result.stderr
         assert result.stderr.count("\n") == 1
 
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ import llmbuilder
 import llmbuilder.inference
 from llmbuilder import errors
 from llmbuilder._upstream import refuse_upstream
+from llmbuilder_export import upstream
 
 
 def test_the_package_lists_its_public_names():
@@ -76,17 +78,40 @@ def test_who_wants_onnx_runtimes_reports_can_have_them():
 def test_the_upstream_package_beside_ours_is_refused_with_advice(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
     with pytest.raises(
-        ImportError, match=r"llmbuilder 2\.0\.0 .*another.*pip uninstall llmbuilder llmbuilder-runtime"
+        ImportError,
+        match=r"^LLMBuilder 2\.0\.0.*pip uninstall --yes llmbuilder-runtime.*\"llmbuilder==2\.0\.0\"",
     ):
         refuse_upstream()
 
 
-def test_without_it_nothing_is_refused(monkeypatch):
+def test_the_exporter_says_the_same(monkeypatch):
+    """It cannot ask the runtime, whose place upstream's package may have taken."""
+    monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
+    with pytest.raises(ImportError) as ours:
+        refuse_upstream()
+    with pytest.raises(ImportError) as exporters:
+        upstream.refuse_upstream()
+    assert str(exporters.value) == str(ours.value)
+
+
+@pytest.fixture
+def no_upstream(monkeypatch):
     def version(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
+
+
+def test_without_it_nothing_is_refused(no_upstream):
     refuse_upstream()
+    upstream.refuse_upstream()
+
+
+@pytest.mark.parametrize("left", [None, SimpleNamespace(origin=None)], ids=["nothing", "a folder"])
+def test_what_pip_left_of_us_when_it_took_upstream_away_is_refused(no_upstream, monkeypatch, left):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: left)
+    with pytest.raises(ImportError, match=r"Files of llmbuilder-runtime are missing.*Install .* again"):
+        upstream.refuse_upstream()
 
 
 def test_importing_the_package_looks_for_upstream(tmp_path):
@@ -96,7 +121,7 @@ def test_importing_the_package_looks_for_upstream(tmp_path):
     program = f"import sys; sys.path.append({str(tmp_path)!r}); import llmbuilder"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "ImportError: The package llmbuilder 2.0.0" in result.stderr
+    assert "ImportError: LLMBuilder 2.0.0" in result.stderr
 
 
 BUILTINS = {

@@ -137,8 +137,7 @@ def test_a_checkpoint_beside_another_programs_manifest_is_exported(checkpoint, e
 def test_without_exporter_the_error_names_the_exact_command(checkpoint, no_exporter, tokenizer, named):
     with pytest.raises(ModelNotFoundError) as caught:
         find_bundle(checkpoint, tokenizer)
-    assert str(caught.value).endswith(f"run: llmb export '{checkpoint}'{named}")
-    assert 'pip install "llmbuilder-runtime[export,cpu]"' in str(caught.value)
+    assert str(caught.value).endswith(f"Run: llmb export '{checkpoint}'{named}")
 
 
 def test_a_checkpoint_is_exported_once_beside_itself(checkpoint, exporter, capsys):

@@ -65,8 +65,10 @@ def export(
         if path is not None and not path.exists():
             raise ModelNotFoundError(f"There is nothing at {path}. Check the path.")
     if not can_export():
+        from llmbuilder.distribution import install_line
+
         raise ExportError(
-            'Exporting needs PyTorch, which is not installed here. Run: pip install "llmbuilder-runtime[export,cpu]"'
+            f"Exporting needs PyTorch, which is not installed here. Run: {install_line('export')}"
         )
     from llmbuilder.signals import end_on
     from llmbuilder_export import export_model

@@ -57,9 +57,9 @@ def serve(
         from llmbuilder_server.serving import serve as serve_all
         from llmbuilder_server.settings import Settings
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"llmb serve needs {error.name}. Install it with: pip install 'llmbuilder-runtime[serve]'"
-        ) from error
+        from llmbuilder.distribution import install_line
+
+        raise ImportError(f"llmb serve needs {error.name}. Run: {install_line('serve')}") from error
     from llmbuilder.inference import TextGenerator
 
     named = _named(bundles or [str(require_model(None))])

@@ -63,8 +63,8 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
             return candidate
     if not can_export():
         raise ModelNotFoundError(
-            f"{model_path} is a checkpoint and must be exported once. On a machine with "
-            f'pip install "llmbuilder-runtime[export,cpu]" run: {_command(model_path, tokenizer_path)}'
+            f"{model_path} is a checkpoint and must be exported once, which needs PyTorch. "
+            f"Run: {_command(model_path, tokenizer_path)}"
         )
     target = cached if beside.exists() or not os.access(beside.parent, os.W_OK) else beside
     was_there = target.exists()

@@ -104,9 +104,10 @@ class Guidance:
         try:
             self._library = importlib.import_module("llguidance")
         except ImportError as error:
+            from llmbuilder.distribution import install_line
+
             raise ConfigError(
-                "json_schema, regex, choices and grammar need llguidance: "
-                'pip install "llmbuilder-runtime[constraints]".'
+                f"json_schema, regex, choices and grammar need llguidance. Run: {install_line('constraints')}"
             ) from error
 
     def compile(self, kind: str, definition: Any) -> str:

@@ -8,10 +8,6 @@ BUILDS = ("onnxruntime", "onnxruntime-gpu")
 """The distributions that install ONNX Runtime, for CPUs and for CUDA."""
 
 _UNINSTALL = "Uninstall both (pip uninstall onnxruntime onnxruntime-gpu)."
-INSTALL = (
-    'Install exactly one of them: pip install "llmbuilder-runtime[cpu]" for CPUs, '
-    'or pip install "llmbuilder-runtime[gpu]" for CUDA.'
-)
 
 
 def check_installation() -> None:
@@ -24,16 +20,23 @@ def check_installation() -> None:
     if len(builds) > 1:
         raise DeviceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
-            f"{_UNINSTALL} {INSTALL}"
+            f"{_UNINSTALL} {how_to_install()}"
         )
     try:
         from onnxruntime import InferenceSession  # noqa: F401
     except ImportError as error:
         if not builds:
-            raise DeviceError(f"ONNX Runtime is not installed. {INSTALL}") from error
+            raise DeviceError(f"ONNX Runtime is not installed. {how_to_install()}") from error
         raise DeviceError(
-            f"{builds[0]} is installed but cannot be used ({error}). {_UNINSTALL} {INSTALL}"
+            f"{builds[0]} is installed but cannot be used ({error}). {_UNINSTALL} {how_to_install()}"
         ) from error
+
+
+def how_to_install() -> str:
+    """What to type to have one of the builds."""
+    from llmbuilder.distribution import install_line
+
+    return f"Install exactly one of them: {install_line('cpu')} for CPUs, or {install_line('gpu')} for CUDA."
 
 
 def runtime_builds() -> dict[str, str]:

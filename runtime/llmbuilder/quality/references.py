@@ -51,7 +51,7 @@ def _sacrebleu() -> Any:
     try:
         from sacrebleu import metrics
     except ImportError as error:
-        raise ImportError(
-            "BLEU and chrF need sacrebleu. Install it with: pip install 'llmbuilder-runtime[metrics]'"
-        ) from error
+        from llmbuilder.distribution import install_line
+
+        raise ImportError(f"BLEU and chrF need sacrebleu. Run: {install_line('metrics')}") from error
     return metrics

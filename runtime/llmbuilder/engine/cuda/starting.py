@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from llmbuilder.engine.cuda.card import card
-from llmbuilder.engine.installation import INSTALL, check_installation
+from llmbuilder.engine.installation import check_installation, how_to_install
 from llmbuilder.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_cuda(index: int = 0) -> None:
     import onnxruntime as ort
 
     if PROVIDER not in ort.get_available_providers():
-        raise DeviceError(f"This ONNX Runtime has no CUDA support. {INSTALL}")
+        raise DeviceError(f"This ONNX Runtime has no CUDA support. {how_to_install()}")
     card(index)
     if missing := _preloaded(ort):
         raise DeviceError(f"CUDA libraries are missing: {', '.join(missing)}. {_libraries_for(ort)}")
