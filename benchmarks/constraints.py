@@ -124,7 +124,7 @@ def _source(word: str) -> str:
 
 def word_sets(seed: int, generator: TextGenerator, vocabulary: Vocabulary) -> Iterator[WordSet]:
     """Random sets, half of them with `LONG` budgets and sampled, as many as the vocabulary can say."""
-    draw = random.Random(seed)  # noqa: S311 (no secret)
+    draw = random.Random(seed)
     pieces = vocabulary.pieces
 
     def sayable(word: str) -> bool:
@@ -274,7 +274,7 @@ def valid(value: Any, s: Mapping[str, Any]) -> bool:  # noqa: PLR0911 (one for e
 def study_schemas(name: str, generator: TextGenerator, count: int, failures: list[Row]) -> Row:
     """Complete ``count`` schemas with budgets from just enough up, and each with too small a one."""
     vocabulary = Vocabulary(generator.tokenizer.pieces())
-    draw = random.Random(11)  # noqa: S311 (no secret)
+    draw = random.Random(11)
     schemas = [schema(draw) for _ in range(count)]
     started = time.monotonic()
     requests = []

@@ -1,0 +1,1 @@
+"""Servers as processes of their own, and the clients that load them."""
