@@ -37,8 +37,8 @@ ROOMS = {
 }
 """The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
 GROUND = {
-    "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "logs", "options",
-    "overrides", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata", "_upstream",
+    "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "installed", "logs",
+    "options", "overrides", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata", "_upstream",
 }  # fmt: skip
 TOP = {"__init__", "api", "benchmark", "inference", "testing", "verify"}
 
@@ -136,6 +136,38 @@ def test_importing_the_package_loads_nothing_heavy():
     assert (
         modules_after("import llmbuilder") & {"numpy", "onnxruntime", "tokenizers", "sentencepiece"} == set()
     )
+
+
+def test_loading_a_plain_model_loads_nothing_that_it_does_not_use():
+    bundle = ROOT / "artifacts" / "storyteller" / "bundle"
+    program = (
+        "import sys; sys.modules.pop('importlib.metadata', None)\n"
+        "from llmbuilder.inference import GenerationConfig, TextGenerator\n"
+        f"TextGenerator({str(bundle)!r}).generate('Once', do_sample=False, max_new_tokens=1)\n"
+    )
+    loaded = modules_after(program)
+    assert {"onnxruntime", "llmbuilder.engine.host"} <= loaded
+    others = {
+        "asyncio",
+        "filelock",
+        "importlib.metadata",
+        "jinja2",
+        "llguidance",
+        "numpy.random",
+        "regex",
+        "rich",
+    }
+    ours = {
+        "chat",
+        "constraints",
+        "decoding.beam",
+        "engine.cuda",
+        "filtering",
+        "quality",
+        "scheduling",
+        "writing",
+    }
+    assert loaded & (others | {f"llmbuilder.{name}" for name in ours}) == set()
 
 
 def test_generating_loads_no_training_library():

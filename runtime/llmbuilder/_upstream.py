@@ -1,6 +1,6 @@
 """LLMBuilder's own package has the same import name and the same scripts; the two cannot share an environment."""
 
-from importlib import metadata
+from llmbuilder import installed
 
 _OTHER = "llmbuilder"
 
@@ -11,10 +11,9 @@ def refuse_upstream() -> None:
     Raises:
         ImportError: with advice.
     """
-    try:
-        version = metadata.version(_OTHER)
-    except metadata.PackageNotFoundError:
+    if not installed.has(_OTHER):
         return
+    version = installed.version(_OTHER)
     raise ImportError(
         f"LLMBuilder {version}, which trains models, and llmbuilder-runtime are installed in one environment and "
         "have overwritten each other's files. To train in it: pip uninstall --yes llmbuilder-runtime, then pip "

@@ -4,7 +4,6 @@ A field's annotation says its range, as in ``top_p: Annotated[float, SHARE] | No
 ranges by themselves. The docstring below the field is read from the source.
 """
 
-import ast
 import functools
 import inspect
 import itertools
@@ -15,10 +14,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from llmbuilder.checks import is_whole, nearest, shown
 from llmbuilder.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ast
 
 _Kind = TypeVar("_Kind", bound=type)
 _FEW = 10
@@ -59,8 +72,13 @@ class Option:
     """As it is written in Python."""
     range: str
     default: Any
-    doc: str
     _range: Range
+    _kind: Any
+
+    @property
+    def doc(self) -> str:
+        """What stands below its field; empty where Python cannot read the source."""
+        return _docs(self._kind).get(self.name, "")
 
     def read(self, value: object, what: str = "") -> Any:
         """The value as it is kept.
@@ -127,7 +145,7 @@ def options_of(kind: type) -> Mapping[str, Option]:
 
 @functools.cache
 def _options_of(kind: type) -> Mapping[str, Option]:
-    annotations, types, docs = get_type_hints(kind, include_extras=True), get_type_hints(kind), _docs(kind)
+    annotations, types = get_type_hints(kind, include_extras=True), get_type_hints(kind)
     options = {}
     for field in fields(kind):
         if field.init:
@@ -137,24 +155,45 @@ def _options_of(kind: type) -> Mapping[str, Option]:
                 type=_written(types[field.name]),
                 range=values.text,
                 default=field.default,
-                doc=docs.get(field.name, ""),
                 _range=values,
+                _kind=kind,
             )
     return options
 
 
 def documented(kind: _Kind) -> _Kind:
-    """Let ``help`` tell of a dataclass what its options are: in its docstring, its signature and at each of them."""
+    """Let ``help`` tell of a dataclass what its options are: in its docstring, its signature and at each of them.
+
+    Its source is read when somebody asks.
+    """
     options = options_of(kind).values()
-    told = "\n".join(map(_told, options))
-    kind.__doc__ = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOptions:\n{textwrap.indent(told, '    ')}"
+    kind.__doc__ = _Docstring(kind)  # type: ignore[assignment]
     parameters = [
         inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default) for o in options
     ]
     signature = inspect.Signature(parameters)
     kind.__signature__ = kind.__init__.__signature__ = signature  # type: ignore[attr-defined, misc]
-    kind.__slots__ = {option.name: option.doc for option in options}  # type: ignore[attr-defined]
+    kind.__slots__ = _SlotDocs(options_of(kind))  # type: ignore[attr-defined]
     return kind
+
+
+class _Docstring:
+    """The docstring of a class, put together for who asks for it."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind, self._own = kind, inspect.cleandoc(kind.__doc__ or "")
+
+    def __get__(self, instance: object, owner: type | None = None) -> str:
+        told = "\n".join(map(_told, options_of(self._kind).values()))
+        return f"{self._own}\n\nOptions:\n{textwrap.indent(told, '    ')}"
+
+
+class _SlotDocs(dict[str, Any]):
+    """What `inspect.getdoc` takes the docstrings of fields from."""
+
+    def __getitem__(self, name: str) -> str:
+        option: Option = super().__getitem__(name)
+        return option.doc
 
 
 def _told(option: Option) -> str:
@@ -243,8 +282,11 @@ def _written(annotation: Any) -> str:
     return " | ".join(names)
 
 
-def _docs(kind: type) -> dict[str, str]:
+@functools.cache
+def _docs(kind: type) -> Mapping[str, str]:
     """The docstrings below the fields; none where Python cannot read its source."""
+    import ast
+
     try:
         (definition,) = ast.parse(inspect.getsource(kind)).body
     except OSError:
@@ -257,7 +299,9 @@ def _docs(kind: type) -> dict[str, str]:
     return docs
 
 
-def _is_text(statement: ast.stmt) -> bool:
+def _is_text(statement: "ast.stmt") -> bool:
+    import ast
+
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -76,7 +76,9 @@ def test_who_wants_onnx_runtimes_reports_can_have_them():
 
 
 def test_the_upstream_package_beside_ours_is_refused_with_advice(monkeypatch):
-    monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
+    versions = {"llmbuilder": "2.0.0"}
+    monkeypatch.setattr("llmbuilder.installed.version", versions.get)
+    monkeypatch.setattr("llmbuilder.installed.has", versions.__contains__)
     with pytest.raises(
         ImportError,
         match=r"^LLMBuilder 2\.0\.0.*pip uninstall --yes llmbuilder-runtime.*\"llmbuilder==2\.0\.0\"",
@@ -87,6 +89,7 @@ def test_the_upstream_package_beside_ours_is_refused_with_advice(monkeypatch):
 def test_the_exporter_says_the_same(monkeypatch):
     """It cannot ask the runtime, whose place upstream's package may have taken."""
     monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
+    monkeypatch.setattr("llmbuilder.installed.has", lambda name: name == "llmbuilder")
     with pytest.raises(ImportError) as ours:
         refuse_upstream()
     with pytest.raises(ImportError) as exporters:

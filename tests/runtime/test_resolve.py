@@ -187,7 +187,7 @@ def test_a_bundle_another_process_has_just_made_is_taken(checkpoint, exporter, m
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr("llmbuilder.bundle.resolve.FileLock", Lock)
+    monkeypatch.setattr("filelock.FileLock", Lock)
     assert find_bundle(checkpoint, None) == default_output(checkpoint)
     assert exporter.calls == []
 

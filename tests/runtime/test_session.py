@@ -1,6 +1,5 @@
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,12 +15,9 @@ def installed(monkeypatch):
     """Pretend that only these distributions are installed."""
 
     def install(*names):
-        def version(name):
-            if name not in names:
-                raise metadata.PackageNotFoundError(name)
-            return "1.30.0"
-
-        monkeypatch.setattr("llmbuilder.engine.installation.metadata.version", version)
+        versions = dict.fromkeys(names, "1.30.0")
+        monkeypatch.setattr("llmbuilder.installed.version", versions.get)
+        monkeypatch.setattr("llmbuilder.installed.has", versions.__contains__)
 
     return install
 

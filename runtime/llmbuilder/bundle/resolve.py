@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from llmbuilder.bundle.manifest import MANIFEST_NAME
 from llmbuilder.bundle.opening import is_bundle, require_bundle
 from llmbuilder.bundle.reading import read_manifest
@@ -119,6 +117,8 @@ def _made_from(directory: Path, digest: str) -> bool:
 
 def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str) -> Path:
     """Run the exporter in a process of its own, so that torch never enters this one."""
+    from filelock import FileLock  # only who exports waits for it to load
+
     # The lock lies beside what it guards: several users may share a folder, but not a cache directory.
     lock = target.with_name(f".{target.name}.lock")
     with writing(target):

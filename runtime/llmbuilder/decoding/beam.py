@@ -11,8 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
@@ -24,6 +23,9 @@ from llmbuilder.decoding.ranking import Candidate, Scorer, best, diversity, draw
 from llmbuilder.decoding.remote import LogitRow, whole
 from llmbuilder.decoding.sampling import TokenLogprobs, random_numbers, token_logprobs
 from llmbuilder.errors import LLMBuilderError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class BeamGroup(Group):
     scorer: Scorer
     clock: Callable[[], float] = time.monotonic
     _searches: list[Search] = field(init=False)
-    _random: np.random.Generator = field(init=False)
+    _random: "np.random.Generator" = field(init=False)
     _times: list[float] = field(default_factory=lambda: [0.0])
     _told: bool = False
     tag: object = None

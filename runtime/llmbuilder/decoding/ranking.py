@@ -82,7 +82,7 @@ def best(scored: Sequence[Scored], count: int) -> Iterator[Candidate]:
     return _descending(scored, [beam.scores for beam in scored], count)
 
 
-def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> Iterator[Candidate]:
+def drawn(scored: Sequence[Scored], count: int, random: "np.random.Generator") -> Iterator[Candidate]:
     """Candidates drawn without replacement from softmax over all beams' scores.
 
     The first ``count`` come best first, any more in the order in which they are drawn. Going by scores with Gumbel
@@ -93,7 +93,7 @@ def drawn(scored: Sequence[Scored], count: int, random: np.random.Generator) -> 
     yield from draw
 
 
-def _gumbel(size: int, random: np.random.Generator) -> Scores:
+def _gumbel(size: int, random: "np.random.Generator") -> Scores:
     """Standard Gumbel noise [size], many times faster than NumPy's own."""
     return -np.log(random.standard_exponential(size).astype(np.float32))
 

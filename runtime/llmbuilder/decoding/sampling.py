@@ -280,7 +280,7 @@ def token_logprobs(logits: Scores, token_id: int, n: int) -> TokenLogprobs:
     return TokenLogprobs(float(logs[token_id]), tuple((int(i), float(logs[i])) for i in top))
 
 
-def random_numbers(seed: int | None, sequence_index: int) -> np.random.Generator:
+def random_numbers(seed: int | None, sequence_index: int) -> "np.random.Generator":
     """Random numbers of one sequence; without a seed different ones every time.
 
     The bit generator is named because NumPy's default may change, and a seed's text should not.

@@ -7,7 +7,6 @@ from typing import Any
 
 from llmbuilder.checks import check_text, is_list, is_many, shown
 from llmbuilder.config import GenerationConfig, Options
-from llmbuilder.decoding.beam import BeamGroup
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.continuation import Continuation, TextStream
 from llmbuilder.decoding.group import Group
@@ -79,6 +78,8 @@ class GroupMaker:
     def group(self, prompt: Prompt, tag: object = None) -> Group:
         """The strategy that the prompt's options ask for."""
         if prompt.config.num_beams > 1:
+            from llmbuilder.decoding.beam import BeamGroup
+
             scorer = make_scorer(prompt, self._limits.usable_vocab)
             return BeamGroup(prompt, self._stream(prompt), scorer, tag=tag)
         start = self._stream(prompt)

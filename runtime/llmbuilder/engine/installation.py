@@ -1,7 +1,6 @@
 """Which build of ONNX Runtime is installed, and that it is exactly one."""
 
-from importlib import metadata
-
+from llmbuilder import installed
 from llmbuilder.errors import DeviceError
 
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
@@ -16,7 +15,7 @@ def check_installation() -> None:
     Raises:
         DeviceError: see above.
     """
-    builds = list(runtime_builds())
+    builds = [name for name in BUILDS if installed.has(name)]
     if len(builds) > 1:
         raise DeviceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. "
@@ -41,7 +40,7 @@ def how_to_install() -> str:
 
 def runtime_builds() -> dict[str, str]:
     """Name and version of each build of ONNX Runtime that is installed; there should be one. Loads nothing."""
-    return {name: version for name in BUILDS if (version := _version(name)) is not None}
+    return {name: version for name in BUILDS if (version := installed.version(name)) is not None}
 
 
 def runtime_name() -> str:
@@ -54,10 +53,3 @@ def runtime_name() -> str:
     if len(builds) != 1:
         check_installation()
     return next((f"{name} {version}" for name, version in builds.items()), "onnxruntime")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

@@ -8,9 +8,6 @@ import numpy as np
 from llmbuilder.bundle.manifest import GRAPH_NAME, Manifest, ModelFacts
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
-from llmbuilder.engine.cuda.decoder import DeviceDecoder
-from llmbuilder.engine.cuda.place import Place
-from llmbuilder.engine.cuda.workspace import Workspaces
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.host import HostDecoder
 from llmbuilder.engine.session import Device, card_index, open_session
@@ -19,6 +16,7 @@ from llmbuilder.errors import BundleError, DeviceError
 if TYPE_CHECKING:
     import onnxruntime
 
+    from llmbuilder.engine.cuda.place import Place
     from llmbuilder.engine.decoder import Decoder
 
 _ROUND = 64
@@ -33,7 +31,7 @@ class Model(LoadedGraph):
         facts: ModelFacts,
         *,
         cache_bytes: int | None = None,
-        place: Place | None = None,
+        place: "Place | None" = None,
         deterministic: bool = True,
         **graph: Any,
     ) -> None:
@@ -55,7 +53,11 @@ class Model(LoadedGraph):
         self.cache_bytes = cache_bytes
         self.idle_rows = 0
         """Rows that stand idle before all others, so that no step has a row alone."""
-        self._workspaces = None if place is None else Workspaces(self, place, deterministic=deterministic)
+        self._workspaces = None
+        if place is not None:
+            from llmbuilder.engine.cuda.workspace import Workspaces
+
+            self._workspaces = Workspaces(self, place, deterministic=deterministic)
 
     @property
     def graphs_captured(self) -> int:
@@ -114,7 +116,7 @@ class Model(LoadedGraph):
             where=directory,
             cache_type=manifest.kv_cache,
             cache_bytes=cache_bytes,
-            place=None if index is None else Place("cuda", index),
+            place=None if index is None else _card(index),
             deterministic=deterministic,
             load_anew=load_anew,
         )
@@ -131,6 +133,8 @@ class Model(LoadedGraph):
             DeviceError: the system does not give so much memory.
         """
         if self._workspaces is not None:
+            from llmbuilder.engine.cuda.decoder import DeviceDecoder
+
             return DeviceDecoder(
                 self,
                 self._workspaces,
@@ -142,6 +146,12 @@ class Model(LoadedGraph):
         slots = rows + self.idle_rows
         cache = HostCache(self.layout, slots=slots, capacity=rounded, limit=self.facts.context_length)
         return HostDecoder(self, cache, idle_rows=self.idle_rows, cache_bytes=self.cache_bytes)
+
+
+def _card(index: int) -> "Place":
+    from llmbuilder.engine.cuda.place import Place
+
+    return Place("cuda", index)
 
 
 def alone_differs(model: Model) -> bool:
