@@ -137,24 +137,17 @@ class JsonTokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the file once as it is, and once so that control tokens are ordinary text.
+        """Load the file.
 
         Raises:
             TokenizerError: it is not one, or has what `check_tokenizer_json` refuses.
         """
-        from tokenizers import Tokenizer as Backend
-
         self._translated = translated(TokenizerError, f"{path} failed as a tokenizer", _COPY)
-        content = read_size_checked(path)
-        check_tokenizer_json(content, path)
+        self._content = read_size_checked(path)
+        highest = check_tokenizer_json(self._content, path)
         with translated(TokenizerError, f"{path} is not a readable tokenizer.json", _COPY):
-            self._parsing = Backend.from_buffer(content)
-            self._literal = Backend.from_buffer(content)
-        for backend in (self._parsing, self._literal):
-            backend.no_truncation()
-            backend.no_padding()
-        # Asked for at every prompt, and slow to list.
-        self._vocab_size = 1 + max(self._parsing.get_vocab(with_added_tokens=True).values(), default=-1)
+            self._parsing = _backend(self._content)
+        self._literal: Backend | None = None
         added = self._parsing.get_added_tokens_decoder()
         self._special = frozenset(i for i, token in added.items() if token.special)
         self._control = {
@@ -162,8 +155,8 @@ class JsonTokenizer:
             for i, token in added.items()
             if token.special or not _ORDINARY.fullmatch(token.content)
         }
-        self._literal.add_special_tokens(list(self._control.values()))
-        self._literal.encode_special_tokens = True
+        # Asked for at every prompt, and slow to list.
+        self._vocab_size = 1 + max([highest, *added])
         self._is_byte_level = type(self._parsing.decoder).__name__ == "ByteLevel"
         self._bytes = functools.lru_cache(None)(self._bytes_of)
 
@@ -223,7 +216,17 @@ class JsonTokenizer:
         with self._translated:
             return backend.encode(check_text("The text", text), add_special_tokens=add_special)
 
+    def _without_control(self) -> "Backend":
+        """The file loaded a second time so that control tokens are ordinary text; few generate so."""
+        with self._translated:
+            literal = _backend(self._content)
+            literal.add_special_tokens(list(self._control.values()))
+            literal.encode_special_tokens = True
+            return literal
+
     def _encode_literally(self, text: str) -> list[int]:
+        if self._literal is None:  # two threads may make it, each for itself
+            self._literal = self._without_control()
         encoded = self._encoded(self._literal, text)
         if self._control.keys().isdisjoint(encoded.ids):
             return list(encoded.ids)
@@ -235,6 +238,15 @@ class JsonTokenizer:
             return list(encoded.ids)
         parts = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
         return [i for part in parts for i in self._encode_literally(part)]
+
+
+def _backend(content: bytes) -> "Backend":
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend.from_buffer(content)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def _spelled(piece: str) -> bytes:

@@ -150,6 +150,31 @@ def test_the_vocabulary_counts_added_tokens(byte_bpe_file, tmp_path):
     assert load_tokenizer(tmp_path / "tokenizer.json").vocab_size == before + 1
 
 
+PIECES = {"a": 0, "b": 7, "ab": 3, "<unk>": 9}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda models: models.BPE(PIECES, [("a", "b")]),
+        lambda models: models.WordLevel(PIECES, "<unk>"),
+        lambda models: models.WordPiece(PIECES),
+        lambda models: models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -2.0), ("a", -3.0)], 0, False),
+        lambda models: models.BPE({}, []),
+    ],
+    ids=["BPE", "WordLevel", "WordPiece", "Unigram", "empty"],
+)
+@pytest.mark.parametrize("added", [[], ["<unk>"], ["a", "<new>", "<newer>"]], ids=len)
+def test_the_vocabulary_ends_behind_the_highest_id_that_the_library_knows(tmp_path, model, added):
+    from tokenizers import Tokenizer, models
+
+    backend = Tokenizer(model(models))
+    backend.add_tokens(added)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    known = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab(with_added_tokens=True)
+    assert load_tokenizer(tmp_path / "tokenizer.json").vocab_size == 1 + max(known.values(), default=-1)
+
+
 def test_ids_that_only_the_model_knows_have_no_text(tokenizer):
     ids = tokenizer.encode("The fox")
     assert tokenizer.decode([*ids, tokenizer.vocab_size, tokenizer.vocab_size + 100]) == "The fox"

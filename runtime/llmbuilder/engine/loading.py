@@ -17,6 +17,8 @@ from llmbuilder.checks import check_path
 from llmbuilder.cleanup import Closing, undone_on_error
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
+from llmbuilder.engine.beside import beside
+from llmbuilder.engine.installation import check_installation
 from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import Device, check_execution
@@ -146,21 +148,18 @@ def load_engine(
     bundle = open_bundle(directory)
     facts = bundle.manifest.tokenizer
     _check_defaults(bundle)
-    tokenizer = load_tokenizer(bundle.tokenizer)
-    if tokenizer.vocab_size > bundle.manifest.model.vocab_size:
-        raise TokenizerError(
-            f"{bundle.tokenizer} has {tokenizer.vocab_size} tokens, the model only {bundle.manifest.model.vocab_size}. "
-            "Export the model with its own tokenizer."
+    check_installation()  # loads ONNX Runtime, before two threads share Python
+    # Whoever forks waits for both: what the other thread holds no child could give back.
+    with forking.LOADING, beside(lambda: _load_tokenizer(bundle)) as tokenizer:
+        model = Model.open(
+            directory,
+            bundle.manifest,
+            device=device,
+            threads=threads,
+            cache_bytes=cache_bytes,
+            content=bundle.graph_content,
+            deterministic=deterministic,
         )
-    model = Model.open(
-        directory,
-        bundle.manifest,
-        device=device,
-        threads=threads,
-        cache_bytes=cache_bytes,
-        content=bundle.graph_content,
-        deterministic=deterministic,
-    )
     template = bundle.chat_template
     bundle.check_unchanged()
     _LOG.info(
@@ -172,7 +171,7 @@ def load_engine(
     )
     return Engine(
         model=model,
-        tokenizer=tokenizer,
+        tokenizer=tokenizer.result,
         bos_token_id=facts.bos_token_id,
         eos_token_ids=facts.eos_token_ids,
         defaults=bundle.manifest.generation,
@@ -180,6 +179,18 @@ def load_engine(
         pad_token_id=facts.pad_token_id,
         bundle=bundle,
     )
+
+
+def _load_tokenizer(bundle: Bundle) -> Tokenizer:
+    """The bundle's tokenizer, which has no more tokens than the model."""
+    tokenizer = load_tokenizer(bundle.tokenizer)
+    known = bundle.manifest.model.vocab_size
+    if tokenizer.vocab_size > known:
+        raise TokenizerError(
+            f"{bundle.tokenizer} has {tokenizer.vocab_size} tokens, the model only {known}. "
+            "Export the model with its own tokenizer."
+        )
+    return tokenizer
 
 
 def _check_defaults(bundle: Bundle) -> None:

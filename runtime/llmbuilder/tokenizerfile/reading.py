@@ -41,7 +41,7 @@ def read_size_checked(path: Path) -> bytes:
     return content
 
 
-def check_tokenizer_json(content: bytes, path: Path | str) -> None:
+def check_tokenizer_json(content: bytes, path: Path | str) -> int:
     """Refuse a ``tokenizer.json`` that could take the process down, or more time and memory than its texts are worth.
 
     Known components pass, with bounds on sizes and on how much longer they make a text. What passes can still be
@@ -52,12 +52,15 @@ def check_tokenizer_json(content: bytes, path: Path | str) -> None:
         content: the file's bytes.
         path: the file, for the message.
 
+    Returns:
+        The highest id of the model's own pieces, -1 if it has none.
+
     Raises:
         TokenizerError: the file is no JSON, has a key twice, an unknown component, or one beyond the bounds.
     """
     try:
         parsed = an_object(_parse(content), "the top")
-        check_model(parsed.get("model"), "model")
+        highest = check_model(parsed.get("model"), "model")
         check_added(parsed.get("added_tokens"), "added_tokens")
         for slot, known in _SLOTS.items():
             check_component(parsed.get(slot), slot, known)
@@ -65,6 +68,7 @@ def check_tokenizer_json(content: bytes, path: Path | str) -> None:
         raise TokenizerError(
             f"{path} {error}, which no tokenizer of a model has. Get the file from its source again, or use another."
         ) from None
+    return highest
 
 
 def _parse(content: bytes) -> Any:

@@ -25,8 +25,11 @@ _LONGEST_WORD = 1000
 """Characters of a word that WordPiece takes apart, in time that grows with their square; usual are 100."""
 
 
-def check_model(value: Any, place: str) -> None:
+def check_model(value: Any, place: str) -> int:
     """Refuse a model with too many or too long pieces, or whose pieces do not fit together.
+
+    Returns:
+        The highest id of a piece, -1 if there is none.
 
     Raises:
         RefusedError: it has.
@@ -49,6 +52,8 @@ def check_model(value: Any, place: str) -> None:
     if "merges" in model:
         merges = a_list(model["merges"], f"{place}.merges", _MOST_PIECES)
         _check_merges(merges, model.get("continuing_subword_prefix") or "", f"{place}.merges")
+    vocab = model["vocab"]
+    return len(vocab) - 1 if isinstance(vocab, list) else max(vocab.values(), default=-1)
 
 
 def _check_pieces(pieces: Mapping[str, Any], place: str) -> None:
@@ -57,7 +62,8 @@ def _check_pieces(pieces: Mapping[str, Any], place: str) -> None:
     if max(map(len, pieces), default=0) > LONGEST_PIECE:
         refuse(place, f"has a piece of more than {LONGEST_PIECE} characters")
     for number in pieces.values():
-        a_number(number, place, LARGEST_ID)
+        if type(number) is not int or not 0 <= number <= LARGEST_ID:
+            a_number(number, place, LARGEST_ID)
 
 
 def _check_unigram(pieces: list[Any], place: str) -> None:
@@ -71,10 +77,10 @@ def _check_unigram(pieces: list[Any], place: str) -> None:
 
 
 def _check_merges(merges: Iterable[Any], prefix: str, place: str) -> None:
-    """Refuse pairs whose second lacks the prefix that the library cuts off it."""
+    """Refuse what is no pair, and pairs whose second lacks the prefix that the library cuts off it."""
     for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+        pair = merge.split(" ") if type(merge) is str else merge
+        if type(pair) is not list or len(pair) != 2 or not type(pair[0]) is type(pair[1]) is str:
             refuse(place, f"has {shown(merge)}, no pair of pieces,")
         if not pair[1].startswith(prefix):
             refuse(place, f"has {shown(merge)}, whose second piece lacks {shown(prefix)},")
