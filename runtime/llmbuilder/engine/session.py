@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder import forking
+from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.installation import check_installation
 from llmbuilder.engine.limits import available_threads
+from llmbuilder.engine.mapped import give_back_mapped
 from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def open_session(
     index = card_index(graph.parent, built_for, device)
     if index is None:
         with translated(BundleError, _failure(graph), "Export the model again with this release."):
-            return _load(graph, content, ["CPUExecutionProvider"], threads)
+            session = _load(graph, content, ["CPUExecutionProvider"], threads)
+        give_back_mapped(graph.parent / WEIGHTS_NAME)
+        return session
     import onnxruntime as ort
 
     from llmbuilder.engine.cuda import starting
