@@ -82,7 +82,7 @@ class Batch:
             self._filling.popleft()
             if is_new or entry.group.error is not None:
                 changed.append(entry.group)
-                self._place(entry)
+                self._place(entry, self.decoder.lengths)
             else:
                 self._stepping.append(entry)  # there is room again for the tokens that it has chosen
             changed += [group for group in self._settle() if group not in changed]
@@ -97,8 +97,9 @@ class Batch:
         except LLMBuilderError as error:
             for entry in entries:
                 _end(entry, error)
+        lengths = self.decoder.lengths
         for entry in entries:
-            self._place(entry)
+            self._place(entry, lengths)
         self._settle()
         return [entry.group for entry in entries]
 
@@ -129,7 +130,7 @@ class Batch:
         return self.decoder.begin(slot, entry.texts[0])
 
     def _step(self, entries: Sequence[_Entry]) -> None:
-        tokens = [0] * sum(len(entry.slots) for entry in entries)
+        tokens = [0] * self._rows
         for entry in entries:
             for slot, token in zip(entry.slots, entry.tokens, strict=True):
                 tokens[slot] = token
@@ -154,12 +155,12 @@ class Batch:
                 break
         return True
 
-    def _place(self, entry: _Entry) -> None:
+    def _place(self, entry: _Entry, lengths: Sequence[int]) -> None:
         """Put an entry that has chosen where it belongs: done, stepping, or waiting for rows with room."""
         if not entry.slots:
             return
         prompt = entry.group.prompt
-        length = self.decoder.lengths[entry.slots[0]]
+        length = lengths[entry.slots[0]]
         full = length >= prompt.context_length
         if full and prompt.config.context_overflow != "slide":
             _end_at_window(entry.group)
@@ -191,24 +192,23 @@ class Batch:
             The groups for whose rows there is no room, and which end for that: the last that came, as few as need be.
         """
         failed: list[Group] = []
-        while True:
+        while sorted(taken := self._taken()) != list(range(self._rows)):
             try:
-                self._move_up()
+                self._move_up(taken)
             except LLMBuilderError as error:
                 # Copies read no slot that they write: all rows stand where they stood.
                 entry = self._stepping.pop()
                 _end(entry, error)
                 failed.append(entry.group)
-            else:
-                break
         if failed:
             self._empty_unused()
         return failed
 
-    def _move_up(self) -> None:
-        taken = [slot for entry in self._stepping for slot in entry.slots]
-        if taken == list(range(self._rows)):
-            return
+    def _taken(self) -> list[int]:
+        """Slots of the rows that step."""
+        return [slot for entry in self._stepping for slot in entry.slots]
+
+    def _move_up(self, taken: Sequence[int]) -> None:
         slots, copies = plan_slots(taken)
         for source, target in sorted(copies, key=lambda copy: -copy[1]):  # what may need memory comes first
             self.decoder.copy(source, target)

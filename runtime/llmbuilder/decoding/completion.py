@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.sampling import TokenLogprobs
@@ -10,12 +10,13 @@ from llmbuilder.decoding.sampling import TokenLogprobs
 FinishReason = Literal["eos", "stop", "length", "time", "cancelled"]
 
 
-class Times(NamedTuple):
+@dataclass(slots=True)
+class Times:
     """When a prompt began to be computed, and its first and last token came, in seconds of one clock."""
 
-    started: float
-    first_token: float
-    last_token: float
+    started: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

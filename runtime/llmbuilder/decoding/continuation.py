@@ -16,8 +16,6 @@ from llmbuilder.decoding.stopping import BEGINNING, Place, StopMatcher
 from llmbuilder.detokenizer import Detokenizer, TextState
 from llmbuilder.errors import ConstraintError
 
-_NEVER = Times(0.0, 0.0, 0.0)
-
 
 @dataclass(slots=True)
 class TextStream:
@@ -34,9 +32,11 @@ class TextStream:
         """Add a token; return whether a stop string is complete."""
         piece, self.state = self.detokenizer.advance(self.state, token)
         control = self.detokenizer.spelling(token)
+        if not control:
+            return self._append(piece)
         whole = len(self.text) + len(self.place.held) + len(piece)
         stopped = self._append(piece, control)
-        if stopped and control and len(self.text) == whole:
+        if stopped and len(self.text) == whole:
             # Half a character that stands before the control token is text, too.
             self.text += self.detokenizer.finish(self.state)
         return stopped
@@ -71,7 +71,7 @@ class Continuation:
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    times: Times = _NEVER
+    times: Times = field(default_factory=Times)
     _told: int = 0
     _last_told: bool = False
     constraint: Constraint | None = field(init=False)
@@ -99,10 +99,10 @@ class Continuation:
             token, self.constraint = self._choose(self.constraint, whole(logits))
         if self.prompt.config.logprobs is not None:
             self.logprobs.append(token_logprobs(whole(logits), token, self.prompt.config.logprobs))
+        self.times.last_token = self.clock()
+        if not self.new_ids:
+            self.times.first_token = self.times.last_token
         self.new_ids.append(token)
-        now = self.clock()
-        first = now if len(self.new_ids) == 1 else self.times.first_token
-        self.times = Times(self.times.started, first, now)
         self._check_end(token)
         if self.constraint is not None and self.finish_reason is not None:
             check_met(self.constraint, self.finish_reason)

@@ -64,13 +64,14 @@ class HostDecoder(Decoder):
         self._catch_up()
         if self._buffers is None:
             self._buffers = _Buffers(self.cache.slots, self.cache.capacity, self.graph.facts.vocab_size)
-        if (first, count) not in self._bindings:
+        binding = self._bindings.get((first, count))
+        if binding is None:
             with self._running:
                 binding = self._session.io_binding()
                 self._buffers.bind(binding, first, count)
                 self.cache.bind(binding, first, count)
             self._bindings[first, count] = binding
-        return self._buffers, self._bindings[first, count]
+        return self._buffers, binding
 
     def _run_chunk(self, slot: int, ids: Sequence[int], keep: int) -> FloatArray:
         """Append one chunk to one slot; logits [keep, V]."""
@@ -123,9 +124,11 @@ class _Buffers:
         """Set the inputs of a step that appends a token to each slot from ``first`` on, of the given lengths."""
         for slot, token in enumerate(tokens, first):
             length, masked = lengths[slot], self.masked[slot]
-            self.ids[slot] = token
-            self.positions[slot] = length
-            if masked <= length:
+            self.ids[slot, 0] = token
+            self.positions[slot, 0] = length
+            if masked == length:  # one token more than in the last step, as most often
+                self.mask[slot, length] = 1
+            elif masked < length:
                 self.mask[slot, masked : length + 1] = 1
             else:
                 self.mask[slot, length + 1 : masked] = 0
