@@ -5,6 +5,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from llmbuilder_cli.values import read_plainly
+
 GENERATION = "Generation"
 MACHINE = "Machine"
 FORM = "Form of the text"
@@ -14,6 +16,10 @@ _OWN = "Options"
 
 class Command(TyperCommand):
     """A command of ``llmb``."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options, which are read without pydantic."""
+        return read_plainly(super().get_params(ctx), self.callback)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the line of usage; several files that are one argument stand as they are typed."""

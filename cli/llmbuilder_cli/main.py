@@ -5,60 +5,37 @@ Text and other results go to stdout, everything else to stderr. Exit codes: 0 su
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from llmbuilder_cli.commands import (
-    bench,
-    chat,
-    compare,
-    config,
-    doctor,
-    evaluate,
-    export,
-    generate,
-    info,
-    serve,
-    verify,
-)
-from llmbuilder_cli.helping import Command, example
+from llmbuilder_cli.groups import Group, TextByDefault, not_loaded
 from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
+from llmbuilder_cli.settings import read_user_file
+from llmbuilder_cli.table import COMMANDS, GENERATE
+
+class Llmb(Group):
+    """The program."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """Hold all commands."""
+        generate = TextByDefault(
+            name="generate",
+            help=COMMANDS["generate"].summary,
+            commands=not_loaded(GENERATE),
+            rich_markup_mode=None,
+        )
+        super().__init__(**attributes | {"commands": not_loaded(COMMANDS) | {"generate": generate}})
+
 
 # Without markup Typer does not load rich: help appears in half the time, and a usage error is short.
 app = typer.Typer(
+    cls=Llmb,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export", cls=Command, epilog=example("llmb export model/model.pt --tokenizer tokenizer/"))(
-    export.export
-)
-app.add_typer(generate.app, name="generate")
-app.command("chat", cls=Command, epilog=example('llmb chat model --system "You are brief."'))(chat.chat)
-app.command(
-    "evaluate",
-    cls=Command,
-    epilog=example("llmb evaluate story.txt", "llmb evaluate texts.jsonl -m model --json"),
-)(evaluate.evaluate)
-app.command(
-    "compare",
-    cls=Command,
-    epilog=example(
-        'llmb compare model -p "Once upon a time" --config temperature=0.5 --config temperature=1'
-    ),
-)(compare.compare)
-app.command("info", cls=Command, epilog=example("llmb info model"))(info.info)
-app.command("bench", cls=Command, epilog=example("llmb bench model --rows 1,8"))(bench.bench)
-app.command(
-    "serve",
-    cls=Command,
-    epilog=example("llmb serve model", "llmb serve small=models/small large=models/large --port 8080"),
-)(serve.serve)
-app.command("config", cls=Command, epilog=example("llmb config", "llmb config model --json"))(config.config)
-app.command("doctor", cls=Command, epilog=example("llmb doctor"))(doctor.doctor)
-app.command("verify", cls=Command, epilog=example("llmb verify model"))(verify.verify)
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,7 +59,8 @@ def llmb(
     write_whatever_comes()
     if debug:
         sys.excepthook = sys.__excepthook__
-    import llmbuilder_export  # noqa: F401 (refuses LLMBuilder's own package)
+    refuse_upstream()
+    read_user_file.cache_clear()  # of an earlier run in this process
     from llmbuilder.signals import end_on
 
     end_on("SIGTERM", "SIGHUP")

@@ -1,14 +1,13 @@
 """``llmb generate text --setup``: questions whose answers make a command."""
 
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmbuilder_cli.options import FLAGS
+from llmbuilder_cli.job import Job
 
 if TYPE_CHECKING:
     from llmbuilder.sessions.terminal import Terminal
@@ -22,48 +21,6 @@ _QUESTIONS = {
     "repetition_penalty": "Repetition penalty, 1 for none",
     "seed": "Seed, none for another text each time",
 }
-
-
-_FORMS = {
-    "required_words": "--required",
-    "forbidden_words": "--forbidden",
-    "json_schema": "--json-schema",
-    "regex": "--regex",
-    "choices": "--choice",
-}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What ``llmb generate text`` is to do. ``options`` are those of `GenerationConfig`."""
-
-    model: Path | None
-    tokenizer: Path | None = None
-    prompt: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    interactive: bool = False
-    as_json: bool = False
-    verbose: bool = False
-    form: dict[str, Any] = field(default_factory=dict)
-    """Arguments of `ConstrainedGenerator`; a JSON schema is a file."""
-    device: str = "auto"
-    threads: int | None = None
-
-    def command(self) -> str:
-        """The command line that does the same."""
-        words = ["llmb", "generate", "text", "--model", str(self.model)]
-        words += ["--tokenizer", str(self.tokenizer)] if self.tokenizer else []
-        words += ["--interactive"] if self.interactive else ["--prompt", self.prompt or ""]
-        words += ["--json"] if self.as_json else []
-        words += ["--verbose"] if self.verbose else []
-        words += ["--device", self.device] if self.device != "auto" else []
-        words += ["--threads", str(self.threads)] if self.threads is not None else []
-        for name, value in self.form.items():
-            values = value if isinstance(value, list) else [value]
-            words += [word for each in values for word in (_FORMS[name], str(each))]
-        for name, value in self.options.items():
-            words += _words(name, value)
-        return shlex.join(words)
 
 
 def ask(job: Job) -> Job:
@@ -185,16 +142,3 @@ def _something(answer: str) -> str:
     if not answer:
         raise ValueError("Give a text to continue.")
     return answer
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """An option as words of a command."""
-    if name == "stop_strings":
-        return [word for text in value for word in ("--stop", text)]
-    if name == "do_sample" and value is False:
-        return ["--greedy"]
-    if name in FLAGS and value is not None:
-        return [FLAGS[name].words, str(value)]
-    import json
-
-    return ["--set", f"{name}={json.dumps(value)}"]

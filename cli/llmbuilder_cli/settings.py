@@ -3,6 +3,7 @@
 After the file come the bundle's own options. Nothing is ever read from the working directory.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,8 +43,9 @@ def user_file() -> Path:
     return Path(platformdirs.user_config_dir("llmbuilder")) / "config.toml"
 
 
+@functools.cache
 def read_user_file() -> UserFile:
-    """What stands in the user's file; nothing if there is none.
+    """What stands in the user's file; nothing if there is none. A run reads it once.
 
     Raises:
         ConfigError: a file that is named but not there, that is no TOML, or holds what it cannot; by its key.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.errors import ConfigError
-from llmbuilder_cli.commands import generate
+from llmbuilder_cli.commands import text as generate
 
 GREEDY = ("generate", "text", "--model", "bundle", "--greedy")
 

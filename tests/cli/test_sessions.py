@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from llmbuilder.errors import ConfigError
-from llmbuilder_cli.questions import Job
+from llmbuilder_cli.job import Job
 
 
 def test_a_chat_answers_line_by_line(llmb, opened, answer):

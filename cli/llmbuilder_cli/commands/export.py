@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def export(
     source: Annotated[
         Path,
-        typer.Argument(help="LLMBuilder checkpoint (model.pt), Hugging Face model directory or GGUF file."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="LLMBuilder checkpoint (model.pt), Hugging Face model directory or GGUF file.",
+        ),
     ],
     *,
     tokenizer: Annotated[

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from llmbuilder_cli.commands.batch import batch
-from llmbuilder_cli.helping import FORM, Command, example
+from llmbuilder_cli.helping import FORM
 from llmbuilder_cli.options import (
     Device,
     Model,
@@ -22,7 +20,7 @@ from llmbuilder_cli.options import (
     takes_generation_options,
 )
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.questions import Job, ask
+from llmbuilder_cli.job import Job
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
@@ -33,41 +31,6 @@ _AT_THE_END = {"num_beams", "stop_strings", "max_time"}
 """Options with which it is known only at the end whether a text has its form."""
 
 
-class _TextByDefault(TyperGroup):
-    """``generate MODEL -p ...`` is ``generate text MODEL -p ...``; the name of a command is never that of a model."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        is_to_be_completed = ctx.resilient_parsing and not args
-        if not is_to_be_completed and not self._begins_with_command(ctx, args):
-            args = ["text", *args]
-        return super().parse_args(ctx, args)
-
-    def _begins_with_command(self, ctx: Any, args: list[str]) -> bool:
-        from llmbuilder.checks import nearest
-
-        first = args[0] if args else ""
-        if first in self.commands or first in ctx.help_option_names:
-            return True
-        # A slip of the pen is told as one.
-        return not Path(first).exists() and bool(nearest(first, self.commands))
-
-
-app = typer.Typer(
-    cls=_TextByDefault, help="Generate text. `generate MODEL ...` is `generate text MODEL ...`."
-)
-app.command(
-    "batch", cls=Command, epilog=example("llmb generate batch model prompts.jsonl texts.jsonl --seed 1")
-)(batch)
-
-
-@app.command(
-    cls=Command,
-    epilog=example(
-        'llmb generate model -p "Once upon a time"',
-        "llmb generate model --greedy --json < prompt.txt",
-        "llmb generate model --interactive",
-    ),
-)
 @takes_generation_options
 def text(
     *,
@@ -152,6 +115,8 @@ def text(
         threads=threads,
     )
     if setup or (model is None and sys.stdin.isatty()):
+        from llmbuilder_cli.questions import ask
+
         job = ask(job)
     elif model is None:
         raise typer.BadParameter(
