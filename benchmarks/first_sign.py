@@ -2,8 +2,8 @@
 
     python benchmarks/first_sign.py [--rounds N]
 
-From the start of the process to its first byte, as a multiple of all of ``python -c pass``. ``empty`` is a program of two
-commands that do nothing, as typer makes it: what there is without us.
+From the start of the process to its first byte, as a multiple of all of ``python -c pass``. ``empty`` is a program of
+two commands that do nothing, as typer makes it: what there is without us.
 """
 
 import argparse
@@ -99,7 +99,9 @@ def main() -> None:
         {"command": name, "milliseconds": 1000 * median(values), "times python -c pass": ratio(values, base)}
         for name, values in measured.items()
     ]
-    rows.append({"command": "python -c pass", "milliseconds": 1000 * median(base), "times python -c pass": 1.0})
+    rows.append(
+        {"command": "python -c pass", "milliseconds": 1000 * median(base), "times python -c pass": 1.0}
+    )
     report("first_sign", rows, options.results)
 
 

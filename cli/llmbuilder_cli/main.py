@@ -14,6 +14,7 @@ from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatev
 from llmbuilder_cli.settings import read_user_file
 from llmbuilder_cli.table import COMMANDS, GENERATE
 
+
 class Llmb(Group):
     """The program."""
 

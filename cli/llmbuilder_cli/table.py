@@ -30,7 +30,10 @@ COMMANDS = {
         ('llmb compare model -p "Once upon a time" --config temperature=0.5 --config temperature=1',),
     ),
     "info": Entry("Show what a bundle holds and where it came from.", ("llmb info model",)),
-    "bench": Entry("Measure a bundle on this machine: loading, prompts, first token, tokens a second, memory.", ("llmb bench model --rows 1,8",)),
+    "bench": Entry(
+        "Measure a bundle on this machine: loading, prompts, first token, tokens a second, memory.",
+        ("llmb bench model --rows 1,8",),
+    ),
     "serve": Entry(
         "Serve models to many clients at once, over OpenAI's HTTP API.",
         ("llmb serve model", "llmb serve small=models/small large=models/large --port 8080"),

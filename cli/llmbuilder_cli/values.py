@@ -23,22 +23,29 @@ def read_plainly(parameters: list[Any], command: Callable[..., Any] | None) -> l
     return parameters
 
 
-def _process(parameter: Any, by_typer: Callable[..., Any], reader: Reader | None, context: Any, value: Any) -> Any:
+def _process(
+    parameter: Any, by_typer: Callable[..., Any], reader: Reader | None, context: Any, value: Any
+) -> Any:
     """The value of a parameter; one that is no text has been read before, or is a default.
 
     Raises:
         typer.BadParameter: in words for users; another usage error where a value is missing.
     """
-    is_text = isinstance(value, str | list | tuple)
-    if isinstance(value, bool) or (is_text and reader is None):
+    if isinstance(value, bool):
         return by_typer(context, value)
-    if is_text:
+    if isinstance(value, str | list | tuple):
+        if reader is None:
+            return by_typer(context, value)
         value = reader(value) if isinstance(value, str) else [reader(word) for word in value]
     if parameter.required and value in (None, []):
-        is_argument = parameter.param_type_name == "argument"
-        name = (parameter.metavar or parameter.name.upper()) if is_argument else " / ".join(parameter.opts)
-        context.fail(f"Missing {name}: {parameter.help}")
+        context.fail(f"Missing {_name(parameter)}: {parameter.help}")
     return value if parameter.callback is None else parameter.callback(context, parameter, value)
+
+
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    return " / ".join(parameter.opts)
 
 
 def _reader(annotation: Any) -> Reader | None:

@@ -16,6 +16,7 @@ HEAVY = {
     "onnx",
     "rich",
     "prompt_toolkit",
+    "pydantic",
 }
 COMMANDS = {
     "chat": ("chat", "MODEL"),
@@ -27,7 +28,14 @@ COMMANDS = {
     "evaluate": ("evaluate", "text.txt", "-m", "MODEL"),
     "export of nothing": ("export", "nowhere.pt"),
     "wrong option": ("generate", "--colour"),
+    "wrong value": ("generate", "MODEL", "--seed", "hot"),
+    "missing value": ("compare", "MODEL"),
     "help": ("--help",),
+    "help of a command": ("generate", "MODEL", "--help"),
+    "info": ("info", "MODEL"),
+    "config": ("config",),
+    "doctor": ("doctor",),
+    "serve": ("serve", "MODEL"),
 }
 PROGRAM = """
 import os, sys
@@ -45,8 +53,8 @@ sys.stderr = sys.stdout = Screen()
 from llmbuilder_cli.main import main
 main()
 """
-MOST_MODULES = 600
-"""`python -c pass` loads some 60; each takes about as long as another."""
+MOST_MODULES = 300
+"""`python -c pass` loads some 40, `import typer` 150; each takes about as long as another."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,7 @@
 """The program as a whole: help, exit codes, errors."""
 
+import importlib
+import inspect
 import os
 import shlex
 import subprocess
@@ -10,10 +12,9 @@ import pytest
 
 from llmbuilder.config import generation_options
 from llmbuilder.errors import BundleError
-from llmbuilder_cli.commands import generate
-from llmbuilder_cli.main import app
 from llmbuilder_cli.options import FLAGS
 from llmbuilder_cli.report import report_error
+from llmbuilder_cli.table import COMMANDS, GENERATE
 
 
 @pytest.mark.parametrize(
@@ -120,13 +121,58 @@ def test_the_defaults_that_help_shows_are_those_there_are():
     assert shown == {name: generation_options()[name].default for name in FLAGS}
 
 
-EXAMPLES = [
-    line.strip().removeprefix("$ ")
-    for group in (app, generate.app)
-    for command in group.registered_commands
-    for line in command.epilog.splitlines()
-    if line.strip().startswith("$")
-]
+ALL = COMMANDS | GENERATE
+EXAMPLES = [example for entry in ALL.values() for example in entry.examples]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "generate"])
+def test_the_help_of_all_commands_says_what_that_of_each_begins_with(name):
+    function = getattr(importlib.import_module(f"llmbuilder_cli.commands.{name}"), name)
+    assert ALL[name].summary == " ".join(inspect.getdoc(function).partition("\n\n")[0].split())
+
+
+def test_a_run_imports_no_command_but_its_own():
+    program = (
+        "import sys\n"
+        "from llmbuilder_cli.main import app\n"
+        "try:\n    app(['chat', '--help'])\n"
+        "finally:\n    print(*sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.splitlines()[-1].split())
+    commands = {name.removeprefix("llmbuilder_cli.commands.") for name in loaded} & set(ALL)
+    assert commands == {"chat"}
+    assert "pydantic" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("generate", "m", "--seed", "hot"),
+            "Invalid value for '--seed': 'hot' is no whole number. Give one",
+        ),
+        (("chat", "m", "--temperature", "hot"), "'hot' is no number. Give one, such as 0.7."),
+        (("export", "m", "--quantize", "int5"), "There is no 'int5'. Give none or int8 or int4."),
+        (("compare", "m", "-p", "x", "--samples", "0"), "0 is too little. Give at least 1."),
+        (("serve", "m", "--port", "70000"), "70000 is too much. Give at most 65535."),
+        (("compare", "m"), "Missing --prompt / -p: What all samples continue."),
+        (("export",), "Missing SOURCE: LLMBuilder checkpoint"),
+        (("generate", "batch"), "Missing [MODEL] IN.jsonl OUT.jsonl: The model"),
+    ],
+    ids=lambda words: " ".join(words)[:30],
+)
+def test_values_of_a_wrong_kind_are_told_in_our_words(llmb, arguments, message):
+    result = llmb(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_a_number_of_the_environment_is_read_as_a_flag_is(llmb, monkeypatch):
+    monkeypatch.setenv("LLMB_THREADS", "many")
+    result = llmb("verify", "m")
+    assert result.exit_code == 2
+    assert "'many' is no whole number" in result.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

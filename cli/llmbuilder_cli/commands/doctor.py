@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell, tell_json
 
 
@@ -13,9 +14,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
     """Show what a bug report needs: machine, ONNX Runtime, packages, a short self-test. Nothing private."""
-    from llmbuilder_cli.diagnosis import diagnose
+    with said("Looking at this machine"):
+        from llmbuilder_cli.diagnosis import diagnose
 
-    found = diagnose()
+        found = diagnose()
     if as_json:
         tell_json(json.dumps(found, ensure_ascii=False))
     else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmbuilder_cli.options import Model, require_model
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
@@ -19,14 +20,16 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show what a bundle holds and where it came from."""
-    from llmbuilder.bundle.opening import open_bundle
-    from llmbuilder.bundle.resolve import find_bundle
+    model = require_model(model)
+    with said(f"Reading {model}"):
+        from llmbuilder.bundle.opening import open_bundle
+        from llmbuilder.bundle.resolve import find_bundle
 
-    opened = open_bundle(find_bundle(require_model(model), None))
+        opened = open_bundle(find_bundle(model, None))
+        facts = [] if as_json else list(_facts(opened))
     if as_json:
         tell_json(opened.manifest.to_json().rstrip())
         return
-    facts = list(_facts(opened))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         tell(f"{name:{width}}  {value}".replace("\n", r"\n"))

@@ -1,14 +1,18 @@
 """``llmb serve``: models behind OpenAI's HTTP API."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmbuilder_cli.options import Device, Threads, require_model
 from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell
+
+if TYPE_CHECKING:
+    from llmbuilder_server.settings import Settings
 
 
 def serve(
@@ -53,6 +57,33 @@ def serve(
     threads: Threads,
 ) -> None:
     """Serve models to many clients at once, over OpenAI's HTTP API."""
+    named = _named(bundles or [str(require_model(None))])
+    with ExitStack() as stack:
+        with said(f"Loading {', '.join(named)}"):
+            serve_all, make_settings = _server()
+            settings = make_settings(
+                host=host,
+                port=port,
+                api_keys=tuple(api_key or ()),
+                no_auth=no_auth,
+                host_names=tuple(host_name or ()),
+                cors=tuple(cors or ()),
+                max_rows=max_rows,
+                max_waiting=max_waiting,
+                prefix_cache=prefix_cache,
+                share_prefixes=share_prefixes,
+            )
+            from llmbuilder.inference import TextGenerator
+
+            generators = {
+                name: stack.enter_context(TextGenerator(path, device=device, threads=threads))
+                for name, path in named.items()
+            }
+        serve_all(generators, settings, lambda line: tell(line, err=True))
+
+
+def _server() -> tuple[Callable[..., None], type["Settings"]]:
+    """What serves, and its settings; some packages of it may not be installed."""
     try:
         from llmbuilder_server.serving import serve as serve_all
         from llmbuilder_server.settings import Settings
@@ -60,28 +91,7 @@ def serve(
         from llmbuilder.distribution import install_line
 
         raise ImportError(f"llmb serve needs {error.name}. Run: {install_line('serve')}") from error
-    from llmbuilder.inference import TextGenerator
-
-    named = _named(bundles or [str(require_model(None))])
-    settings = Settings(
-        host=host,
-        port=port,
-        api_keys=tuple(api_key or ()),
-        no_auth=no_auth,
-        host_names=tuple(host_name or ()),
-        cors=tuple(cors or ()),
-        max_rows=max_rows,
-        max_waiting=max_waiting,
-        prefix_cache=prefix_cache,
-        share_prefixes=share_prefixes,
-    )
-    with ExitStack() as stack:
-        with said(f"Loading {', '.join(named)}"):
-            generators = {
-                name: stack.enter_context(TextGenerator(path, device=device, threads=threads))
-                for name, path in named.items()
-            }
-        serve_all(generators, settings, lambda line: tell(line, err=True))
+    return serve_all, Settings
 
 
 def _named(bundles: list[str]) -> dict[str, Path]:

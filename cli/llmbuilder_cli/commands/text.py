@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbuilder_cli.helping import FORM
+from llmbuilder_cli.job import Job
 from llmbuilder_cli.options import (
     Device,
     Model,
@@ -20,7 +21,6 @@ from llmbuilder_cli.options import (
     takes_generation_options,
 )
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.job import Job
 from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
