@@ -55,10 +55,10 @@ class Command(TyperCommand):
 
 def _generation_option(flag: str) -> str | None:
     """The option of `GenerationConfig` that ``--its-name`` means."""
-    from llmbuilder.config import generation_options
+    from llmbuilder.overrides import GenerationOptions
 
     name = flag.lstrip("-").replace("-", "_")
-    return name if name in generation_options() else None
+    return name if name in GenerationOptions.__annotations__ else None
 
 
 def example(*commands: str) -> str:

@@ -5,6 +5,7 @@ Text and other results go to stdout, everything else to stderr. Exit codes: 0 su
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,10 +42,18 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib import metadata
-
-        tell(f"llmbuilder-runtime {metadata.version('llmbuilder-runtime')}")
+        tell(f"llmbuilder-runtime {_version()}")
         raise typer.Exit
+
+
+def _version() -> str:
+    """The version of this distribution: its record has it in its name, which is read sooner than what is in it."""
+    for folder in sys.path:
+        for record in Path(folder).glob("llmbuilder_runtime-*.dist-info"):
+            return record.name.removesuffix(".dist-info").partition("-")[2]
+    from importlib import metadata
+
+    return metadata.version("llmbuilder-runtime")
 
 
 @app.callback()
@@ -60,10 +69,10 @@ def llmb(
     write_whatever_comes()
     if debug:
         sys.excepthook = sys.__excepthook__
-    refuse_upstream()
-    read_user_file.cache_clear()  # of an earlier run in this process
+    import llmbuilder_export  # noqa: F401 (refuses LLMBuilder's own package)
     from llmbuilder.signals import end_on
 
+    read_user_file.cache_clear()  # of an earlier run in this process
     end_on("SIGTERM", "SIGHUP")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from llmbuilder_cli.helping import GENERATION, MACHINE
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.settings import default_device, default_model, default_threads, read_user_file
 
 Model = Annotated[
@@ -123,16 +124,15 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
-        from llmbuilder.config import greedy_at_zero
-
         flags = {name: arguments.pop(name) for name in FLAGS}
         options = dict(read_user_file().generation)
         options |= {name: value for name, value in flags.items() if value is not None}
         if arguments.pop("greedy"):
             options["do_sample"] = False
-        options |= parse_assignments(arguments.pop("set_"))
-        options = greedy_at_zero(options)
-        _check(options)
+        assigned = arguments.pop("set_")
+        if options or assigned:
+            with said("Reading the options"):
+                options = _checked(options | parse_assignments(assigned))
         command(**arguments, options=options)
 
     parameters = [*own, *shared]
@@ -141,13 +141,13 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     return run
 
 
-def _check(options: Mapping[str, Any]) -> None:
-    """Refuse options by the words that were typed, before a model is loaded."""
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, unless one is to be refused: by the words that were typed, before a model is loaded."""
     from llmbuilder.checks import nearest, shown
-    from llmbuilder.config import generation_options
+    from llmbuilder.config import generation_options, greedy_at_zero
     from llmbuilder.errors import ConfigError
 
-    known = generation_options()
+    options, known = greedy_at_zero(options), generation_options()
     for name, value in options.items():
         if name not in known:
             advice = nearest(name, known) or "`llmb config` lists all there are."
@@ -158,6 +158,7 @@ def _check(options: Mapping[str, Any]) -> None:
             words = FLAGS[name].words if name in FLAGS else f"--set: {name}"
             told = str(error).removeprefix(name).replace("set do_sample=False", "give 0 or --greedy")
             raise ConfigError(f"{words}{told}") from error
+    return options
 
 
 def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:

@@ -49,7 +49,8 @@ def compare(
 ) -> None:
     """Write samples with several configurations and say which differences are more than chance."""
     model = require_model(model)
-    options = [_parse(text) for text in config or ()] + (_read(configs) if configs else [])
+    with said("Reading the configurations"):
+        options = [_parse(text) for text in config or ()] + (_read(configs) if configs else [])
     if not options:
         raise typer.BadParameter(
             "Give at least one, such as --config temperature=0.7.", param_hint="--config"

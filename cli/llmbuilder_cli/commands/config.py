@@ -9,6 +9,7 @@ import typer
 
 from llmbuilder_cli import settings
 from llmbuilder_cli.options import Model, NamedModel, named_once
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell, tell_json
 from llmbuilder_cli.settings import Value
 
@@ -31,9 +32,10 @@ def config(
     chosen = named_once(model, named)
     file = settings.read_user_file()
     is_said = model is not None or named is not None
-    own = {} if chosen is None else _own_options(chosen)
-    values = dict(_settings()) | ({"model": Value(str(chosen), "command line")} if is_said else {})
-    generation = dict(_generation(own, file.generation, str(file.path)))
+    with said("Reading what holds"):
+        own = {} if chosen is None else _own_options(chosen)
+        values = dict(_settings()) | ({"model": Value(str(chosen), "command line")} if is_said else {})
+        generation = dict(_generation(own, file.generation, str(file.path)))
     if as_json:
         content = {
             "file": str(file.path),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from llmbuilder_cli.commands.info import measurements
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
@@ -61,18 +62,13 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Export a model once; the bundle then runs without torch. Prints the bundle's path."""
-    from llmbuilder.bundle.resolve import can_export
-    from llmbuilder.errors import ExportError, ModelNotFoundError
+    from llmbuilder.errors import ModelNotFoundError
 
     for path in (source, adapter, tokenizer, config):
         if path is not None and not path.exists():
             raise ModelNotFoundError(f"There is nothing at {path}. Check the path.")
-    if not can_export():
-        from llmbuilder.distribution import install_line
-
-        raise ExportError(
-            f"Exporting needs PyTorch, which is not installed here. Run: {install_line('export')}"
-        )
+    with said("Looking for PyTorch"):
+        _require_torch()
     from llmbuilder.signals import end_on
     from llmbuilder_export import export_model
 
@@ -94,6 +90,17 @@ def export(
     tell(_summary(report), err=True)
     tell(f"Next: llmb generate {shlex.quote(str(report.path))} -p 'Once upon a time'", err=True)
     tell(str(report.path))
+
+
+def _require_torch() -> None:
+    from llmbuilder.bundle.resolve import can_export
+    from llmbuilder.distribution import install_line
+    from llmbuilder.errors import ExportError
+
+    if not can_export():
+        raise ExportError(
+            f"Exporting needs PyTorch, which is not installed here. Run: {install_line('export')}"
+        )
 
 
 def _summary(report: "ExportReport") -> str:
