@@ -90,6 +90,7 @@ def test_the_exporter_says_the_same(monkeypatch):
     """It cannot ask the runtime, whose place upstream's package may have taken."""
     monkeypatch.setattr(metadata, "version", lambda name: {"llmbuilder": "2.0.0"}[name])
     monkeypatch.setattr("llmbuilder.installed.has", lambda name: name == "llmbuilder")
+    monkeypatch.setattr("llmbuilder_export.upstream._may_hold_it", lambda _: True)
     with pytest.raises(ImportError) as ours:
         refuse_upstream()
     with pytest.raises(ImportError) as exporters:
