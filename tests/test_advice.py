@@ -1,8 +1,10 @@
 """Whatever documents and messages tell people to install can be installed: nothing of ours is on a package index."""
 
 import ast
+import hashlib
 import re
 import tomllib
+from base64 import urlsafe_b64encode
 from importlib import metadata
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from llmbuilder.distribution import NAME, install_line, packages, requirement
+from llmbuilder.distribution import NAME, changed_files, install_line, packages, requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -152,3 +154,22 @@ def not_installed(monkeypatch):
 
     monkeypatch.setattr(metadata, "requires", missing)
     monkeypatch.setattr(metadata, "distribution", missing)
+
+
+def test_files_that_are_not_as_installed_are_found(monkeypatch, tmp_path):
+    digest = urlsafe_b64encode(hashlib.sha256(b"ours").digest()).decode().rstrip("=")
+    info = tmp_path / "llmbuilder_runtime-1.dist-info"
+    info.mkdir()
+    names = ("kept.py", "changed.py", "gone.py")
+    record = [f"{name},sha256={digest},4" for name in names] + ["llmbuilder_runtime-1.dist-info/RECORD,,"]
+    (info / "RECORD").write_text("\n".join(record))
+    (tmp_path / "kept.py").write_text("ours")
+    (tmp_path / "changed.py").write_text("theirs")
+    found = metadata.PathDistribution(info).files
+    monkeypatch.setattr(metadata, "files", lambda name: found)
+    assert changed_files() == ["changed.py", "gone.py"]
+
+
+def test_a_copy_that_nobody_installed_has_no_record(monkeypatch, not_installed):
+    monkeypatch.setattr(metadata, "files", metadata.distribution)
+    assert changed_files() == []

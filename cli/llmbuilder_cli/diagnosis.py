@@ -39,6 +39,8 @@ def diagnose() -> dict[str, Any]:
         "card": _card(),
         "CUDA": _cuda(),
         "packages": _packages(),
+        "files": _files(),
+        "exporter": _exporter(),
         "self-test": self_test(),
     }
 
@@ -126,6 +128,22 @@ def _cuda() -> str:
 
     reason = why_not(0)
     return "ready" if reason is None else without_folders(reason)
+
+
+def _files() -> str:
+    """Whether another package, such as LLMBuilder's own, has written over our files or taken them away."""
+    from llmbuilder.distribution import changed_files
+
+    changed = changed_files()
+    return (
+        f"NOT as installed: {', '.join(changed[:5])} ({len(changed)} in all)" if changed else "as installed"
+    )
+
+
+def _exporter() -> str:
+    from llmbuilder.bundle.exporter import can_export, exporter
+
+    return "in this environment" if can_export() else "in its own" if exporter() else "none"
 
 
 def _packages() -> dict[str, str | None]:

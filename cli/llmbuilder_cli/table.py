@@ -16,6 +16,10 @@ COMMANDS = {
         "Export a model once; the bundle then runs without torch. Prints the bundle's path.",
         ("llmb export model/model.pt --tokenizer tokenizer/",),
     ),
+    "exporter": Entry(
+        "Make an environment for exporting alone, in your cache directory, or remove it.",
+        ("llmb exporter install",),
+    ),
     "generate": Entry("Generate text. `generate MODEL ...` is `generate text MODEL ...`.", ()),
     "chat": Entry(
         "Talk with a model: in the form of its chat template, or in plain lines if it has none.",

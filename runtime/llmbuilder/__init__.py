@@ -111,7 +111,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and that there ar
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name == "__version__":
-            return _version()
+            return importlib.import_module("llmbuilder.distribution").installed_version()
         if name in ("errors", "inference"):
             return importlib.import_module(f"llmbuilder.{name}")
         home = "errors" if name.endswith("Error") else "inference"
@@ -121,13 +121,3 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and that there ar
 def __dir__() -> list[str]:
     """Public names, for completion."""
     return sorted(__all__)
-
-
-def _version() -> str:
-    """The version installed; beside a checkout that nobody installed there is none."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("llmbuilder-runtime")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"

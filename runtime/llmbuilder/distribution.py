@@ -4,8 +4,10 @@ No package index has it, and a name that nobody holds there may become anybody's
 name: what is missing is named itself, and what it was installed from installs it again.
 """
 
+import hashlib
 import json
 import re
+from base64 import urlsafe_b64encode
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
@@ -15,6 +17,14 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where torch's wheels for CPUs are: those of PyPI for Linux bring gigabytes of CUDA."""
 _ROOT = Path(__file__).parents[2]
 _OF_EXTRA = re.compile(r"([^;]+?)\s*;.*\bextra\s*==\s*['\"]([\w-]+)['\"]")
+
+
+def installed_version() -> str:
+    """The version installed; a checkout that nobody installed has none."""
+    try:
+        return metadata.version(NAME)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
 
 
 def install_line(extra: str) -> str:
@@ -49,6 +59,25 @@ def requirement(*extras: str) -> str | None:
         return f"{named}=={installed.version}"
     address = _address(json.loads(remembered))
     return None if address is None else f"{named} @ {address}"
+
+
+def changed_files() -> list[str]:
+    """The files, by their names in the wheel, that are not as pip installed them: gone, or of another content."""
+    try:
+        listed = metadata.files(NAME) or []
+    except metadata.PackageNotFoundError:
+        return []
+    hashes = {file: file.hash for file in listed if file.hash is not None}  # RECORD has none of itself
+    return [str(file) for file, known in hashes.items() if _hash(file, known.mode) != known.value]
+
+
+def _hash(file: metadata.PackagePath, mode: str) -> str | None:
+    """As RECORD writes it; None if the file cannot be read."""
+    try:
+        content = Path(file.locate()).read_bytes()
+    except OSError:
+        return None
+    return urlsafe_b64encode(hashlib.new(mode, content).digest()).decode().rstrip("=")
 
 
 def _address(remembered: dict[str, dict[str, str] | str]) -> str | None:

@@ -198,7 +198,7 @@ def exported(monkeypatch, tmp_path):
     module = ModuleType("llmbuilder_export")
     module.export_model = export_model
     monkeypatch.setitem(sys.modules, "llmbuilder_export", module)
-    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
+    monkeypatch.setattr("llmbuilder.bundle.exporter.can_export", lambda: True)
     monkeypatch.chdir(tmp_path)
     for name in ("model.pt", "tokenizer", "tok", "lora", "c.json"):
         Path(name).touch()
@@ -270,10 +270,10 @@ def test_export_says_which_choices_are_not_there_yet(llmb):
 
 
 def test_export_without_torch_says_what_to_install(llmb, monkeypatch, tmp_path):
-    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: False)
+    monkeypatch.setattr("llmbuilder.bundle.exporter.can_export", lambda: False)
+    monkeypatch.setattr("llmbuilder.bundle.exporter.exporter", lambda: None)
     (tmp_path / "model.pt").touch()
     result = llmb("export", tmp_path / "model.pt")
     assert result.exit_code == 1
     assert isinstance(result.exception, ExportError)
-    assert "pip install --extra-index-url https://download.pytorch.org/whl/cpu " in str(result.exception)
-    assert '"torch>=' in str(result.exception)
+    assert "Run: llmb exporter install" in str(result.exception)

@@ -65,3 +65,19 @@ def test_it_works_where_onnx_runtime_is_missing(llmb, monkeypatch):
     found = json.loads(llmb("doctor", "--json").stdout)
     assert found["providers"] == []
     assert found["self-test"].startswith("FAILED")
+
+
+def test_it_says_where_exports_run_and_that_our_files_are_ours(llmb, monkeypatch):
+    monkeypatch.setattr("llmbuilder.distribution.changed_files", list)
+    monkeypatch.setattr("llmbuilder.bundle.exporter.can_export", lambda: True)
+    found = json.loads(llmb("doctor", "--json").stdout)
+    assert found["files"] == "as installed"
+    assert found["exporter"] == "in this environment"
+
+
+def test_files_that_another_package_has_changed_are_named(llmb, monkeypatch):
+    changed = [f"llmbuilder/{name}.py" for name in "abcdefg"]
+    monkeypatch.setattr("llmbuilder.distribution.changed_files", lambda: changed)
+    found = json.loads(llmb("doctor", "--json").stdout)
+    assert found["files"].startswith("NOT as installed: llmbuilder/a.py, llmbuilder/b.py")
+    assert found["files"].endswith("llmbuilder/e.py (7 in all)")

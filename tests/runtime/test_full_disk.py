@@ -85,7 +85,7 @@ def test_what_cannot_be_remembered_is_computed_again(source, cache_home):
 def test_a_bundle_that_has_no_room_is_an_error_that_names_it(tmp_path, monkeypatch):
     checkpoint = tmp_path / "model.pt"
     checkpoint.touch()
-    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.exporter", lambda: ["python"])
     monkeypatch.setattr("llmbuilder.bundle.resolve.os.access", lambda *_: False)
     monkeypatch.setattr("llmbuilder.bundle.resolve.cache_directory", lambda: checkpoint / "cache")
     with pytest.raises(FileError, match=r"model\.pt/cache/bundles/\w+ cannot be written: Not a directory"):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.bundle.resolve import _run, can_export, default_output, find_bundle
+from llmbuilder.bundle import exporter as exporting
+from llmbuilder.bundle.resolve import default_output, find_bundle
 from llmbuilder.errors import BundleError, ExportError, ModelNotFoundError
 from llmbuilder.userdata import cache_directory, file_sha256
 
@@ -24,7 +25,7 @@ def checkpoint(tmp_path):
 def exporter(monkeypatch, make_bundle):
     """An exporter that writes a bundle; ``calls`` holds its command lines."""
 
-    def run(command):
+    def run(command, stdout):
         run.calls.append(command)
         if run.fails:
             return 1
@@ -33,14 +34,14 @@ def exporter(monkeypatch, make_bundle):
         return 0
 
     run.calls, run.fails = [], False
-    monkeypatch.setattr("llmbuilder.bundle.resolve._run", run)
-    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: True)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.run", run)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.exporter", lambda: ["python"])
     return run
 
 
 @pytest.fixture
 def no_exporter(monkeypatch):
-    monkeypatch.setattr("llmbuilder.bundle.resolve.can_export", lambda: False)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.exporter", lambda: None)
 
 
 def cached(checkpoint):
@@ -137,7 +138,7 @@ def test_a_checkpoint_beside_another_programs_manifest_is_exported(checkpoint, e
 def test_without_exporter_the_error_names_the_exact_command(checkpoint, no_exporter, tokenizer, named):
     with pytest.raises(ModelNotFoundError) as caught:
         find_bundle(checkpoint, tokenizer)
-    assert str(caught.value).endswith(f"Run: llmb export '{checkpoint}'{named}")
+    assert str(caught.value).endswith(f"then: llmb export '{checkpoint}'{named}")
 
 
 def test_a_checkpoint_is_exported_once_beside_itself(checkpoint, exporter, capsys):
@@ -146,7 +147,7 @@ def test_a_checkpoint_is_exported_once_beside_itself(checkpoint, exporter, capsy
     assert find_bundle(checkpoint, Path("tokenizer")) == beside
     assert exporter.calls == [
         [
-            *(sys.executable, "-m", "llmbuilder_export", str(checkpoint)),
+            *("python", "-m", "llmbuilder_export", str(checkpoint)),
             *("--output", str(beside), "--tokenizer", "tokenizer"),
         ]
     ]
@@ -205,13 +206,13 @@ def test_what_an_export_puts_back_is_used_or_left_alone(
     """An export that was killed between its two renames has left the old bundle aside."""
     beside = default_output(checkpoint)
 
-    def put_back(command):
+    def put_back(command, stdout):
         if beside.exists():
-            return exporter(command)
+            return exporter(command, stdout)
         make_bundle(beside, source_sha256=file_sha256(checkpoint) if is_current else "0" * 64)
         return 1  # because it exists
 
-    monkeypatch.setattr("llmbuilder.bundle.resolve._run", put_back)
+    monkeypatch.setattr("llmbuilder.bundle.resolve.run", put_back)
     assert find_bundle(checkpoint, None) == (beside if is_current else cached(checkpoint))
     assert beside.exists()
 
@@ -244,7 +245,7 @@ def run_interrupted(program, half):
     before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(143))
     try:
         with pytest.raises(SystemExit):
-            _run([sys.executable, "-c", program, str(half)])
+            exporting.run([sys.executable, "-c", program, str(half)])
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -255,7 +256,7 @@ def test_an_exporter_may_clean_up_when_its_caller_is_stopped(tmp_path):
 
 
 def test_an_exporter_that_does_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmbuilder.bundle.resolve._PATIENCE", 0.1)
+    monkeypatch.setattr("llmbuilder.bundle.exporter._PATIENCE", 0.1)
     run_interrupted(
         INTERRUPTING.replace("SIGTERM, end", "SIGTERM, signal.SIG_IGN"), tmp_path / "half a bundle"
     )
@@ -263,7 +264,9 @@ def test_an_exporter_that_does_not_stop_is_killed(tmp_path, monkeypatch):
 
 
 def test_an_exporter_keeps_off_standard_output(capfd):
-    assert _run([sys.executable, "-c", "print('progress'); raise SystemExit(3)"]) == 3
+    assert (
+        exporting.run([sys.executable, "-c", "print('progress'); raise SystemExit(3)"], exporting.STDERR) == 3
+    )
     assert capfd.readouterr() == ("", "progress\n")
 
 
@@ -276,4 +279,4 @@ def test_an_export_needs_no_writable_cache(checkpoint, exporter, cache_home):
 @pytest.mark.parametrize("missing", ["llmbuilder_export", "torch", "onnxscript", None])
 def test_exporting_needs_the_exporter_and_its_libraries(monkeypatch, missing):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
-    assert can_export() is (missing is None)
+    assert exporting.can_export() is (missing is None)

@@ -1,6 +1,7 @@
 """``llmb export``: turn a checkpoint into a bundle."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,18 +62,26 @@ def export(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Export a model once; the bundle then runs without torch. Prints the bundle's path."""
+    """Export a model once; the bundle then runs without torch. Prints the bundle's path.
+
+    Where PyTorch is not installed it runs in the environment that `llmb exporter install` has made.
+    """
     from llmbuilder.errors import ModelNotFoundError
 
     for path in (source, adapter, tokenizer, config):
         if path is not None and not path.exists():
             raise ModelNotFoundError(f"There is nothing at {path}. Check the path.")
-    with said("Looking for PyTorch"):
-        _require_torch()
     from llmbuilder.signals import end_on
+
+    with said("Looking for PyTorch"):
+        elsewhere = _exporter_elsewhere()
+    end_on("SIGINT", "SIGTERM", "SIGHUP")
+    if elsewhere:
+        from llmbuilder.bundle.exporter import run
+
+        raise typer.Exit(run([*elsewhere, "-m", "llmbuilder_cli", *sys.argv[1:]]))
     from llmbuilder_export import export_model
 
-    end_on("SIGINT", "SIGTERM", "SIGHUP")
     tell("loading PyTorch ...", err=True)
     report = export_model(
         source,
@@ -92,15 +101,20 @@ def export(
     tell(str(report.path))
 
 
-def _require_torch() -> None:
-    from llmbuilder.bundle.resolve import can_export
-    from llmbuilder.distribution import install_line
+def _exporter_elsewhere() -> list[str]:
+    """How to run a module of the exporter's own environment; empty if this environment can export."""
+    from llmbuilder.bundle.exporter import can_export, exporter
     from llmbuilder.errors import ExportError
 
-    if not can_export():
+    if can_export():
+        return []
+    command = exporter()
+    if command is None:
         raise ExportError(
-            f"Exporting needs PyTorch, which is not installed here. Run: {install_line('export')}"
+            "Exporting needs PyTorch, which is not installed here. Run: llmb exporter install, which gives it an "
+            "environment of its own, then this again."
         )
+    return command
 
 
 def _summary(report: "ExportReport") -> str:

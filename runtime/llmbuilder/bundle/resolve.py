@@ -1,14 +1,11 @@
 """From the path a caller gives to a bundle directory: itself, the one made from that checkpoint, or a new one."""
 
 import contextlib
-import importlib.util
 import os
 import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from llmbuilder.bundle.exporter import STDERR, exporter, run
 from llmbuilder.bundle.manifest import MANIFEST_NAME
 from llmbuilder.bundle.opening import is_bundle, require_bundle
 from llmbuilder.bundle.reading import read_manifest
@@ -19,9 +16,6 @@ from llmbuilder.userdata import cache_directory, remembered_sha256
 
 CHECKPOINT_NAME = "model.pt"
 """What LLMBuilder calls the checkpoint in a folder of its own."""
-_STDERR = 2
-_PATIENCE = 10.0
-"""Seconds that an exporter which is told to stop may take to remove its temporary files."""
 
 
 def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
@@ -59,10 +53,10 @@ def find_bundle(model_path: Path, tokenizer_path: Path | None) -> Path:
     for candidate in (beside, cached):
         if _made_from(candidate, digest):
             return candidate
-    if not can_export():
+    if exporter() is None:
         raise ModelNotFoundError(
-            f"{model_path} is a checkpoint and must be exported once, which needs PyTorch. "
-            f"Run: {_command(model_path, tokenizer_path)}"
+            f"{model_path} is a checkpoint and must be exported once, which needs PyTorch. Run: llmb exporter install, "
+            f"which gives it an environment of its own, then: {_command(model_path, tokenizer_path)}"
         )
     target = cached if beside.exists() or not os.access(beside.parent, os.W_OK) else beside
     was_there = target.exists()
@@ -91,11 +85,6 @@ def default_output(source: Path) -> Path:
     absolute = source.absolute()
     name = absolute.name if absolute.is_dir() else absolute.stem
     return absolute.with_name(f"{name}-onnx")
-
-
-def can_export() -> bool:
-    """Whether the exporter and what it needs are installed."""
-    return all(importlib.util.find_spec(name) for name in ("llmbuilder_export", "torch", "onnxscript"))
 
 
 def _is_part_of_bundle(path: Path) -> bool:
@@ -137,26 +126,11 @@ def _export(checkpoint: Path, tokenizer: Path | None, target: Path, digest: str)
 
 def _run_exporter(checkpoint: Path, tokenizer: Path | None, target: Path) -> None:
     write_aside(f"Exporting {checkpoint} to {target}, once.\n")
-    command = [sys.executable, "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
+    command = [*(exporter() or ()), "-m", "llmbuilder_export", str(checkpoint), "--output", str(target)]
     if tokenizer is not None:
         command += ["--tokenizer", str(tokenizer)]
-    if _run(command) != 0:
+    if run(command, STDERR) != 0:  # by number, because the sys.stderr of a notebook has none
         raise ExportError(f"Exporting {checkpoint} failed, see above. Run: {_command(checkpoint, tokenizer)}")
-
-
-def _run(command: Sequence[str]) -> int:
-    """Run our own program to its end; whatever interrupts that ends it too, in time to clean up."""
-    # By number, because the sys.stderr of a notebook has none.
-    with subprocess.Popen(command, stdout=_STDERR) as process:  # noqa: S603
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE)
-            raise
-        finally:
-            process.kill()  # nothing if it has ended
 
 
 def _command(checkpoint: Path, tokenizer: Path | None) -> str:
