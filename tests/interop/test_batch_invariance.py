@@ -105,6 +105,29 @@ def test_smollm2(large):
     prove_batches_of(SAMPLE_SIZES, large)
 
 
+def prove_chunks_of(sizes, generator, tokens, monkeypatch):
+    """A prompt's logits and keys and values, computed in chunks of each of the sizes."""
+    facts = generator.engine.model.facts
+    length = min(tokens, facts.context_length)
+    ids = np.random.default_rng(3).integers(facts.vocab_size, size=length).tolist()
+    found = []
+    for size in sizes:
+        monkeypatch.setattr("llmbuilder.engine.decoder.PREFILL_CHUNK", size)
+        computation = generator.engine.model.decoder(capacity=length)
+        logits = np.array(computation.prefill(0, ids, keep=min(length, 40)))
+        found.append([logits, *computation.save(0)])
+    for other in found[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(found[0], other, strict=True))
+
+
+def test_a_prompt_of_an_llmbuilder_model_may_be_cut_anywhere(small, monkeypatch):
+    prove_chunks_of((512, 256, 100, 16, 7, 2), small.generator, 600, monkeypatch)
+
+
+def test_a_prompt_of_smollm2_may_be_cut_anywhere(large, monkeypatch):
+    prove_chunks_of((512, 256, 100), large.generator, 600, monkeypatch)
+
+
 def prove_short_rows_beside_long_ones(generator, rows, long):
     """Prompts of 20 tokens beside others of thousands, all greedy or drawn, some as beams; some end early."""
     random = np.random.default_rng(2)

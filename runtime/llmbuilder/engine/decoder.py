@@ -15,8 +15,9 @@ from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.limits import recent_memory
 from llmbuilder.errors import DeviceError, translated
 
-PREFILL_CHUNK = 512
-"""Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else."""
+PREFILL_CHUNK = 256
+"""Tokens of a prompt computed at once: bounds memory, and how long a prompt can hold up everything else. More are no
+faster."""
 
 _SHARE = 2
 """By default the cache of a computation may take this part of the memory that is free when it begins."""
