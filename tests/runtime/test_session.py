@@ -3,11 +3,16 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
+from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.engine.installation import check_installation, runtime_name
+from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
+
+DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 
 
 @pytest.fixture
@@ -221,3 +226,41 @@ class TestThreads:
     def test_what_is_no_number_of_threads_is_refused(self, runtime, graph, threads):
         with pytest.raises(ConfigError, match=re.escape(f"from 1 to 1024, or None, got {threads!r}")):
             opened(graph, threads=threads)
+
+
+class TestPacking:
+    PARALLEL = "session.prepack.enable_parallel"
+
+    @pytest.fixture
+    def weights(self, graph, monkeypatch):
+        """Beside the graph, where there is memory for four of them."""
+        weights = graph.with_name(WEIGHTS_NAME)
+        weights.write_bytes(bytes(1000))
+        monkeypatch.setattr("llmbuilder.engine.session.recent_memory", lambda: 4000)
+        return weights
+
+    def test_is_parallel_where_threads_are_left_beside_the_tokenizer(self, runtime, graph, weights):
+        assert opened(graph, threads=3).options.entries[self.PARALLEL] == "1"
+
+    def test_is_not_with_two_threads(self, runtime, graph, weights):
+        assert self.PARALLEL not in opened(graph, threads=2).options.entries
+
+    @pytest.mark.parametrize("free", [3999, None])
+    def test_is_not_where_memory_is_short_or_not_known(self, runtime, graph, weights, monkeypatch, free):
+        monkeypatch.setattr("llmbuilder.engine.session.recent_memory", lambda: free)
+        assert self.PARALLEL not in opened(graph, threads=3).options.entries
+
+    def test_is_not_without_weights(self, runtime, graph, weights):
+        weights.unlink()
+        assert self.PARALLEL not in opened(graph, threads=3).options.entries
+
+    def test_changes_no_bit(self, monkeypatch):
+        found = []
+        for parallel in (False, True):
+            monkeypatch.setattr(
+                "llmbuilder.engine.session.packs_in_parallel", lambda *_, chosen=parallel: chosen
+            )
+            engine = load_engine(DEMO, threads=3)
+            decoder = engine.model.decoder()
+            found.append([np.array(decoder.prefill(0, [1, 2, 3])), np.array(decoder.step([4]))])
+        assert all(map(np.array_equal, *found))

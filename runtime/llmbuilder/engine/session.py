@@ -8,7 +8,7 @@ from llmbuilder import forking
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.installation import check_installation
-from llmbuilder.engine.limits import available_threads
+from llmbuilder.engine.limits import available_threads, recent_memory
 from llmbuilder.engine.mapped import give_back_mapped
 from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
 
@@ -21,6 +21,9 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>\d{1,3}))?")
 
 _FATAL_ONLY = 4  # errors are raised, and would be printed besides
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_FEW_THREADS = 2
+_COPIES = 4
+"""Of the weights, in free memory: those in the file's pages, those that are packed, and both again for all else."""
 _MOST_THREADS = 1024  # ONNX Runtime would try to start whatever it is asked for
 
 
@@ -98,6 +101,8 @@ def _load(
     import onnxruntime as ort
 
     settings = session_options(ort, threads)
+    if packs_in_parallel(graph.parent / WEIGHTS_NAME, threads or available_threads()):
+        settings.add_session_config_entry("session.prepack.enable_parallel", "1")
     with forking.LOADING:
         if content is not None:
             settings.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
@@ -106,6 +111,17 @@ def _load(
         )
         forking.never_end_in_children(session)
     return session
+
+
+def packs_in_parallel(weights: Path, threads: int) -> bool:
+    """Whether weights are packed by all threads, which holds them all twice until the last is done.
+
+    With two threads, one of which has the tokenizer to load, nothing was gained.
+    """
+    free = recent_memory()
+    if threads <= _FEW_THREADS or free is None or not weights.is_file():
+        return False
+    return free >= _COPIES * weights.stat().st_size
 
 
 def _failure(graph: Path) -> str:
