@@ -13,10 +13,16 @@ from servers.wire import Lost, asked
 
 PATIENCE = 300.0
 """Seconds after which an answer counts as lost."""
+_RETRY_SECONDS = 1.0
+"""Before a client that is told to come again does; how often that was shows in the statuses."""
 _SLOW_PAUSE = 0.1
 _BAD, _GONE, _SLOW, _STREAM = 0.05, 0.11, 0.14, 0.6
 """Shares of manners, added up: wrong requests, clients that go, slow readers, streams; the rest reads whole answers."""
 _ENDLESS = {"max_tokens": 2000, "context_overflow": "slide", "early_stopping": False}
+
+
+class BusyError(Exception):
+    """The server has told a client to come again."""
 
 
 class Found:
@@ -69,10 +75,19 @@ class Clients:
             manner = "bad" if chance < _BAD else "gone" if chance < _GONE else self._cases[number].kind
             try:
                 async with asyncio.timeout(PATIENCE):
-                    await self._ask(random, number, chance)
+                    await self._ask_until_answered(random, number, chance)
             except (Lost, TimeoutError) as error:
                 self.found.lost.append(f"{manner}: {type(error).__name__}: {error}"[:300])
             self.found.answers[manner] += 1
+
+    async def _ask_until_answered(self, random: Random, number: int, chance: float) -> None:
+        while True:
+            try:
+                await self._ask(random, number, chance)
+            except BusyError:
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     async def _ask(self, random: Random, number: int, chance: float) -> None:
         case = self._cases[number]
@@ -126,6 +141,8 @@ class Clients:
 
     def _check(self, status: int, expected: int, content: Any) -> None:
         self.found.statuses[status] += 1
+        if status == 429:
+            raise BusyError
         if status != expected:
             raise Lost(f"{status} instead of {expected}: {content}")
 

@@ -285,18 +285,20 @@ class TextGenerator(Closing):
         """
         return self._group(prompt, self._merge(config, overrides), tag)
 
-    def score(self, text_or_ids: str | Sequence[int]) -> Score:
-        """How likely the model finds a text.
+    def score(self, text_or_ids: str | Sequence[int], *, top: int = 0) -> Score:
+        """How likely the model finds a text, with the ``top`` likeliest tokens at each place.
 
         Raises:
+            ConfigError: ``top`` is no whole number from 0 to the size of the vocabulary.
             ContextOverflowError: more tokens than the window holds.
         """
+        check_count("top", top, 0, self._engine.usable_vocab)
         ids = self._open().encode(text_or_ids)
         if len(ids) > self._engine.context_length:
             raise ContextOverflowError(
                 f"The text has {len(ids)} tokens, the model's window {self._engine.context_length}. Score it in parts."
             )
-        return score(self._engine.model.decoder(capacity=len(ids)), ids)
+        return score(self._engine.model.decoder(capacity=len(ids)), ids, top)
 
     def close(self) -> None:
         """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""

@@ -70,6 +70,7 @@ def make_server(generators: Mapping[str, TextGenerator], settings: Settings) -> 
         title="LLMBuilder",
         version=metadata.version("llmbuilder-runtime"),
         lifespan=_lifespan,
+        docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
     )
     app.state.models, app.state.settings = served, settings

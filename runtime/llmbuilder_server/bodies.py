@@ -13,6 +13,21 @@ class Body(BaseModel):
     model: str | None = Field(None, description="Name of a model; may be left out where there is only one.")
 
 
+class ErrorFacts(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="What was wrong, where, and what to do.")
+    type: str
+    param: str | None = Field(description="The field that it is about.")
+    code: str | None = Field(description="A word for programs.")
+
+
+class ErrorBody(BaseModel):
+    """Body of every answer that is an error."""
+
+    error: ErrorFacts
+
+
 class StreamOptions(BaseModel):
     """Options of a stream."""
 

@@ -1,9 +1,10 @@
-"""From a list of messages to what a form takes: a system prompt, turns, and what the user says now."""
+"""From a list of messages to what a form takes: a system prompt, turns, and what the user says now; or as they are."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llmbuilder.chat.forms import Form
+from llmbuilder.chat.forms import Form, TemplateForm
+from llmbuilder.chat.template import Message
 from llmbuilder.checks import check_text, shown
 from llmbuilder.sessions.conversation import Turn
 from llmbuilder_server.errors import ApiError
@@ -29,28 +30,52 @@ class Said(NamedTuple):
         return form.encode(*self)
 
 
-def read_messages(messages: Sequence[Mapping[str, Any]]) -> Said:
+class SaidInAnyOrder(NamedTuple):
+    """A conversation whose roles do not take turns: what it means is up to the model's template."""
+
+    messages: list[Message]
+
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return "".join(message["content"] for message in self.messages)
+
+    def encode(self, form: Form) -> list[int]:
+        """The prompt in a model's form.
+
+        Raises:
+            ApiError: the model has no template.
+            BundleError: the template refuses this order, or leaves something out.
+        """
+        roles = [message["role"] for message in self.messages]
+        if not isinstance(form, TemplateForm):
+            raise ApiError(
+                400,
+                "messages must be an optional system message, then those of user and assistant in turns, the user's "
+                f"last, for this model has no chat template that says more; got {shown(roles)}. "
+                "Join messages of one role that follow each other.",
+                param="messages",
+            )
+        form.check_order(roles)
+        return form.encode_messages(self.messages)
+
+
+def read_messages(messages: Sequence[Mapping[str, Any]]) -> Said | SaidInAnyOrder:
     """Check a conversation; nothing of it is left out.
 
     Raises:
-        ApiError: messages of other roles, or in another order than user and assistant in turns after a system
-            message, which is optional; content that is no text.
+        ApiError: no messages, or of other roles; content that is no text.
         ConfigError: a text with half a character.
     """
     said = [(_role(n, message), text_of(f"messages.{n}", message)) for n, message in enumerate(messages)]
-    system = said.pop(0)[1] if said and said[0][0] in SYSTEM else None
-    expected = ["user", "assistant"] * len(said)
-    roles = [role for role, _ in said]
-    if not said or len(said) % 2 == 0 or roles != expected[: len(said)]:
-        raise ApiError(
-            400,
-            "messages must be an optional system message, then those of user and assistant in turns, the user's last; "
-            f"got {shown(roles)}. Join messages of one role that follow each other.",
-            param="messages",
-        )
-    texts = [text for _, text in said]
-    turns = [Turn(*pair) for pair in zip(texts[:-1:2], texts[1:-1:2], strict=True)]
-    return Said(system, turns, texts[-1])
+    if not said:
+        raise ApiError(400, "messages must have at least one. Say something.", param="messages")
+    roles, texts = [role for role, _ in said], [text for _, text in said]
+    begins = int(roles[0] == "system")
+    if roles[begins:] != (["user", "assistant"] * len(roles))[: len(roles) - begins] or roles[-1] != "user":
+        return SaidInAnyOrder([{"role": role, "content": text} for role, text in said])
+    turns = [Turn(*pair) for pair in zip(texts[begins:-1:2], texts[begins + 1 : -1 : 2], strict=True)]
+    return Said(texts[0] if begins else None, turns, texts[-1])
 
 
 def _role(number: int, message: Mapping[str, Any]) -> str:
@@ -61,7 +86,7 @@ def _role(number: int, message: Mapping[str, Any]) -> str:
             f"messages.{number}: the role must be system, developer, user, assistant or tool, got {shown(role)}.",
             param=f"messages.{number}.role",
         )
-    return str(role)
+    return "system" if role in SYSTEM else str(role)
 
 
 def text_of(place: str, message: Mapping[str, Any]) -> str:

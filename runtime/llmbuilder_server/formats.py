@@ -26,23 +26,25 @@ async def constrained(
     schema = _schema(wanted)
     if schema is None:
         return list(prompts)
-    most = model.settings.max_schema
-    if len(json.dumps(schema)) > most:
+    most, written = model.settings.max_schema, json.dumps(schema)
+    if len(written) > most:
         raise ApiError(400, f"The schema may have {most} characters of JSON.", param=_PARAM)
     rules = await compiled(
-        lambda vocabulary: GrammarRules(vocabulary, "json_schema", schema), model, param=_PARAM
+        written, lambda vocabulary: GrammarRules(vocabulary, "json_schema", schema), model, param=_PARAM
     )
     return [_with_rules(prompt, rules) for prompt in prompts]
 
 
-async def compiled(make: Callable[[Vocabulary], _Rules], model: Served, *, param: str) -> _Rules:
-    """Rules of the field ``param``, made beside everything else.
+async def compiled(
+    written: str, make: Callable[[Vocabulary], _Rules], model: Served, *, param: str
+) -> _Rules:
+    """Rules of the field ``param``, made beside everything else, once for all that is ``written`` in the same way.
 
     Raises:
         ApiError: they are wrong, or take too long to compile.
     """
     try:
-        return await model.compile(make)
+        return await model.compile(f"{param} {written}", make)
     except TimeoutError:
         seconds = model.settings.schema_seconds
         raise ApiError(

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -23,18 +22,26 @@ class Gate:
         self._app = app
         self._settings = settings
         self._ending = is_ending
+        self._held = 0
+        """Bytes of the bodies of all requests that are being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            try:
-                self._check(scope)
-                if scope["method"] not in ("GET", "HEAD"):
-                    receive = await self._read(receive)
-            except ApiError as error:
-                await error.response()(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        body = _Body()
+        try:
+            self._check(scope)
+            if scope["method"] not in ("GET", "HEAD"):
+                await self._read(receive, body)
+                receive = body.replayed(receive)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+        finally:
+            self._held -= body.size
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -87,24 +94,29 @@ class Gate:
             )
         return matches.index(True)
 
-    async def _read(self, receive: Receive) -> Receive:
-        """All of the body, within the limits; what is returned gives it once more, and then what comes after it."""
-        parts, size = [], 0
+    async def _read(self, receive: Receive, body: "_Body") -> None:
+        """Read all of a body, within the limits."""
         try:
             async with asyncio.timeout(self._settings.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        break
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self._settings.max_body:
-                        raise self._too_large()
+                while (message := await receive())["type"] == "http.request":
+                    self._take(message.get("body", b""), body)
                     if not message.get("more_body", False):
-                        break
+                        return
         except TimeoutError:
             raise ApiError(400, "The body took too long to come.", code="slow_body", close=True) from None
-        return _replayed(parts, receive)
+
+    def _take(self, part: bytes, body: "_Body") -> None:
+        self._held += len(part)
+        body.add(part)
+        if body.size > self._settings.max_body:
+            raise self._too_large()
+        if self._held > self._settings.max_bodies:
+            raise ApiError(
+                429,
+                "Too many large requests are being answered. Try again in a while.",
+                code="overloaded",
+                close=True,
+            )
 
     def _too_large(self) -> ApiError:
         return ApiError(
@@ -124,13 +136,26 @@ class Ending:
         return self.begun
 
 
-def _replayed(parts: Iterable[bytes], receive: Receive) -> Receive:
-    messages: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+class _Body:
+    """A body, read in parts."""
 
-    async def again() -> Message:
-        return messages.pop() if messages else await receive()
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = 0
 
-    return again
+    def add(self, part: bytes) -> None:
+        self._parts.append(part)
+        self.size += len(part)
+
+    def replayed(self, receive: Receive) -> Receive:
+        """What gives the body once more, and then what comes after it."""
+        body, self._parts = b"".join(self._parts), []
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        return again
 
 
 def _name(host: str) -> str:

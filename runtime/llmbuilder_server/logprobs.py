@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llmbuilder.decoding.sampling import TokenLogprobs
+from llmbuilder.generator import Score
 from llmbuilder_server.served import Served
 
 _LEAST = -9999.0
@@ -67,12 +68,46 @@ class TextLogprobs:
         return {
             "tokens": [self._spelling.text(token) for token, _ in parts],
             "token_logprobs": [_finite(found.logprob) for _, found in parts],
-            "top_logprobs": [
-                {self._spelling.text(other): _finite(logprob) for other, logprob in reversed(found.top)}
-                for _, found in parts
-            ],
+            "top_logprobs": [_by_text(self._spelling, found.top) for _, found in parts],
             "text_offset": offsets,
         }
+
+
+def prompt_logprobs(spelling: Spelling, prompt: str, score: Score) -> dict[str, Any]:
+    """Those of a prompt, in completions' form. The first token has none, for nothing comes before it."""
+    tokens = [spelling.text(token) for token in score.token_ids]
+    likeliest = [_by_text(spelling, top) for top in score.top] or [{} for _ in score.logprobs]
+    first: list[None] = [None] if tokens else []
+    return {
+        "tokens": tokens,
+        "token_logprobs": [*first, *map(_finite, score.logprobs)],
+        "top_logprobs": [*first, *likeliest],
+        "text_offset": _offsets(prompt, [spelling.bytes_of(token) for token in score.token_ids]),
+    }
+
+
+def joined(first: dict[str, Any], then: dict[str, Any] | None) -> dict[str, Any]:
+    """Two parts of a text as one."""
+    return {name: values + (then[name] if then else []) for name, values in first.items()}
+
+
+def _offsets(text: str, pieces: Sequence[bytes]) -> list[int]:
+    """Where each token of a text begins; one that is not in it, such as BOS, begins where the next one does."""
+    content, decode = text.encode(errors="replace"), codecs.getincrementaldecoder("utf-8")("replace")
+    place, offset, offsets = 0, 0, []
+    for piece in pieces:
+        offsets.append(offset)
+        # SentencePiece begins texts with a space of its own.
+        said = piece if place or content.startswith(piece) else piece.removeprefix(b" ")
+        if content.startswith(said, place):
+            place += len(said)
+            offset += len(decode.decode(said))
+    return offsets
+
+
+def _by_text(spelling: Spelling, top: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """The likeliest tokens by their text; of tokens of one text the likeliest counts."""
+    return {spelling.text(token): _finite(logprob) for token, logprob in reversed(top)}
 
 
 def _of_text(

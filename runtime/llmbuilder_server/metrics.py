@@ -1,8 +1,9 @@
 """Numbers for Prometheus, named as vLLM names its own."""
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -79,7 +80,14 @@ class Metrics:
     def watch(self, model: str, prompt_tokens: int, begun: float) -> "Watch":
         """Follow a request that began at ``begun`` of the monotonic clock."""
         self._prompt.labels(model).inc(prompt_tokens)
-        return Watch(self, model, begun)
+        numbers = _Numbers(
+            generated=self._generated.labels(model),
+            ended=partial(self._ended.labels, model),
+            first=self._first.labels(model),
+            between=self._between.labels(model),
+            whole=self._whole.labels(model),
+        )
+        return Watch(numbers, begun)
 
     def count_answer(self, method: str, path: str, status: int) -> None:
         """Note an answer; ``path`` is one that the server knows."""
@@ -96,27 +104,36 @@ class Metrics:
         return Histogram(f"llmb:{name}", text, ["model_name"], buckets=_SECONDS, registry=self.registry)
 
 
+class _Numbers(NamedTuple):
+    """Those of one model that a request changes."""
+
+    generated: Counter
+    ended: Callable[[FinishReason], Counter]
+    first: Histogram
+    between: Histogram
+    whole: Histogram
+
+
 class Watch:
     """What is counted of one request."""
 
-    def __init__(self, metrics: Metrics, model: str, begun: float) -> None:
+    def __init__(self, numbers: _Numbers, begun: float) -> None:
         """Count from ``begun`` on."""
-        self._metrics = metrics
-        self._model = model
+        self._numbers = numbers
         self._begun = begun
         self._last: float | None = None
 
     def note(self, parts: Sequence[_Part]) -> None:
         """Count what came."""
-        now, metrics, model = time.monotonic(), self._metrics, self._model
-        metrics._generated.labels(model).inc(sum(len(part.ids) for part in parts))  # noqa: SLF001 (one file)
+        now, numbers = time.monotonic(), self._numbers
+        numbers.generated.inc(sum(len(part.ids) for part in parts))
         if self._last is None:
-            metrics._first.labels(model).observe(now - self._begun)  # noqa: SLF001
+            numbers.first.observe(now - self._begun)
         else:
-            metrics._between.labels(model).observe(now - self._last)  # noqa: SLF001
+            numbers.between.observe(now - self._last)
         self._last = now
         reasons = [part.finish_reason for part in parts if part.finish_reason is not None]
         for reason in reasons:
-            metrics._ended.labels(model, reason).inc()  # noqa: SLF001
+            numbers.ended(reason).inc()
         if reasons:
-            metrics._whole.labels(model).observe(now - self._begun)  # noqa: SLF001
+            numbers.whole.observe(now - self._begun)

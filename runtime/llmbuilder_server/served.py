@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from queue import Empty, LifoQueue
 from typing import Any, Protocol, TypeVar
 
@@ -13,10 +13,11 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.decoding.textlimit import TextLimit
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import TextGenerator
+from llmbuilder.generator import Score, TextGenerator
 from llmbuilder.scheduling.asynchronous import ScheduledGenerator
 from llmbuilder.scheduling.request import Limits
 from llmbuilder.scheduling.thread import DecodingThread
+from llmbuilder_server.compiling import Compiler
 from llmbuilder_server.settings import Settings
 from llmbuilder_server.tools.forms import CallForm, find_form
 
@@ -68,7 +69,8 @@ class Served:
         self._forms: LifoQueue[Form] = LifoQueue()
         self._made: list[Form] = []
         self._renderers = ThreadPoolExecutor(_FORMS, "llmbuilder rendering")
-        self._compilers = ThreadPoolExecutor(1, "llmbuilder compiling")
+        self._compiler = Compiler(settings.schema_seconds)
+        self._scorers = ThreadPoolExecutor(1, "llmbuilder scoring")
 
     @property
     def window(self) -> int:
@@ -108,14 +110,22 @@ class Served:
         await asyncio.to_thread(self._limit.check, "The conversation", said.text)
         return await asyncio.get_running_loop().run_in_executor(self._renderers, self._render, said)
 
-    async def compile(self, make: Callable[[Vocabulary], _Result]) -> _Result:
-        """Make a constraint of the model's vocabulary, in a thread that nothing else waits for.
+    async def compile(self, key: str, make: Callable[[Vocabulary], _Result]) -> _Result:
+        """Make a constraint of the model's vocabulary, or find the one that was made for the same ``key``.
 
         Raises:
             TimeoutError: that takes longer than the server allows.
         """
-        making = asyncio.get_running_loop().run_in_executor(self._compilers, lambda: make(self.vocabulary))
-        return await asyncio.wait_for(making, self.settings.schema_seconds)
+        return await self._compiler.get(key, lambda: make(self.vocabulary))
+
+    async def score(self, prompt: str | Sequence[int], top: int) -> Score:
+        """How likely the model finds a prompt, with the ``top`` likeliest tokens at each place; one after the other.
+
+        Raises:
+            ConfigError, ContextOverflowError: as `TextGenerator.score`.
+        """
+        score = partial(self.generator.generator.score, prompt, top=top)
+        return await asyncio.get_running_loop().run_in_executor(self._scorers, score)
 
     def chat_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options with the ends of a turn besides."""
@@ -125,7 +135,8 @@ class Served:
     async def aclose(self) -> None:
         """End what runs."""
         await self.generator.aclose()
-        for pool in (self._renderers, self._compilers):
+        self._compiler.close()
+        for pool in (self._renderers, self._scorers):
             pool.shutdown(wait=False, cancel_futures=True)
         for form in self._made:
             await asyncio.to_thread(form.close)

@@ -54,6 +54,7 @@ class _Process(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 ws="none",
+                limit_concurrency=server.settings.max_connections,
                 timeout_graceful_shutdown=_LAST_SECONDS,
             )
         )

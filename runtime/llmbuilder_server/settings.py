@@ -46,6 +46,10 @@ class Settings:
     """Time for what runs when the server is told to end."""
     max_body: int = 8 << 20
     """Bytes of a request's body."""
+    max_bodies: int = 64 << 20
+    """Bytes of the bodies of all requests that are being answered."""
+    max_connections: int = 1024
+    """Connections at once; more are answered 503 by `llmb serve`, without being read."""
     body_seconds: float = 30.0
     """Longest time that a client may take to send it."""
     max_choices: int = 128
@@ -63,7 +67,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check it all."""
-        for name in ("rows", "body", "choices", "stops", "biases", "schema", "tools"):
+        for name in (
+            "rows",
+            "body",
+            "bodies",
+            "connections",
+            "choices",
+            "stops",
+            "biases",
+            "schema",
+            "tools",
+        ):
             check_count(f"max_{name}", getattr(self, f"max_{name}"))
         check_count("max_waiting", self.max_waiting, 0)
         if self.prefix_cache is not None:

@@ -384,6 +384,15 @@ class TestScore:
         assert score.logprobs == pytest.approx(expected, abs=1e-4)
         assert score.perplexity == pytest.approx(np.exp(-np.mean(expected)), rel=1e-5)
 
+    def test_has_the_likeliest_tokens_at_each_place_if_asked_for(self, random):
+        score = random.score("abc", top=2)
+        (completion,) = random.complete("a", do_sample=False, max_new_tokens=1, logprobs=2)
+        assert [len(top) for top in score.top] == [2, 2]
+        assert score.top[0] == completion.logprobs[0].top
+        assert random.score("abc").top == ()
+        with pytest.raises(ConfigError, match="top must be"):
+            random.score("abc", top=-1)
+
     def test_of_text_is_that_of_its_ids(self, random):
         assert random.score("abc") == random.score(list(b"abc"))
 

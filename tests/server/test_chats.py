@@ -100,6 +100,43 @@ def test_a_conversation_of_another_form_is_refused_with_the_reason(serving, mess
     assert "message" in response.json()["error"]["message"]
 
 
+FREE = [
+    ["user", "user"],
+    ["system", "system", "user"],
+    ["user", "assistant"],
+    ["assistant", "user"],
+    ["user", "system", "user"],
+    ["system"],
+]
+
+
+@pytest.mark.parametrize("roles", FREE, ids="-".join)
+def test_roles_that_do_not_take_turns_are_what_the_template_says(serving, alone, roles):
+    messages = [{"role": role, "content": f"word {number}"} for number, role in enumerate(roles)]
+    prompt = "".join(f"{message['role'][0]}:{message['content']}|" for message in messages) + "a:"
+    with serving(template=TEMPLATE) as client:
+        answer = ask(client, messages, seed=1, max_tokens=5)
+    assert answer["choices"][0]["message"]["content"] == alone(prompt, seed=1, max_new_tokens=5)[0].text
+
+
+@pytest.mark.parametrize(
+    ("template", "roles", "reason"),
+    [
+        ("{{ raise_exception('turns!') }}", ["user", "user"], "turns!"),
+        ("{% for m in messages[1:] %}{{ m.content }}{% endfor %}", ["user", "user"], "leaves out, or moves, message 0"),
+        ("{% for m in messages | reverse %}{{ m.content }}{% endfor %}", ["user", "user"], "message 1 of 2"),
+    ],
+    ids=["refused", "left out", "moved"],
+)  # fmt: skip
+def test_an_order_that_the_template_cannot_say_is_refused_with_its_reason(serving, template, roles, reason):
+    always = "{% if messages | length == 1 or messages[1].role == 'assistant' %}" + TEMPLATE
+    with serving(template=f"{always}{{% else %}}{template}{{% endif %}}") as client:
+        body = {"messages": [{"role": role, "content": "x"} for role in roles]}
+        response = client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400
+    assert reason in response.json()["error"]["message"]
+
+
 def test_a_conversation_that_does_not_fit_is_refused(serving):
     with serving(window=64) as client:
         for text in ("x" * 100, "x" * 100_000):

@@ -2,6 +2,10 @@
 
 import pytest
 
+from llmbuilder.generator import TextGenerator
+from llmbuilder.testing import fake_engine, random_rule
+from llmbuilder_server.logprobs import _offsets
+
 
 def ask(client, **body):
     response = client.post("/v1/completions", json={"model": "fake"} | body)
@@ -143,3 +147,30 @@ def test_an_answer_can_be_json_of_a_schema(serving):
     with serving() as client:
         (text,) = texts(ask(client, prompt="x", seed=1, max_tokens=60, response_format=wanted))
     assert text in ('{"ok": true}', '{"ok": false}')
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_echo_with_logprobs_has_those_of_the_prompt_first(serving, events, n):
+    body = {"prompt": ["Oncé", "x"], "seed": 5, "logprobs": 2, "echo": True, "n": n, "max_tokens": 4}
+    with serving() as client:
+        whole = ask(client, **body)
+        chunks = events(client.post("/v1/completions", json=body | {"stream": True}))
+        plain = ask(client, **body | {"echo": False})
+    generator = TextGenerator.from_engine(fake_engine(random_rule(), context_length=512))
+    for choice, without in zip(whole["choices"], plain["choices"], strict=True):
+        prompt = body["prompt"][choice["index"] // n]
+        score = generator.score(prompt, top=2)
+        count, found = len(score.token_ids), choice["logprobs"]
+        assert choice["text"] == prompt + without["text"]
+        assert found["token_logprobs"][:count] == [None, *score.logprobs]
+        assert found["top_logprobs"][0] is None
+        assert [max(top.values()) for top in found["top_logprobs"][1:count]] == [t[0][1] for t in score.top]
+        assert found["text_offset"][: count + 1] == [*[0, 1, 2, 3, 3][:count], len(prompt)]
+        assert found["token_logprobs"][count:] == without["logprobs"]["token_logprobs"]
+        parts = [c for chunk in chunks for c in chunk["choices"] if c["index"] == choice["index"]]
+        assert [value for part in parts for value in part["logprobs"]["tokens"]] == found["tokens"]
+
+
+def test_offsets_of_a_prompt_are_those_of_its_characters():
+    pieces = [b"<s>", b" Hal", b"\xc3", b"\xa9", b" </s>", b"x"]
+    assert _offsets("Halé </s>x", pieces) == [0, 0, 3, 3, 4, 9]

@@ -1,5 +1,7 @@
 """Models, tokens, numbers, the page."""
 
+from html import unescape
+
 import pytest
 
 
@@ -56,8 +58,27 @@ def test_the_page_names_models_as_text(serving):
     assert "<script>" not in response.text
 
 
+def test_the_documentation_has_every_address_and_field_and_loads_nothing(serving):
+    with serving() as client:
+        response = client.get("/docs")
+        schema = client.get("/openapi.json").json()
+    page = unescape(response.text)
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert [word for word in ("<script", "src=", "http:", "https:") if word in response.text] == []
+    for path, methods in schema["paths"].items():
+        assert all(f"{method.upper()} {path}" in page for method in methods)
+    for name, field in schema["components"]["schemas"]["ChatBody"]["properties"].items():
+        assert f"<code>{name}</code>" in page
+        assert field.get("description", "") in page
+    assert "list of object, required. The conversation" in page
+
+
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/tokenize"], ids=str)
 def test_the_schema_describes_bodies_and_errors(serving, path):
     with serving() as client:
-        described = client.get("/openapi.json").json()["paths"][path]["post"]
+        schema = client.get("/openapi.json").json()
+    described = schema["paths"][path]["post"]
+    assert "BusyError" in described["responses"]["429"]["description"]
+    named = described["responses"]["400"]["content"]["application/json"]["schema"]["$ref"]
+    assert named.endswith("/ErrorBody")
     assert set(described["responses"]) >= {"200", "400", "401", "404", "413", "415", "422", "429", "503"}

@@ -24,7 +24,8 @@ BAD_FIELDS = [
     ({"stop": ["x"] * 100}, 400, "stop may be"),
     ({"stop": ""}, 400, "stop_strings must be"),
     ({"logprobs": 100}, 400, "likeliest"),
-    ({"echo": True, "logprobs": 1}, 400, "echo with logprobs"),
+    ({"echo": True, "logprobs": 1, "truncate_prompt": True}, 400, "echo with logprobs"),
+    ({"echo": True, "logprobs": 1, "prompt": "x" * 1000}, 400, "window"),
     ({"presence_penalty": 3}, 400, "presence_penalty must be"),
     ({"logit_bias": {"x": 1}}, 400, "logit_bias must be"),
     ({"logit_bias": {"999": 1}}, 400, "logit_bias: id 999"),
@@ -99,6 +100,22 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(serving):
         assert post(client, TEXT).status_code == 200
 
 
+def test_bodies_of_all_requests_together_have_a_bound_and_are_forgotten_at_their_ends(serving, gated):
+    with serving(gated, max_bodies=1000) as client:
+        large = TEXT | {"prompt": "x" * 400, "user": "x" * 400}
+        first = threading.Thread(target=post, args=(client, large))
+        first.start()
+        model = client.server.app.state.models["fake"]
+        while sum(model.generator.load) == 0:
+            pass
+        response = post(client, large)
+        assert refusal(response, 429)["code"] == "overloaded"
+        assert response.headers["retry-after"]
+        gated.may.set()
+        first.join()
+        assert [post(client, large).status_code for _ in range(3)] == [200] * 3
+
+
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/completions", "/etc/passwd", "/../x"], ids=str)
 def test_other_addresses_are_not_found(serving, path):
     with serving() as client:
@@ -120,7 +137,8 @@ def test_more_than_may_wait_are_told_to_come_again(serving, gated):
         assert post(client, TEXT).status_code == 200
 
 
-def test_who_waits_for_too_long_is_told_so(serving):
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_who_waits_for_too_long_is_told_so(serving, stream):
     with serving(max_rows=1, waiting_seconds=0.05) as client:
         endless = {"prompt": "x", "max_tokens": 100_000, "context_overflow": "slide", "early_stopping": False}
         running = threading.Thread(target=post, args=(client, endless | {"max_time": 1}))
@@ -128,7 +146,7 @@ def test_who_waits_for_too_long_is_told_so(serving):
         model = client.server.app.state.models["fake"]
         while model.generator.load[0] == 0:
             pass
-        assert "has waited" in refusal(post(client, TEXT), 429)["message"]
+        assert "has waited" in refusal(post(client, TEXT | {"stream": stream}), 429)["message"]
         running.join()
 
 

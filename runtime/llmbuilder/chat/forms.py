@@ -164,6 +164,23 @@ class TemplateForm:
             for i in encode(part, parse_special=not is_hidden, add_special=False)
         ]
 
+    def check_order(self, roles: Sequence[str]) -> None:
+        """Refuse messages of these roles, in this order, where the template does, or leaves one of them out.
+
+        Raises:
+            BundleError: it does; the message says which.
+        """
+        words = [f"{FIRST} {number}." for number in range(len(roles))]
+        messages = [{"role": role, "content": word} for role, word in zip(roles, words, strict=True)]
+        said = self.template.render(messages if self.system_apart else _joined(messages))
+        places = [said.find(word) for word in words]
+        lost = next((n for n, (a, b) in enumerate(itertools.pairwise([0, *places])) if b < a), None)
+        if lost is not None:
+            raise BundleError(
+                f"The model's chat template leaves out, or moves, message {lost} of {len(roles)}, of the role "
+                f"{roles[lost]}. Join messages of one role that follow each other, with the system's first."
+            )
+
     def close(self) -> None:
         """End the template's process."""
         self.template.close()
@@ -240,7 +257,7 @@ def _messages(system: str | None, turns: Sequence[Turn], user: str) -> list[Mess
 
 def _joined(messages: Sequence[Message]) -> list[Message]:
     """Messages with what the system says before the first user's text."""
-    if messages[0]["role"] != "system":
+    if [message["role"] for message in messages[:2]] != ["system", "user"]:
         return list(messages)
     (system, first), rest = messages[:2], messages[2:]
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]

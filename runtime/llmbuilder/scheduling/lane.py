@@ -164,10 +164,13 @@ class Lane:
         if not request.listener.is_heard:
             self.cancel(request)
             return
-        if pieces := group.pieces():
+        error = request.error or group.error
+        # What an error ends has no end of its own to be told of.
+        pieces = [piece for piece in group.pieces() if error is None or piece.finish_reason is None]
+        if pieces:
             request.listener.tell(pieces)
         if group.width == 0:
-            request.listener.end(request.error or group.error or group.completions())
+            request.listener.end(error or group.completions())
 
     def _end_all(self, error: LLMBuilderError) -> None:
         """End every request with an error, and begin anew with the next."""

@@ -10,7 +10,7 @@ from llmbuilder.decoding.completion import Completion
 from llmbuilder.generator import ConstrainedPrompt
 from llmbuilder_server.answers import REASONS, Frame
 from llmbuilder_server.bodies import ChatBody
-from llmbuilder_server.conversations import Said, read_messages
+from llmbuilder_server.conversations import Said, SaidInAnyOrder, read_messages
 from llmbuilder_server.errors import ApiError
 from llmbuilder_server.formats import compiled, constrained
 from llmbuilder_server.generating import Writer, answer
@@ -48,7 +48,9 @@ async def chat_completions(request: Request, body: ChatBody) -> Response:
         prompts = await constrained([ids], body.response_format, model)
     else:
         form = _call_form(model)
-        rules = await compiled(lambda known: compile_calls(known, form, calling), model, param="tools")
+        rules = await compiled(
+            calling.written, lambda known: compile_calls(known, form, calling), model, param="tools"
+        )
         prompts, writer = [ConstrainedPrompt(ids, rules.start)], CallWriter(writer, form)
     return await answer(
         request, body, model, prompts, model.chat_options(options), frame=frame, writer=writer
@@ -57,7 +59,7 @@ async def chat_completions(request: Request, body: ChatBody) -> Response:
 
 def _said(
     messages: Sequence[Mapping[str, Any]], calling: Calling | None, model: Served
-) -> Said | SaidWithTools:
+) -> Said | SaidInAnyOrder | SaidWithTools:
     """The conversation; one in which something is or was called needs a form of calls."""
     if calling is None and not has_calls(messages):
         return read_messages(messages)

@@ -5,18 +5,23 @@ from typing import Any
 from starlette.requests import Request
 
 from llmbuilder.checks import shown
+from llmbuilder_server.bodies import ErrorBody
 from llmbuilder_server.errors import ApiError
 from llmbuilder_server.served import Served
 
+_TOLD = {
+    400: "A field, or a name in Host or Origin, that cannot be used; a prompt that does not fit (ConfigError, "
+    "ConstraintError, ContextOverflowError, BundleError, TokenizerError).",
+    401: "The API key is missing or wrong.",
+    404: "No such model.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    422: "A field of a wrong type, or none where one must be.",
+    429: "Too many requests wait, or this one has waited for too long; try again after Retry-After (BusyError).",
+    503: "The server is ending, or the model has failed (DeviceError).",
+}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A field that cannot be used."},
-    401: {"description": "The API key is missing or wrong."},
-    404: {"description": "No such model."},
-    413: {"description": "The body is too large."},
-    415: {"description": "The body is not application/json."},
-    422: {"description": "A field of a wrong type."},
-    429: {"description": "Too many requests wait; try again after Retry-After."},
-    503: {"description": "The server is ending, or the model has failed."},
+    status: {"description": told, "model": ErrorBody} for status, told in _TOLD.items()
 }
 
 

@@ -5,6 +5,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from llmbuilder_server.errors import ApiError
 from llmbuilder_server.page import HEADERS, page
+from llmbuilder_server.reference import reference
 
 router = APIRouter()
 
@@ -27,6 +28,12 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """All of them."""
     return PlainTextResponse(request.app.state.metrics.text())
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """What can be asked, for people."""
+    return HTMLResponse(reference(request.app.openapi()), headers=HEADERS)
 
 
 @router.get("/", include_in_schema=False)

@@ -36,6 +36,12 @@ class Calling(NamedTuple):
     is_required: bool
     is_several: bool
 
+    @property
+    def written(self) -> str:
+        """All that decides which calls there may be, as a text."""
+        allowed = [[tool.name, tool.schema] for tool in self.allowed]
+        return json.dumps([allowed, self.is_required, self.is_several])
+
 
 def read_tools(body: ChatBody, settings: Settings) -> Calling | None:
     """What may be called; None if nothing.
