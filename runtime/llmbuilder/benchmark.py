@@ -20,10 +20,11 @@ from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RowDecoder
 from llmbuilder.decoding.running import open_loop
 from llmbuilder.engine.cuda.card import Card, card
 from llmbuilder.engine.installation import runtime_name
-from llmbuilder.engine.limits import available_threads, peak_memory
+from llmbuilder.engine.limits import peak_memory
 from llmbuilder.engine.loading import Engine
 from llmbuilder.engine.machine import processor_name
 from llmbuilder.engine.session import Device, card_index
+from llmbuilder.engine.threads import usable_threads
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 
@@ -197,7 +198,7 @@ def run_benchmark(
         card=on_card,
         deterministic=deterministic,
         processor=processor_name(),
-        threads=threads or available_threads(),
+        threads=usable_threads(engine.model.facts, threads),
         runtime=runtime_name(),
         quantization=bundle.manifest.quantization if bundle else "none",
         bundle_bytes=bundle.size if bundle else 0,

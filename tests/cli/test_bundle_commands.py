@@ -82,7 +82,7 @@ def values(result):
 def test_info_says_what_a_bundle_for_cpus_runs_on_here(llmb, bundle, monkeypatch):
     monkeypatch.setattr("llmbuilder.engine.installation.runtime_name", lambda: "onnxruntime 1.32.0")
     monkeypatch.setattr("llmbuilder.engine.machine.processor_name", lambda: "Some Processor")
-    monkeypatch.setattr("llmbuilder.engine.limits.available_threads", lambda: 1)
+    monkeypatch.setattr("llmbuilder.engine.threads.available_threads", lambda: 1)
     found = values(llmb("info", bundle))
     assert found["here"] == "CPUExecutionProvider of onnxruntime 1.32.0"
     assert found["processor"] == "Some Processor, 1 thread"

@@ -41,8 +41,8 @@ def measurements(manifest: "Manifest") -> Iterator[tuple[str, str]]:
         yield name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def here(device: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, value) for what bundles for a device run on here, or why they do not."""
+def here(device: str, threads: int) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) for what bundles for a device run on here, with how many threads, or why they do not."""
     from llmbuilder.engine.installation import runtime_name
     from llmbuilder.errors import DeviceError
 
@@ -54,7 +54,7 @@ def here(device: str) -> Iterator[tuple[str, str]]:
         return
     if not on_card:
         yield "here", f"CPUExecutionProvider of {runtime}"
-        yield "processor", _processor()
+        yield "processor", _processor(threads)
         return
     from llmbuilder.engine.cuda.starting import why_not
 
@@ -66,11 +66,10 @@ def here(device: str) -> Iterator[tuple[str, str]]:
     yield from _card()
 
 
-def _processor() -> str:
-    from llmbuilder.engine.limits import available_threads
+def _processor(threads: int) -> str:
     from llmbuilder.engine.machine import processor_name
 
-    return f"{processor_name()}, {counted(available_threads(), 'thread')}"
+    return f"{processor_name()}, {counted(threads, 'thread')}"
 
 
 def _card() -> Iterator[tuple[str, str]]:
@@ -88,6 +87,8 @@ def _card() -> Iterator[tuple[str, str]]:
 
 def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     """Yield (name, value) for every line."""
+    from llmbuilder.engine.threads import usable_threads
+
     manifest = bundle.manifest
     model, tokenizer = manifest.model, manifest.tokenizer
     yield "bundle", str(bundle.directory)
@@ -95,7 +96,7 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "size", f"{bundle.size / 1e6:,.1f} MB"
     yield "quantization", manifest.quantization
     yield "runs on", f"{manifest.device}, {manifest.kv_cache} KV cache"
-    yield from here(manifest.device)
+    yield from here(manifest.device, usable_threads(model))
     yield "architecture", model.architecture
     yield "parameters", f"{model.parameters:,}"
     yield "layers", f"{model.num_layers} of width {model.hidden_size}"

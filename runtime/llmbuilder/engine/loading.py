@@ -19,9 +19,9 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
 from llmbuilder.engine.beside import beside
 from llmbuilder.engine.installation import check_installation
-from llmbuilder.engine.limits import available_threads
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import Device, check_execution
+from llmbuilder.engine.threads import usable_threads
 from llmbuilder.errors import BundleError, ConfigError, TokenizerError
 from llmbuilder.tokenizer import Tokenizer, load_tokenizer
 from llmbuilder.userdata import file_sha256
@@ -166,7 +166,7 @@ def load_engine(
         "loaded %s on %s with %d threads in %.2f seconds",
         directory,
         bundle.manifest.device if device == "auto" else device,
-        threads or available_threads(),
+        usable_threads(bundle.manifest.model, threads),
         time.monotonic() - started,
     )
     return Engine(

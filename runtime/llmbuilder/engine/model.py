@@ -10,7 +10,8 @@ from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.host import HostDecoder
-from llmbuilder.engine.session import Device, card_index, open_session
+from llmbuilder.engine.session import Device, card_index, check_execution, open_session
+from llmbuilder.engine.threads import usable_threads
 from llmbuilder.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
@@ -81,18 +82,18 @@ class Model(LoadedGraph):
         Raises:
             DeviceError, BundleError: see `open_session`; or the graph is not the one the manifest describes.
         """
+        check_execution(device, threads)
+        index = card_index(directory, manifest.device, device)
 
         def load(content: bytes | None) -> "onnxruntime.InferenceSession":
             return open_session(
                 directory / GRAPH_NAME,
                 built_for=manifest.device,
                 device=device,
-                threads=threads,
+                threads=threads if index is not None else usable_threads(manifest.model, threads),
                 content=content,
                 deterministic=deterministic,
             )
-
-        index = card_index(directory, manifest.device, device)
 
         def load_anew() -> "onnxruntime.InferenceSession":
             if index is not None:
