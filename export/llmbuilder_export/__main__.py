@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", help="directory of the bundle")
     parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"))
     parser.add_argument(
-        "--kv-cache", choices=("float32", "int8"), default="float32", help="this release: float32 only"
+        "--kv-cache", choices=("float32", "int8"), default="float32", help="precision of the KV cache"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is to run it")
     parser.add_argument("--adapter", help="directory of a LoRA adapter to merge into the model")

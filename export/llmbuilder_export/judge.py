@@ -38,7 +38,7 @@ def judge(measured: Mapping[str, float], scale: float, manifest: Manifest) -> No
             f"{manifest.model.architecture} cannot be exported for cuda: it computes numbers beyond 65504, where half "
             "precision ends. Export it for cpu (--device cpu)."
         )
-    if manifest.quantization != "none":
+    if manifest.quantization != "none" or manifest.kv_cache == "int8":
         _judge_quantized(largest, divergence)
     elif manifest.device == "cuda":
         _judge_half(largest, divergence, _HALF_DIFFERENCE * scale, manifest.model.architecture)
@@ -67,5 +67,5 @@ def _judge_quantized(largest: float, divergence: float) -> None:
     if not math.isfinite(largest) or not divergence <= _LARGEST_DIVERGENCE:
         raise ExportError(
             f"Quantization destroyed this model: mean KL divergence {divergence:.3g} nats. "
-            "Export it with a finer one (--quantize int8 or none)."
+            "Export it with a finer one (--quantize int8 or none), with a cache in float32."
         )

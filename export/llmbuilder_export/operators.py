@@ -12,7 +12,7 @@ def refuse_unknown(model: ir.Model, architecture: str) -> None:
     Raises:
         ExportError: an operator, or one of its attributes, is not among `llmbuilder.bundle.operators`.
     """
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         attributes = {name: attribute.type.value for name, attribute in node.attributes.items()}
         if odd := unknown(node.domain, node.op_type, attributes):
             raise ExportError(

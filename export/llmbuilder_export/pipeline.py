@@ -25,6 +25,7 @@ from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
 from llmbuilder.showing import write_aside
+from llmbuilder_export.cache import cache_in_int8
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
@@ -40,7 +41,7 @@ from llmbuilder_export.write import created_by, write_files, write_manifest
 
 Progress = Callable[[str], None]
 
-_CACHES: Mapping[Target, CacheType] = {"cpu": "float32", "cuda": "float16"}
+_CACHES = ("float32", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
             ``model.pt`` -> ``model-onnx``.
         quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
             cuda, where fewer bits save memory, not time. For cpu, None keeps the blocks of a GGUF file in Q8_0 or Q4_0.
-        kv_cache: type of cached keys and values; for cuda ``float32`` means float16.
+        kv_cache: type of cached keys and values; for cuda ``float32`` means float16. ``int8``, for cpu, takes a quarter
+            of the memory, and steps at long contexts are faster.
         device: where the bundle will run; for ``cuda`` it computes in float16.
         adapter: directory of a LoRA adapter, as PEFT saves it, that was trained on ``source``; it is merged.
         max_context: most tokens of the window, at least 2; None: all the model has.
@@ -135,6 +137,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
             model = keep_blocks(traced.model, traced.stored_bits, progress)
         else:
             model = quantize(traced.model, quantization, progress, traced.draft.model.context_length)
+        if kv_cache == "int8":
+            cache_in_int8(model, traced.draft.model, progress)
         if device == "cuda":
             for_cuda(model, traced.draft.model.architecture)
         refuse_unknown(model, traced.draft.model.architecture)
@@ -143,7 +147,11 @@ def export_model(  # noqa: PLR0913 (the public signature)
             files = write_files(folder, model, traced.tokenizer, traced.chat_template, path)
             check_graph(folder / GRAPH_NAME, traced.draft.model, files[WEIGHTS_NAME].size)
         manifest = replace(
-            traced.draft, files=files, quantization=quantization, device=device, kv_cache=_CACHES[device]
+            traced.draft,
+            files=files,
+            quantization=quantization,
+            device=device,
+            kv_cache=_cache_type(kv_cache, device),
         )
         _release_weights(model, traced.model)
         with stage("verify" if verify else "check"):
@@ -225,12 +233,18 @@ def _check_options(quantization: str, kv_cache: str, device: str, max_context: i
         raise ExportError(
             f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}."
         )
-    if kv_cache != "float32":
-        raise ExportError(f"kv_cache={kv_cache!r} is not supported by this release; use 'float32'.")
+    if kv_cache not in _CACHES:
+        raise ExportError(f"kv_cache must be one of {', '.join(_CACHES)}, got {kv_cache!r}.")
     if device not in get_args(Target):
         raise ExportError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if (kv_cache, device) == ("int8", "cuda"):
+        raise ExportError("kv_cache='int8' is for cpu: on a card the cache is float16. Leave it out.")
     if max_context is not None and max_context < 2:
         raise ExportError(f"max_context must be at least 2 tokens, got {max_context}.")
+
+
+def _cache_type(kv_cache: Literal["float32", "int8"], device: Target) -> CacheType:
+    return "float16" if device == "cuda" else kv_cache
 
 
 def _path(path: StrPath | None) -> Path | None:

@@ -15,16 +15,25 @@ from llmbuilder_export import export_model
 
 WINDOW, WIDTH = 4096, 64
 THREADS = 16
+SPREAD = {"float32": 1, "int8": 40}
+CASES = [
+    (1, "float32"),
+    (2, "int8"),
+    pytest.param((2, "float32"), marks=pytest.mark.prove),
+    pytest.param((1, "int8"), marks=pytest.mark.prove),
+]
+"""Heads, and type of the cache."""
 SHORT_AND_LONG = (3, 700, 3900, 3500, 3500, 90, 2600)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def model(request, tmp_path_factory, sentencepiece_file):
     """A loaded model of one layer with one head, or two, asked for 16 threads."""
+    heads, kv_cache = request.param
     folder = tmp_path_factory.mktemp("few-heads")
     shutil.copy(sentencepiece_file, folder / "tokenizer.model")
     state = gpt_state(width=WIDTH, layers=1, window=WINDOW)
-    shape = {"embedding_dim": WIDTH, "num_layers": 1, "num_heads": request.param, "max_seq_length": WINDOW}
+    shape = {"embedding_dim": WIDTH, "num_layers": 1, "num_heads": heads, "max_seq_length": WINDOW}
     torch.save(
         {
             "model_state_dict": {name: each for name, each in state.items() if "causal_mask" not in name},
@@ -37,6 +46,7 @@ def model(request, tmp_path_factory, sentencepiece_file):
         folder / "model.pt",
         output=folder / "bundle",
         quantization="none",
+        kv_cache=kv_cache,
         verify=False,
         progress=lambda _: None,
     )
@@ -54,7 +64,9 @@ def rows(model):
             if number not in kept:
                 random = np.random.default_rng(number)
                 kept[number] = [
-                    random.standard_normal((tensor.heads, length, tensor.size)).astype(tensor.dtype)
+                    (SPREAD[tensor.dtype.name] * random.standard_normal((tensor.heads, length, tensor.size)))
+                    .clip(-127, 127)
+                    .astype(tensor.dtype)
                     for tensor in model.layout
                 ]
             decoder.load(row, kept[number], length)

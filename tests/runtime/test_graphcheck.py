@@ -89,6 +89,25 @@ def zeros(name, *shape):
     return initializer(name, np.zeros(shape, np.float32))
 
 
+CONDITION = node("Greater", "one one", "is_so")
+
+
+def choice(*branches, outputs="more"):
+    """An If with these graphs, the first of them taken if the condition holds."""
+    attributes = [
+        message(5, message(1, f"{name}_branch"), message(6, branch), number(20, 5))
+        for name, branch in zip(("then", "else"), branches, strict=False)
+    ]
+    made = (message(2, name) for name in outputs.split())
+    return message(1, message(1, "is_so"), *made, message(4, "If"), *attributes)
+
+
+def branch(name, *nodes):
+    """A graph of these nodes that gives the value of this name."""
+    return b"".join(nodes) + message(12, message(1, name))
+
+
+THIS, OTHER = branch("this", node("Neg", "x0", "this")), branch("other", node("Abs", "x0", "other"))
 GOOD = {
     "no graph at all": b"",
     "a tiny model": TINY,
@@ -98,6 +117,7 @@ GOOD = {
     "no offset": tiny_with(tensor(offset=None)),
     "a repeated value": tiny_with(integers("shape", 1, 1, HIDDEN), node("Expand", "x0 shape", "wide")),
     "a matrix read twice": tiny_with(node("MatMul", "kept head", "again")),
+    "one of two ways": tiny_with(CONDITION, choice(THIS, OTHER)),
     "a table read often": tiny_with(*(node("Gather", "positions position_ids", f"p{n}") for n in range(9))),
 }
 
@@ -164,7 +184,13 @@ HIDDEN_PARTS = {
     "training graphs": (tiny_with(model_fields=message(20, message(1))), "unknown field 20"),
     "a second graph": (tiny_with(model_fields=message(7)), "a second graph"),
     "a graph under a tag of 33 bits": (varint(1 << 32 | 0x3A) + varint(0), "too large or too long"),
-    "a subgraph": (attribute(message(6)), "unknown field 6"),
+    "a graph that no operator has": (attribute(message(6)), "the operator Neg with 'a'"),
+    "a branch in a branch": (
+        tiny_with(CONDITION, choice(THIS, branch("other", choice(THIS, OTHER, outputs="other")))),
+        "unknown field 6",
+    ),
+    "weights in a branch": (tiny_with(CONDITION, choice(THIS, OTHER + zeros("w", 1))), "unknown field 5"),
+    "an input of a branch": (tiny_with(CONDITION, choice(THIS, OTHER + message(11))), "unknown field 11"),
     "subgraphs": (attribute(message(11)), "unknown field 11"),
     "a tensor in an attribute": (attribute(message(5)), "unknown field 5"),
     "a graph that is a number": (number(7, 1), "wire type 0"),
@@ -220,6 +246,20 @@ OPERATORS = {
         tiny_with(*(node("Neg", "logits", f"n{n}") for n in range(800))),
         "more than 768 for 2 layers",
     ),
+    "an unknown operator in a branch": (
+        tiny_with(CONDITION, choice(THIS, branch("other", node("Loop", "x0", "other")))),
+        "the operator Loop,",
+    ),
+    "a matrix read three times, also in branches": (
+        tiny_with(
+            CONDITION,
+            choice(
+                branch("this", node("MatMul", "kept head", "this")),
+                branch("other", node("MatMul", "kept head", "other")),
+            ),
+        ),
+        "multiplies by the weights 'head' 3 times",
+    ),
     "a matrix read three times": (
         tiny_with(*(node("MatMul", "kept head", f"h{n}") for n in range(2))),
         "multiplies by the weights 'head' 3 times",
@@ -248,6 +288,19 @@ SIZES = {
     ),
     "a value made twice": (tiny_with(node("Neg", "x0", "logits")), "makes 'logits' twice"),
     "a weight twice": (tiny_with(zeros("head", 1)), "two weights of the name 'head'"),
+    "no other way": (tiny_with(CONDITION, choice(THIS)), "branches of If"),
+    "branches that make different things": (
+        tiny_with(CONDITION, choice(THIS, branch("other", node("Add", "one one", "other")))),
+        "branches of If .* that differ in what they make",
+    ),
+    "a branch that does not make what it gives": (
+        tiny_with(CONDITION, choice(THIS, branch("nothing", node("Abs", "x0", "other")))),
+        "ends a branch of If",
+    ),
+    "a branch that reads what the other makes": (
+        tiny_with(CONDITION, choice(THIS, branch("other", node("Abs", "this", "other")))),
+        "reads 'this' with Abs .* before it is made",
+    ),
     "another input": (tiny_with(value_info(11, "secret", FLOAT, 1)), "an input 'secret'"),
     "a layer more": (
         tiny_with(value_info(11, "past_key_values.2.key", FLOAT, "b", 1, "p", 8)),
@@ -257,6 +310,13 @@ SIZES = {
 GROWTH = {
     "an enormous Expand": (
         op("Expand", "one shape", integers("shape", 1 << 20, 1 << 20)),
+        "too many numbers: 1099511627776 with Expand",
+    ),
+    "an enormous Expand in a branch": (
+        tiny_with(
+            CONDITION,
+            integers("shape", 1 << 20, 1 << 20), choice(THIS, branch("other", node("Expand", "one shape", "other")))
+        ),
         "too many numbers: 1099511627776 with Expand",
     ),
     "an Expand to a shape from the prompt": (op("Expand", "one input_ids"), "no constant and no shape"),
@@ -302,6 +362,11 @@ def test_external_weights_need_a_listed_weights_file(check):
 def test_a_cache_of_another_shape_than_the_manifests_is_refused(check):
     with pytest.raises(BundleError, match="where the model's is"):
         check(TINY, facts=replace(FACTS, layers=(LayerCache(heads=9, key_size=8, value_size=8),) * LAYERS))
+
+
+def test_attention_of_fewer_heads_than_the_manifests_is_refused(check):
+    with pytest.raises(BundleError, match="attention of 2 heads, where the model has 3"):
+        check(TINY, facts=replace(FACTS, num_attention_heads=3))
 
 
 @pytest.mark.parametrize("name", ["input_ids", "logits_start", "past_key_values.1.value"])

@@ -40,7 +40,8 @@ def export(
     kv_cache: Annotated[
         Literal["float32", "int8"],
         typer.Option(
-            help="Precision of the KV cache; this release: float32 only, which is float16 for cuda."
+            help="Precision of the KV cache; for cuda float32 means float16. int8, for cpu, takes a quarter of the "
+            "memory and is faster at contexts of thousands of tokens; it rounds more."
         ),
     ] = "float32",
     device: Annotated[

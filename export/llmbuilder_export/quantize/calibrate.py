@@ -47,20 +47,41 @@ def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS)
     names = sorted(values)
     session, weights = _session(model, names)
     sums = [np.zeros((), np.float32)] * len(names)
-    for measured in _sample(session, names, tokens):
+    for measured in _sample(session, names, tokens, _no_past(session)):
         sums = [total + energy for total, energy in zip(sums, measured, strict=True)]
     del session, weights
     return {name: total / np.float32(ROWS * tokens) for name, total in zip(names, sums, strict=True)}
 
 
-def _sample(session: "ort.InferenceSession", names: Sequence[str], tokens: int) -> Iterator[list[FloatArray]]:
-    """Write text, one token for every row at a time; yield what each step measures."""
-    random = np.random.default_rng(_SEED)
-    past: Weights = {
+def cached(model: ir.Model, tokens: int = TOKENS) -> Weights:
+    """Keys and values of sampled text, [`ROWS`, heads, tokens, size] by the names of their inputs.
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle, and a cache in float32.
+        tokens: length of each sequence, at most the model's window.
+    """
+    session, weights = _session(model, ())
+    past = _no_past(session)
+    for _ in _sample(session, (), tokens, past):
+        pass
+    del session, weights
+    return past
+
+
+def _no_past(session: "ort.InferenceSession") -> Weights:
+    """The cache of rows that have no tokens yet."""
+    return {
         arg.name: np.zeros((ROWS, arg.shape[1], 0, arg.shape[3]), np.float32)
         for arg in session.get_inputs()
         if arg.name.startswith(_prefix(PAST))
     }
+
+
+def _sample(
+    session: "ort.InferenceSession", names: Sequence[str], tokens: int, past: Weights
+) -> Iterator[list[FloatArray]]:
+    """Write text, one token for every row at a time, after ``past``, which grows; yield what each step measures."""
+    random = np.random.default_rng(_SEED)
     present = [name.replace(_prefix(PAST), _prefix(PRESENT)) for name in past]
     vocabulary = next(arg.shape[-1] for arg in session.get_outputs() if arg.name == LOGITS)
     ids = random.integers(0, vocabulary, (ROWS, 1))
@@ -71,7 +92,7 @@ def _sample(session: "ort.InferenceSession", names: Sequence[str], tokens: int) 
             POSITION_IDS: np.full((ROWS, 1), step),
         }
         logits, *rest = session.run([LOGITS, *present, *map(_energy, names)], feeds)
-        past = dict(zip(past, rest, strict=False))
+        past |= dict(zip(past, rest, strict=False))
         # The largest of the logits with Gumbel noise added is a sample from their softmax.
         ids = (logits[:, -1] + random.gumbel(size=(ROWS, vocabulary))).argmax(-1)[:, None]
         yield rest[len(past) :]

@@ -9,7 +9,7 @@ graph is checked first: fields (`llmbuilder.bundle.graphproto`), operators (`llm
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmbuilder.bundle.graphproto import BYTES_OF, EXTERNAL, read_model
@@ -65,7 +65,7 @@ def check_content(content: bytes, graph: Path, facts: ModelFacts, weights_size: 
         if "graph" not in model:
             return
         whole = model["graph"]
-        _check_nodes(whole.get("node", []), facts)
+        _check_nodes(list(_all_nodes(whole)), facts)
         for tensor in whole.get("initializer", []):
             _check_tensor(tensor, weights_size)
         _check_reads(whole)
@@ -82,6 +82,14 @@ def _check_opsets(model: Message) -> None:
         raise GraphError(f"wants operators of other versions: {versions[:4]}, known are {OPSETS}")
 
 
+def _all_nodes(graph: Message) -> Iterator[Message]:
+    """The nodes of a graph and those inside of its branches."""
+    for node in graph.get("node", []):
+        yield node
+        for attribute in node.get("attribute", []):
+            yield from attribute.get("g", {}).get("node", [])
+
+
 def _check_nodes(nodes: Sequence[Message], facts: ModelFacts) -> None:
     if len(nodes) > (most := _MOST_NODES_PER_LAYER * (facts.num_layers + 1)):
         raise GraphError(f"has {len(nodes)} operators, more than {most} for {facts.num_layers} layers")
@@ -94,6 +102,15 @@ def _check_nodes(nodes: Sequence[Message], facts: ModelFacts) -> None:
         for attribute in node.get("attribute", []):
             if attribute.keys() != {"name", "type", FIELD_OF[attribute["type"]]}:
                 raise GraphError(f"gives {node['op_type']} an attribute of several types")
+        _check_heads(node, facts)
+
+
+def _check_heads(node: Message, facts: ModelFacts) -> None:
+    """Refuse attention of fewer heads than the manifest says: the number of threads is chosen by them."""
+    if node["op_type"] == "GroupQueryAttention":
+        heads = [each.get("i", 0) for each in node.get("attribute", []) if each["name"] == "num_heads"]
+        if sum(heads) < facts.fewest_heads:
+            raise GraphError(f"has attention of {sum(heads)} heads, where the model has {facts.fewest_heads}")
 
 
 def _check_tensor(tensor: Message, weights_size: int | None) -> None:
@@ -139,7 +156,7 @@ def _check_reads(graph: Message) -> None:
     }
     reads = Counter(
         name
-        for node in graph.get("node", [])
+        for node in _all_nodes(graph)
         if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies
         for name in set(node.get("input", []))
     )

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmbuilder.bundle.graphproto import INT64
@@ -14,7 +15,7 @@ from llmbuilder.bundle.manifest import (
     POSITION_IDS,
     ModelFacts,
 )
-from llmbuilder.bundle.operators import FIELD_OF, OPERATORS
+from llmbuilder.bundle.operators import BRANCHES, FIELD_OF, OPERATORS
 from llmbuilder.bundle.protobuf import GraphError, Message
 from llmbuilder.bundle.shapes import Call, ShapeError, Value
 
@@ -53,21 +54,56 @@ def _follow(graph: Message, facts: ModelFacts, run: _Run) -> None:
     values = dict(_weights(graph))
     widest = max([facts.vocab_size, *(max(value.shape, default=1) for value in values.values())])
     values |= _inputs(graph, facts, run)
-    tokens, total = run.rows * run.tokens, 0
+    tokens = run.rows * run.tokens
     most = max(_ROOM * widest * tokens, *(value.size for value in values.values()))
-    for node in graph.get("node", []):
-        call = _call(node, values)
-        outputs = _outputs(node, call)
+    _Walk(most, widest * tokens, tokens, facts.num_layers).nodes(graph, values)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A way through a graph, and through both branches where there are two."""
+
+    most: int
+    """Numbers of one value."""
+    width: int
+    """Numbers of a value that is as wide as the widest weight for each token."""
+    tokens: int
+    layers: int
+    total: int = 0
+    """Numbers of all values so far."""
+
+    def nodes(self, graph: Message, values: dict[str, Value]) -> None:
+        """Add to ``values`` what the nodes of a graph make."""
+        for node in graph.get("node", []):
+            call = _call(node, values)
+            outputs = self._branches(node, values) if node["op_type"] == "If" else _outputs(node, call)
+            self._count(node, outputs)
+            if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies:
+                _check_cost(node, call, outputs[0], self.most, self.tokens)
+            for name, value in zip(node.get("output", []), outputs, strict=False):
+                _define(values, name, value)
+
+    def _branches(self, node: Message, values: dict[str, Value]) -> Sequence[Value]:
+        """What an If makes, whichever way it takes."""
+        found = []
+        for attribute in node.get("attribute", []):
+            inside = dict(values)
+            self.nodes(attribute["g"], inside)
+            names = [each.get("name", "") for each in attribute["g"].get("output", [])]
+            if not all(name in inside for name in names):
+                raise GraphError(f"ends a branch of {_named(node)} with what it does not make")
+            found.append([Value(inside[name].shape) for name in names])
+        if len(found) != len(BRANCHES) or found[0] != found[1]:
+            raise GraphError(f"has branches of {_named(node)} that differ in what they make")
+        return found[0]
+
+    def _count(self, node: Message, outputs: Sequence[Value]) -> None:
         largest = max((value.size for value in outputs), default=0)
-        total += largest if largest <= widest * tokens * _ROOM else 0
-        if largest > most or total > _LAYERS_ROOM * (facts.num_layers + 1) * widest * tokens:
+        self.total += largest if largest <= self.width * _ROOM else 0
+        if largest > self.most or self.total > _LAYERS_ROOM * (self.layers + 1) * self.width:
             raise GraphError(
-                f"makes values of too many numbers: {largest} with {_named(node)}, after {total}"
+                f"makes values of too many numbers: {largest} with {_named(node)}, after {self.total}"
             )
-        if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies:
-            _check_cost(node, call, outputs[0], most, tokens)
-        for name, value in zip(node.get("output", []), outputs, strict=False):
-            _define(values, name, value)
 
 
 def _check_cost(node: Message, call: Call, product: Value, most: int, tokens: int) -> None:

@@ -75,6 +75,12 @@ class ModelFacts:
         """Number of layers that attend."""
         return len(self.layers)
 
+    @property
+    def fewest_heads(self) -> int:
+        """Query heads of a layer; where layers differ, the keys' heads of the smallest, which has at least as many."""
+        shared = {layer.heads for layer in self.layers}
+        return self.num_attention_heads if len(shared) == 1 else min(shared)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFacts:

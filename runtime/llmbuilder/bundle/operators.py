@@ -10,9 +10,11 @@ from llmbuilder.bundle.shapes import Rule
 OPSETS = {"": 20, "com.microsoft": 1}
 """The version of each set of operators, by its domain."""
 
-F, I, S, INTS = 1, 2, 3, 7  # noqa: E741 (FLOAT, INT, STRING, INTS of AttributeProto.AttributeType)
-FIELD_OF = {F: "f", I: "i", S: "s", INTS: "ints"}
+F, I, S, G, INTS = 1, 2, 3, 5, 7  # noqa: E741 (FLOAT, INT, STRING, GRAPH, INTS of AttributeProto.AttributeType)
+FIELD_OF = {F: "f", I: "i", S: "s", G: "g", INTS: "ints"}
 """Where an attribute of each type has its value."""
+BRANCHES = ("then_branch", "else_branch")
+"""The graphs of an If, of which a run takes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ _MICROSOFT = {
             "softcap": F,
             "do_rotary": I,
             "rotary_interleaved": I,
+            "k_quant_type": S,
+            "v_quant_type": S,
+            "kv_cache_bit_width": I,
         },
     ),
     "MatMulNBits": Operator(
@@ -71,15 +76,18 @@ _PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.spli
     "Cast": Operator(shapes.cast, {"to": I}),
     "Concat": Operator(layouts.concat, {"axis": I}),
     "ConstantOfShape": Operator(layouts.constant_of_shape),
+    "DequantizeLinear": Operator(shapes.like_first),
     "Expand": Operator(layouts.expand),
     "Gather": Operator(layouts.gather, {"axis": I}),
     "GatherND": Operator(layouts.gather_nd, {"batch_dims": I}),
     "Gelu": Operator(shapes.like_first, {"approximate": S}),
     "Gemm": Operator(shapes.matmul, {"alpha": F, "beta": F, "transA": I, "transB": I}, multiplies=True),
+    "If": Operator(shapes.branches, dict.fromkeys(BRANCHES, G)),
     "LayerNormalization": Operator(shapes.like_first, _NORM),
     "MatMul": Operator(shapes.matmul, multiplies=True),
     "Mul": Operator(shapes.arithmetic(operator.mul)),
     "Pad": Operator(layouts.pad, {"mode": S}),
+    "QuantizeLinear": Operator(shapes.like_first),
     "Range": Operator(layouts.range_),
     "ReduceMean": Operator(shapes.reduce, _REDUCE),
     "ReduceSum": Operator(shapes.reduce, _REDUCE),

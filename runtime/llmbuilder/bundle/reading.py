@@ -133,8 +133,8 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
             raise ValueError(
                 f"special token id {token} is outside the vocabulary of {manifest.model.vocab_size}"
             )
-    if manifest.device == "cuda" and manifest.kv_cache == "float32":
-        raise ValueError("kv_cache is float32, which device cuda does not have")
+    if manifest.device == "cuda" and manifest.kv_cache != "float16":
+        raise ValueError(f"kv_cache is {manifest.kv_cache}, which device cuda does not have")
     return manifest
 
 

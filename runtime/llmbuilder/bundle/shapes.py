@@ -100,6 +100,11 @@ def like_first(call: Call) -> list[Value]:
     return [value(call.shape())] * call.outputs
 
 
+def branches(_: Call) -> list[Value]:
+    """If: what its graphs compute, which `llmbuilder.bundle.graphsizes` follows."""
+    return []
+
+
 def cast(call: Call) -> list[Value]:
     """The same numbers as another type."""
     return [value(call.shape(), call.input(0).numbers)]

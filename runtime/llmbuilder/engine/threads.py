@@ -15,10 +15,4 @@ def usable_threads(facts: ModelFacts, threads: int | None = None) -> int:
         facts: the model's.
         threads: what was asked for; None: as many as this process may use.
     """
-    return min(threads or available_threads(), _fewest_heads(facts))
-
-
-def _fewest_heads(facts: ModelFacts) -> int:
-    """Query heads of a layer; where layers differ, the keys' heads of the smallest, which has at least as many."""
-    shared = {layer.heads for layer in facts.layers}
-    return facts.num_attention_heads if len(shared) == 1 else min(shared)
+    return min(threads or available_threads(), facts.fewest_heads)

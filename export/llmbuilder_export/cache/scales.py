@@ -1,0 +1,25 @@
+"""How large a step of the codes of keys and values is, one for each layer's keys and one for its values."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from llmbuilder_export.quantize.calibrate import cached
+
+LARGEST = 127
+"""The largest code."""
+
+
+def cache_scales(model: ir.Model, tokens: int) -> Mapping[str, np.float32]:
+    """The scale of each tensor of the cache, by its input's name: the largest number of sampled text is its last code.
+
+    Args:
+        model: a graph whose cache is float32.
+        tokens: length of each sampled sequence, at most the model's window.
+    """
+    return {name: _scale(float(np.abs(content).max())) for name, content in cached(model, tokens).items()}
+
+
+def _scale(largest: float) -> np.float32:
+    return np.float32((largest or 1.0) / LARGEST)
