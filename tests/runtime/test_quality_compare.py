@@ -2,25 +2,16 @@
 
 import numpy as np
 import pytest
+from tiny_language import lowercase
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.quality.compare import compare, distances
-from llmbuilder.quality.html import to_html
 from llmbuilder.quality.significance import bootstrap_interval, difference_of_means, difference_within, holm
-from llmbuilder.testing import BYTE_VOCAB, fake_engine
+from llmbuilder.testing import fake_engine
 
 SETTINGS = {"max_new_tokens": 24, "top_k": 0, "top_p": None}
-
-
-def lowercase(ids):
-    """Letters and spaces, vowels after consonants preferred."""
-    logits = np.full(BYTE_VOCAB, -30.0, np.float32)
-    logits[ord("a") : ord("z") + 1] = 0
-    logits[[ord("a"), ord("e"), ord("o")]] = 4 if ids[-1] not in b"aeo" else -2
-    logits[ord(" ")] = 1 if ids[-1] != ord(" ") else -30
-    return logits
 
 
 @pytest.fixture
@@ -134,16 +125,6 @@ def test_samples_are_judged_without_the_prompt(generator):
     )
     assert texts(full) == texts(plain)
     assert full[0].avg_quality == plain[0].avg_quality
-
-
-def test_the_page_holds_plots_and_all_samples_and_loads_nothing(generator):
-    found = compare(generator, "<b>", [{"temperature": 1.0}] * 2, num_samples=3, **SETTINGS)
-    page = to_html(found, "<b>")
-    assert page.count("<svg") == 2
-    assert page.count("<circle") == 2 * 3 + 2
-    assert all(sample.text in page for result in found for sample in result.samples)
-    assert "&lt;b&gt;" in page
-    assert not any(word in page for word in ("<script", "http", "src=", "<b>"))
 
 
 def test_distance_is_one_minus_the_share_of_common_bigrams():

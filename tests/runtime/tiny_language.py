@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llmbuilder.testing import BYTE_VOCAB
+
 _MIX = 0x9E3779B97F4A7C15
 _BITS = (1 << 64) - 1
 
@@ -23,3 +25,12 @@ def _mixed(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _BITS
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _BITS
     return value ^ (value >> 31)
+
+
+def lowercase(ids):
+    """Letters and spaces, vowels after consonants preferred."""
+    logits = np.full(BYTE_VOCAB, -30.0, np.float32)
+    logits[ord("a") : ord("z") + 1] = 0
+    logits[[ord("a"), ord("e"), ord("o")]] = 4 if ids[-1] not in b"aeo" else -2
+    logits[ord(" ")] = 1 if ids[-1] != ord(" ") else -30
+    return logits

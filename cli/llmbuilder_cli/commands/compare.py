@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ from llmbuilder_cli.report import counted, tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.quality.compare import Comparison
+
+
+_COMMON_NAMES = {"bundle", "model", "model-onnx", "model.pt"}
 
 
 def compare(
@@ -84,8 +88,16 @@ def compare(
         _print(comparison)
     if html is not None:
         with writing(html):
-            replace_file(html, to_html(comparison, prompt))
+            now = datetime.now().astimezone()
+            page = to_html(comparison, prompt, model=_name(model), seed=seed, date=now)
+            replace_file(html, page)
         tell(f"Plots and samples: {html}", err=True)
+
+
+def _name(model: Path) -> str:
+    """What a model is called in a report: its folder's name, after that of the folder around it if many have it."""
+    *_, around, name = model.resolve().parts
+    return f"{around}/{name}" if name in _COMMON_NAMES else name
 
 
 def _check_writable(path: Path) -> None:
@@ -134,6 +146,8 @@ def _print(comparison: "Comparison") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from llmbuilder.quality.naming import name_of
+
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("configuration", overflow="fold")
@@ -143,7 +157,7 @@ def _print(comparison: "Comparison") -> None:
         low, high = result.quality_interval
         table.add_row(
             str(number),
-            describe(result.config.options()),
+            name_of(result.config.options()),
             f"{result.avg_quality:.3f}",
             f"{low:.3f}-{high:.3f}",
             f"{result.quality_spread:.3f}",
@@ -155,11 +169,6 @@ def _print(comparison: "Comparison") -> None:
     console.print(table)
     for verdict in comparison.verdicts:
         console.print(str(verdict))
-
-
-def describe(options: dict[str, Any]) -> str:
-    """``temperature=0.3 top_k=40``; the defaults have no options."""
-    return " ".join(f"{name}={value}" for name, value in options.items()) or "(defaults)"
 
 
 def _to_json(comparison: "Comparison") -> str:

@@ -20,6 +20,26 @@ def bootstrap_interval(values: Sequence[float], random: np.random.Generator) -> 
     return float(low), float(high)
 
 
+def pairs_interval(distances: DoubleArray, random: np.random.Generator) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over pairs of different members; (nan, nan) of less than two.
+
+    A member that is drawn twice is not compared with itself, whose distance of 0 would pull all means down.
+
+    Args:
+        distances: between all members, [n, n].
+        random: draws the members.
+    """
+    count = len(distances)
+    if count < 2:
+        return float("nan"), float("nan")
+    drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
+    pairs = drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)
+    total = np.einsum("ri,ij,rj->r", drawn, distances, drawn, optimize=True)
+    means = total[pairs > 0] / pairs[pairs > 0]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def difference_of_means(a: Sequence[float], b: Sequence[float], random: np.random.Generator) -> float:
     """p-value of a two-sided permutation test (Fisher, 1935) that two samples have equal means; 1.0 if one is empty."""
     if not a or not b:
