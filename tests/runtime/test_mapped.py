@@ -1,7 +1,9 @@
 """Mapped pages are given back where the file still has them, and nothing that was written is lost."""
 
+import ctypes
 import mmap
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.engine import mapped
 from llmbuilder.engine.loading import load_engine
-from llmbuilder.engine.mapped import give_back_mapped
+from llmbuilder.engine.mapped import give_back_freed, give_back_mapped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of their pages")
 PAGES = 64
@@ -75,6 +77,37 @@ def test_where_the_system_tells_nothing_everything_stays(path, pages, monkeypatc
     give_back_mapped(path)
     monkeypatch.undo()
     assert resident(path) == len(pages)
+
+
+def anonymous():
+    """Bytes of this process's memory that are no file's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def test_what_was_freed_is_given_back_in_every_threads_part_of_memory():
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        pytest.skip("no glibc")
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    kept = []
+
+    def allocate_and_free():
+        blocks = [libc.malloc(ctypes.c_size_t(10_000)) for _ in range(4000)]
+        for block in blocks:
+            ctypes.memset(block, 1, 10_000)
+        kept.append(blocks.pop())  # what lies on top keeps the rest below it
+        for block in blocks:
+            libc.free(block)
+
+    thread = threading.Thread(target=allocate_and_free)
+    thread.start()
+    thread.join()
+    before = anonymous()
+    give_back_freed()
+    after = anonymous()
+    libc.free(kept[0])
+    assert after < before - 30_000_000
 
 
 def test_a_loaded_model_has_given_its_weights_back_and_computes_with_them():

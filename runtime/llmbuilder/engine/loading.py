@@ -19,6 +19,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.rows import RowDecoder
 from llmbuilder.engine.beside import beside
 from llmbuilder.engine.installation import check_installation
+from llmbuilder.engine.mapped import give_back_freed
 from llmbuilder.engine.model import Model
 from llmbuilder.engine.session import Device, check_execution
 from llmbuilder.engine.threads import usable_threads
@@ -162,6 +163,7 @@ def load_engine(
         )
     template = bundle.chat_template
     bundle.check_unchanged()
+    give_back_freed()
     _LOG.info(
         "loaded %s on %s with %d threads in %.2f seconds",
         directory,
