@@ -21,6 +21,7 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import (
 )
 
 from llmbuilder.bundle.manifest import POSITION_IDS
+from llmbuilder_export.experts import order_experts, routers
 from llmbuilder_export.graph import (
     MICROSOFT,
     add_initializer,
@@ -35,6 +36,7 @@ from llmbuilder_export.graph import (
     tensor_of,
 )
 from llmbuilder_export.networks.attention import fits_attention
+from llmbuilder_export.quantize.layers import find_linears
 
 _SWAP_MIDDLE = (0, 2, 1, 3)
 _COS_INPUT = 7
@@ -45,6 +47,7 @@ def fuse(model: ir.Model) -> None:
     graph = model.graph
     model.opset_imports[MICROSOFT] = 1
     fuse_rms_normalization(model)
+    order_experts(graph)
     fuse_tied_head(graph)
     merge_parallel_linears(graph)
     rotate_in_attention(graph)
@@ -69,10 +72,14 @@ def fuse_tied_head(graph: ir.Graph) -> None:
 
 
 def merge_parallel_linears(graph: ir.Graph) -> None:
-    """Compute all linear layers of one input in one MatMul, split afterwards (query, key, value; gate and up)."""
+    """Compute all linear layers of one input in one MatMul, split afterwards (query, key, value; gate and up).
+
+    What chooses experts stays by itself, in float32.
+    """
+    apart = {linear.nodes[0] for linear in routers(graph, find_linears(graph))}
     groups: dict[tuple[ir.Value | None, int], list[list[ir.Node]]] = defaultdict(list)
     for node in nodes_of(graph, "MatMul"):
-        if is_weight(node.inputs[1], rank=2):
+        if node not in apart and is_weight(node.inputs[1], rank=2):
             addition = addition_of(node, shape_of(required(node.inputs[1]))[1])
             linear = [node] if addition is None else [node, addition[0]]
             groups[node.inputs[0], len(linear)].append(linear)

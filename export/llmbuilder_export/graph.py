@@ -55,6 +55,11 @@ def required(value: ir.Value | None) -> ir.Value:
     return value
 
 
+def optional(node: ir.Node, index: int) -> ir.Value | None:
+    """An input that the node may lack."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
 def addition_of(matmul: ir.Node, size: int) -> tuple[ir.Node, ir.Value] | None:
     """The Add of a constant vector [size] that is the only use of a MatMul, and that vector."""
     users = list(matmul.outputs[0].uses())
@@ -92,3 +97,10 @@ def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> 
 def describe(value: ir.Value, like: ir.Value) -> None:
     """Give a value the name, shape and type of another."""
     value.name, value.shape, value.type = like.name, like.shape, like.type
+
+
+def release(graph: ir.Graph, weight: ir.Value) -> None:
+    """Drop a weight that nothing reads any more."""
+    if not weight.uses():
+        weight.const_value = None
+        del graph.initializers[name_of(weight)]

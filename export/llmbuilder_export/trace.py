@@ -73,7 +73,8 @@ def trace(network: Network) -> ir.Model:
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
         raise ExportError(
-            f"{network.facts.architecture} cannot be traced to ONNX ({reason}). {_advice(network)}"
+            f"{network.facts.architecture} cannot be traced to ONNX ({reason}). "
+            "Export another architecture, and report this."
         ) from error
     if program is None:
         raise ExportError(
@@ -84,13 +85,6 @@ def trace(network: Network) -> ir.Model:
     model.ir_version = _IR_VERSION
     _name(model.graph, network.facts)
     return model
-
-
-def _advice(network: Network) -> str:
-    """What to do about a network that cannot be traced."""
-    if any("experts" in name.split(".") for name, _ in network.named_modules()):
-        return "Mixtures of experts are not supported by this release: export a model without."
-    return "Export another architecture, and report this."
 
 
 def _example(facts: ModelFacts) -> tuple[object, ...]:

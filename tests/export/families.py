@@ -115,6 +115,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ministral3+scaled": _rope(
         "yarn", factor=4.0, original_max_position_embeddings=64, llama_4_scaling_beta=0.1
     ),
+    "mixtral+window": {"sliding_window": 64},
     "mistral+no window": {"sliding_window": None},
     "nemotron+heads of 128": _PYTHIA | {"hidden_size": 256, "num_key_value_heads": 1, "head_dim": 128},
     "olmo+clipped": {"clip_qkv": 0.5},
@@ -125,6 +126,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "phi3+partly rotated": {"hidden_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1}
     | _rope("default", partial_rotary_factor=0.75),
     "qwen2+windows": {"use_sliding_window": True, "max_window_layers": 1},
+    "qwen2_moe+dense layers": {"decoder_sparse_step": 2, "norm_topk_prob": True},
+    "qwen3_moe+many experts": {"num_experts": 32, "num_local_experts": 32, "num_experts_per_tok": 8},
     "smollm3+windows": {"use_sliding_window": True},
     "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
 }  # fmt: skip
@@ -135,7 +138,8 @@ EXPORTED = (
     "hunyuan_v1_dense", "hyperclovax", "internlm3", "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3",
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
-    "starcoder2", "vaultgemma", "xglm", "youtu", *VARIANTS,
+    "starcoder2", "vaultgemma", "xglm", "youtu",
+    "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))

@@ -12,7 +12,7 @@ from llmbuilder import TextGenerator
 from llmbuilder.engine.model import Model
 from llmbuilder_export import export_model
 
-SAMPLE = ("falcon+biases of five heads", "gptj", "nemotron")
+SAMPLE = ("mixtral+window", "falcon+biases of five heads", "gptj", "nemotron")
 LENGTHS = (3, 20, 100)
 NEW = 16
 IN_HALVES = 2

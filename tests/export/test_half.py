@@ -175,6 +175,13 @@ def made(op_type, kind, attributes=(), domain=""):
     return ir.Graph([x], list(node.outputs), nodes=[node], opset_imports={"": 20})
 
 
+def test_mixtures_of_experts_are_refused_for_cuda():
+    with pytest.raises(
+        ExportError, match=r"tiny .* computes MoE .* nobody has tried on a card\. Export it for cpu"
+    ):
+        refuse_missing(made("MoE", ir.DataType.FLOAT16), "tiny")
+
+
 @pytest.mark.parametrize(("op_type", "kind"), [("ReduceMean", "INT64"), ("Pad", "INT64"), ("Sin", "INT32")])
 def test_what_the_cuda_provider_lacks_is_refused_by_name(op_type, kind):
     refuse_missing(made(op_type, ir.DataType.FLOAT16), "tiny")

@@ -1,10 +1,8 @@
-"""Heads of which a part is rotated whose size ONNX Runtime's attention does not take, and experts, which it lacks."""
+"""Heads of which a part is rotated whose size ONNX Runtime's attention does not take."""
 
 import pytest
-import torch
 from test_huggingface_source import save_model
 
-from llmbuilder.errors import ExportError
 from llmbuilder_export import export_model
 
 ONE_LAYER = {"num_hidden_layers": 1}
@@ -23,17 +21,3 @@ def test_heads_rotated_in_part_are_exported_whatever_their_size(kind, options, t
         tmp_path / "model", byte_bpe_file, quantization="none", progress=lambda _: None
     )  # compares with PyTorch
     assert report.manifest.verification["max_logit_difference_steps"] < 1e-3
-
-
-def untraceable(*_, **__):
-    raise RuntimeError("Could not guard on data-dependent expression")
-
-
-def test_a_mixture_of_experts_is_refused_by_that_name(tmp_path, byte_bpe_file, monkeypatch, proving):
-    if not proving:  # PyTorch tries for seconds before it says so
-        monkeypatch.setattr(torch.onnx, "export", untraceable)
-    save_model(tmp_path / "model", "mixtral", **ONE_LAYER, num_local_experts=4, num_experts_per_tok=2)
-    with pytest.raises(
-        ExportError, match=r"Mixtures of experts are not supported by this release: export a model"
-    ):
-        export_model(tmp_path / "model", byte_bpe_file, verify=False, progress=lambda _: None)

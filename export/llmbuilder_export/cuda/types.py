@@ -57,5 +57,6 @@ _RULES: dict[str, _Rule] = {
     "GatherBlockQuantized": _as_input(2),
     "GroupQueryAttention": _attention,
     "Shape": _always(ir.DataType.INT64),
+    "TopK": lambda node, types: [types[required(node.inputs[0])], ir.DataType.INT64],
     "Where": _as_input(1),
 } | dict.fromkeys(_COMPARISONS, _always(ir.DataType.BOOL))

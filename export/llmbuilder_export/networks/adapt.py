@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
+from llmbuilder_export.networks.experts import Experts
 from llmbuilder_export.networks.interface import IMPLEMENTATION, OTHERS, attending
 from llmbuilder_export.networks.network import Attention, Heads, Network
 from llmbuilder_export.networks.own import OwnAttention
@@ -39,6 +40,7 @@ class AdaptedNetwork(Network):
         simplify(model)
         self.model = model
         self._rotary: Rotary | None = None
+        self._experts = Experts(model)
         self._own = OwnAttention(model, context_length)
         heads, vocab_size = self._try()
         self.facts = ModelFacts(
@@ -61,6 +63,7 @@ class AdaptedNetwork(Network):
             attending(attention),
             rotating(self._rotary, position_ids),
             self._own.replaced(position_ids),
+            self._experts.replaced(),
             _positions_from(self.model, start),
         ):
             logits: torch.Tensor = self.model(

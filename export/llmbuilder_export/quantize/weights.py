@@ -18,17 +18,21 @@ import onnx_ir as ir
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import LOGITS, Quantization
 from llmbuilder.errors import ExportError
+from llmbuilder_export.experts import ROWS, routers
 from llmbuilder_export.graph import (
     MICROSOFT,
     add_initializer,
     name_of,
     nodes_of,
+    release,
     replace,
+    required,
     shape_of,
     tensor_of,
 )
 from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, recover, round_symmetric, search
 from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
+from llmbuilder_export.quantize.experts import keep_experts, quantize_experts
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
 
 _COMPUTE_IN_INT8 = 4
@@ -113,13 +117,14 @@ def quantize(
         ExportError: a weight is not finite, or there is nothing to quantize.
     """
     if mode == "none":
+        keep_experts(model.graph)
         return model
     before = _weight_bytes(model.graph)
     importance = None
     if mode == "int4":
         progress("calibrate on text that the model writes itself")
         importance = _importance(model.clone(), min(TOKENS, context_length))
-    _quantize_weights(model.graph, importance)
+    _quantize_weights(model.graph, importance, progress)
     after = _weight_bytes(model.graph)
     if after >= before:
         raise ExportError("This graph has no weights that can be quantized. Export it with --quantize none.")
@@ -133,16 +138,22 @@ def _importance(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
     They are measured in 8 bits, which differ from float32 by little and need a quarter of its memory.
     """
     names = {name_of(linear.source) for linear in find_linears(copy.graph)}
-    _quantize_weights(copy.graph, None)
+    names |= {name_of(required(node.inputs[ROWS])) for node in nodes_of(copy.graph, "MoE")}
+    _quantize_weights(copy.graph, None, lambda _: None)
     return mean_squares(copy, names, tokens)
 
 
-def _quantize_weights(graph: ir.Graph, importance: Mapping[str, FloatArray] | None) -> None:
-    """Quantize all weights, to 8 bits or, if it is known what is important, mostly to 4."""
+def _quantize_weights(
+    graph: ir.Graph, importance: Mapping[str, FloatArray] | None, progress: Callable[[str], None]
+) -> None:
+    """Quantize all weights, to 8 bits or, if it is known what is important, mostly to 4; what chooses experts stays."""
     linears = find_linears(graph)
+    choosing = routers(graph, linears)
+    linears = [linear for linear in linears if linear not in choosing]
     kept_at_8 = linears if importance is None else _sensitive(graph, linears)
     for job in _jobs(linears, find_embedding(graph)):
         _rewrite(graph, job, _quantized(job, kept_at_8, importance or {}))
+    quantize_experts(graph, 8 if importance is None else 4, importance or {}, progress)
 
 
 def _jobs(linears: Sequence[Linear], lookup: ir.Node | None) -> list[_Job]:
@@ -178,7 +189,7 @@ def _rewrite(graph: ir.Graph, job: _Job, blocks: Blocks) -> None:
         _multiply(graph, linear, stored)
     if job.lookup is not None:
         _look_up(graph, job.lookup, stored)
-    _release(graph, job.weight)
+    release(graph, job.weight)
 
 
 def _multiply(graph: ir.Graph, linear: Linear, stored: _Stored) -> None:
@@ -224,13 +235,6 @@ def _store(graph: ir.Graph, name: str, blocks: Blocks, inputs: int) -> _Stored:
     zeros = blocks.zero_points
     zero_points = None if zeros is None else add_initializer(graph, f"{name}_zero_points", zeros)
     return _Stored(codes, scales, zero_points, blocks.bits, inputs)
-
-
-def _release(graph: ir.Graph, weight: ir.Value) -> None:
-    """Drop a float32 weight that nothing reads any more."""
-    if not weight.uses():
-        weight.const_value = None
-        del graph.initializers[name_of(weight)]
 
 
 def _constant(graph: ir.Graph, name: str, numbers: Sequence[int]) -> ir.Value:

@@ -78,8 +78,8 @@ class _Walk:
             call = _call(node, values)
             outputs = self._branches(node, values) if node["op_type"] == "If" else _outputs(node, call)
             self._count(node, outputs)
-            if OPERATORS[node.get("domain", ""), node["op_type"]].multiplies:
-                _check_cost(node, call, outputs[0], self.most, self.tokens)
+            if cost := OPERATORS[node.get("domain", ""), node["op_type"]].multiplies:
+                _check_cost(node, *cost(call, outputs[0]), self.most, self.tokens)
             for name, value in zip(node.get("output", []), outputs, strict=False):
                 _define(values, name, value)
 
@@ -106,9 +106,7 @@ class _Walk:
             )
 
 
-def _check_cost(node: Message, call: Call, product: Value, most: int, tokens: int) -> None:
-    weight = call.input(1)
-    cost = product.size * call.shape()[-1]
+def _check_cost(node: Message, weight: Value, cost: int, most: int, tokens: int) -> None:
     if cost > (_ROOM * tokens * weight.size if weight.is_weight else most):
         raise GraphError(f"multiplies more than any model does with {_named(node)}")
 

@@ -46,6 +46,31 @@ def gather_nd(call: Call) -> list[Value]:
     return [value((*ids[:-1], *data[batch + ids[-1] :]))]
 
 
+def gather_elements(call: Call) -> list[Value]:
+    """Single elements looked up along an axis, one for each id."""
+    _check_ids(call, 1)
+    return [value(call.shape(1))]
+
+
+def scatter_elements(call: Call) -> list[Value]:
+    """The first input with single elements of the third put in their places along an axis."""
+    _check_ids(call, 1)
+    if call.shape(2) != call.shape(1):
+        raise ShapeError(f"{list(call.shape(2))} cannot be put in places of shape {list(call.shape(1))}")
+    return [value(call.shape())]
+
+
+def top_k(call: Call) -> list[Value]:
+    """The largest along an axis, and where they are."""
+    shape = list(call.shape())
+    (count,) = call.numbers(1) if call.input(1).size == 1 else (-1,)
+    axis = call.axis("axis", -1, len(shape))
+    if not 0 <= count <= shape[axis]:
+        raise ShapeError(f"there are no {count} largest of {shape[axis]}")
+    shape[axis] = count
+    return [value(shape)] * 2
+
+
 def concat(call: Call) -> list[Value]:
     """Inputs side by side."""
     parts = [call.input(index) for index in range(len(call.inputs))]
@@ -176,6 +201,16 @@ def pad(call: Call) -> list[Value]:
     for axis, before, after in zip(axes, ends[: len(axes)], ends[len(axes) :], strict=True):
         shape[axis_of(axis, len(shape))] += before + after
     return [value(shape)]
+
+
+def _check_ids(call: Call, index: int) -> None:
+    """Refuse ids of single elements in places that the first input does not have."""
+    data, ids = call.shape(), call.shape(index)
+    axis = call.axis("axis", 0, len(data))
+    if len(ids) != len(data) or any(
+        id_size > size for at, (id_size, size) in enumerate(zip(ids, data, strict=True)) if at != axis
+    ):
+        raise ShapeError(f"ids of shape {list(ids)} name no elements of {list(data)}")
 
 
 def _kept(shape: Shape, axis: int) -> int:

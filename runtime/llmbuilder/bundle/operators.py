@@ -4,8 +4,8 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llmbuilder.bundle import layouts, shapes
-from llmbuilder.bundle.shapes import Rule
+from llmbuilder.bundle import experts, layouts, shapes
+from llmbuilder.bundle.shapes import Cost, Rule
 
 OPSETS = {"": 20, "com.microsoft": 1}
 """The version of each set of operators, by its domain."""
@@ -24,17 +24,26 @@ class Operator:
     shape: Rule
     attributes: Mapping[str, int] = field(default_factory=dict)
     """The type of each attribute that it may have, by name."""
-    multiplies: bool = False
-    """Whether it reads whole weight matrices."""
+    multiplies: Cost | None = None
+    """What it costs, if it reads whole weight matrices."""
 
 
+_MIXTURE = {
+    "k": I,
+    "activation_type": S,
+    "activation_alpha": F,
+    "activation_beta": F,
+    "swiglu_fusion": I,
+    "swiglu_limit": F,
+    "normalize_routing_weights": I,
+}
 _NORM = {"axis": I, "epsilon": F, "stash_type": I}
 _REDUCE = {"keepdims": I, "noop_with_empty_axes": I}
 _MICROSOFT = {
     "FusedMatMul": Operator(
         shapes.matmul,
         {"alpha": F, "transA": I, "transB": I, "transBatchA": I, "transBatchB": I},
-        multiplies=True,
+        multiplies=shapes.cost,
     ),
     "GatherBlockQuantized": Operator(
         shapes.gather_blocks, {"bits": I, "block_size": I, "gather_axis": I, "quantize_axis": I}
@@ -57,7 +66,13 @@ _MICROSOFT = {
     "MatMulNBits": Operator(
         shapes.matmul_blocks,
         {"K": I, "N": I, "bits": I, "block_size": I, "accuracy_level": I},
-        multiplies=True,
+        multiplies=shapes.cost,
+    ),
+    "MoE": Operator(experts.mixture, _MIXTURE, multiplies=experts.cost),
+    "QMoE": Operator(
+        experts.mixture_of_blocks,
+        _MIXTURE | {"expert_weight_bits": I, "block_size": I, "accuracy_level": I},
+        multiplies=experts.cost,
     ),
     "QuickGelu": Operator(shapes.like_first, {"alpha": F}),
     "RotaryEmbedding": Operator(
@@ -79,12 +94,15 @@ _PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.spli
     "DequantizeLinear": Operator(shapes.like_first),
     "Expand": Operator(layouts.expand),
     "Gather": Operator(layouts.gather, {"axis": I}),
+    "GatherElements": Operator(layouts.gather_elements, {"axis": I}),
     "GatherND": Operator(layouts.gather_nd, {"batch_dims": I}),
     "Gelu": Operator(shapes.like_first, {"approximate": S}),
-    "Gemm": Operator(shapes.matmul, {"alpha": F, "beta": F, "transA": I, "transB": I}, multiplies=True),
+    "Gemm": Operator(
+        shapes.matmul, {"alpha": F, "beta": F, "transA": I, "transB": I}, multiplies=shapes.cost
+    ),
     "If": Operator(shapes.branches, dict.fromkeys(BRANCHES, G)),
     "LayerNormalization": Operator(shapes.like_first, _NORM),
-    "MatMul": Operator(shapes.matmul, multiplies=True),
+    "MatMul": Operator(shapes.matmul, multiplies=shapes.cost),
     "Mul": Operator(shapes.arithmetic(operator.mul)),
     "Pad": Operator(layouts.pad, {"mode": S}),
     "QuantizeLinear": Operator(shapes.like_first),
@@ -93,6 +111,7 @@ _PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.spli
     "ReduceSum": Operator(shapes.reduce, _REDUCE),
     "Reshape": Operator(layouts.reshape, {"allowzero": I}),
     "Shape": Operator(layouts.shape_of, {"start": I, "end": I}),
+    "ScatterElements": Operator(layouts.scatter_elements, {"axis": I, "reduction": S}),
     "ScatterND": Operator(shapes.like_first, {"reduction": S}),
     "SimplifiedLayerNormalization": Operator(shapes.like_first, _NORM),
     "Slice": Operator(layouts.slice_),
@@ -100,6 +119,7 @@ _PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.spli
     "Split": Operator(layouts.split, {"axis": I, "num_outputs": I}),
     "Squeeze": Operator(layouts.squeeze),
     "Tile": Operator(layouts.tile),
+    "TopK": Operator(layouts.top_k, {"axis": I, "largest": I, "sorted": I}),
     "Transpose": Operator(layouts.transpose, {"perm": INTS}),
     "Unsqueeze": Operator(layouts.unsqueeze),
 }

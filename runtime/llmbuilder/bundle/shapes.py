@@ -82,6 +82,8 @@ class Call:
 
 Rule: TypeAlias = Callable[[Call], list[Value]]
 """The outputs of a node; those after the last one are never read."""
+Cost: TypeAlias = Callable[[Call, Value], tuple[Value, int]]
+"""The weight that a node multiplies by, and how many products of numbers that takes; from its call and its result."""
 
 
 def value(shape: Sequence[int], numbers: Sequence[int] | None = None) -> Value:
@@ -148,6 +150,11 @@ def matmul(call: Call) -> list[Value]:
     if left[-1] != right[-2]:
         raise ShapeError(f"{list(left)} cannot be multiplied by {list(right)}")
     return [value((*broadcast_shapes([left[:-2], right[:-2]]), left[-2], right[-1]))]
+
+
+def cost(call: Call, product: Value) -> tuple[Value, int]:
+    """Of a product with the second input."""
+    return call.input(1), product.size * call.shape()[-1]
 
 
 def matmul_blocks(call: Call) -> list[Value]:
