@@ -22,10 +22,10 @@ def spawn(tmp_path):
     """Start ``llmb ARGUMENTS`` in a terminal of its own, with a home of its own."""
     children = []
 
-    def start(*arguments):
+    def start(*arguments, program=("-m", "llmbuilder_cli")):
         child = pexpect.spawn(
             sys.executable,
-            ["-m", "llmbuilder_cli", *map(str, arguments)],
+            [*program, *map(str, arguments)],
             env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PROMPT_TOOLKIT_NO_CPR": "1"},
             cwd=str(tmp_path),
             encoding="utf-8",
@@ -162,3 +162,19 @@ def test_setup_leads_into_a_session(spawn):
 def plain(text):
     """What is shown, without the terminal's control sequences."""
     return re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", text).strip()
+
+
+def test_a_program_with_an_event_loop_may_hold_a_session(spawn):
+    program = (
+        "import asyncio, sys, llmbuilder as lb\n"
+        "async def main():\n    lb.ChatInterface(sys.argv[1], max_new_tokens=5, seed=1).start()\n"
+        "asyncio.run(main())\n"
+    )
+    child = spawn(BUNDLE, program=("-c", program))
+    child.expect_exact("You:")
+    child.send("Once upon a time\r")
+    child.expect(r"AI: \w+")
+    child.expect_exact("You:")
+    child.send(CTRL_C)
+    child.expect_exact("leaves.")
+    leave(child, CTRL_D)

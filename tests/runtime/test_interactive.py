@@ -24,6 +24,8 @@ class Typist:
     """A terminal at which lines are typed; one that is an exception is raised."""
 
     is_interactive = True
+    stops = "Ctrl-C"
+    leaves = "/quit or Ctrl-D"
 
     def __init__(self, *lines):
         self._lines = iter(lines)

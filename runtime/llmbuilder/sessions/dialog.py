@@ -34,7 +34,8 @@ def run_session(
         state.load(check_path("conversation", conversation))
         state.begin_here()
     if state.terminal.is_interactive:
-        state.terminal.note("/help lists the commands, Ctrl-C stops an answer, /quit or Ctrl-D leaves.")
+        where = state.terminal
+        where.note(f"/help lists the commands, {where.stops} stops an answer, {where.leaves} leaves.")
     while (line := _read(state.terminal)) is not None and line.lower() not in QUIT:
         if line.startswith("/"):
             obey(state, line)
@@ -47,7 +48,7 @@ def _read(terminal: Terminal) -> str | None:
     try:
         line = terminal.read("You: ")
     except KeyboardInterrupt:
-        terminal.note("/quit or Ctrl-D leaves.")
+        terminal.note(f"{terminal.leaves} leaves.")
         return ""
     return line if line is None else line.strip()
 

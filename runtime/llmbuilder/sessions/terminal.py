@@ -1,9 +1,11 @@
-"""Where somebody types: a terminal with history and completion, or a pipe."""
+"""Where somebody types: a terminal with history and completion, a notebook, or a pipe."""
 
+import builtins
 import contextlib
 import io
 import sys
 from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmbuilder.showing import printable, writable, write_aside
@@ -22,6 +24,10 @@ class Terminal(Protocol):
 
     is_interactive: bool
     """Whether somebody sees what is written at once."""
+    stops: str
+    """What stops an answer there."""
+    leaves: str
+    """What ends the input there."""
 
     def read(self, question: str, default: str = "") -> str | None:
         """The next line, after asking for it; None at the end of input. An empty answer is ``default``."""
@@ -38,12 +44,18 @@ class Terminal(Protocol):
 
 def open_terminal(completions: Completions | None = None) -> Terminal:
     """What this process is connected to. With ``completions`` lines are remembered from session to session."""
+    # A notebook's kernel has no standard input, but puts an input() in place that asks in the page.
+    if not isinstance(builtins.input, BuiltinFunctionType):
+        return _Notebook()
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _Screen(completions or {})
     return _Pipe()
 
 
 class _Output:
+    stops = "Ctrl-C"
+    leaves = "/quit or Ctrl-D"
+
     def write(self, text: str) -> None:
         sys.stdout.write(writable(text, sys.stdout.encoding))
         sys.stdout.flush()
@@ -68,7 +80,22 @@ class _Screen(_Output):
 
     def read(self, question: str, default: str = "") -> str | None:
         try:
-            return self._session.prompt(question) or default
+            # A thread of its own, where a loop runs in this one: there cannot be two.
+            return self._session.prompt(question, in_thread=_a_loop_runs()) or default
+        except EOFError:
+            return None
+
+
+class _Notebook(_Output):
+    """Asks in the page, as `input` does there."""
+
+    is_interactive = True
+    stops = "interrupting the kernel"
+    leaves = "/quit"
+
+    def read(self, question: str, default: str = "") -> str | None:
+        try:
+            return input(question) or default
         except EOFError:
             return None
 
@@ -86,6 +113,16 @@ class _Pipe(_Output):
             write_aside(question)
         line = sys.stdin.readline()
         return line.rstrip("\r\n") or default if line else None
+
+
+def _a_loop_runs() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _make_completer(completions: Completions) -> "Completer":
