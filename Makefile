@@ -62,13 +62,10 @@ fix: .venv-dev/.everything ## Format, and repair what ruff can
 	$(DEV)/ruff check --fix
 	$(DEV)/ruff format
 
-package: .venv-dev/.everything .venv/.runtime ## Build sdist and wheel, install the wheel elsewhere and try it
-	rm -rf dist .venv-package
-	$(DEV)/python -m build --outdir dist
-	$(PYTHON) -m venv .venv-package
-	.venv-package/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[cpu]"
-	cd dist && ../.venv-package/bin/llmb generate text -m ../$(STORYTELLER) -p "$(PROMPT)" --max-tokens 8
-	rm -rf .venv-package
+package: .venv-dev/.everything ## Build sdist and wheel, and try the wheel as the Dockerfile installs it
+	rm -rf dist
+	$(DEV)/python -m build --no-isolation --outdir dist
+	PIP_QUIET=2 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(DEV)/python scripts/try_image.py --python $(PYTHON)
 
 bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
 	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup constraints; do $(DEV)/python benchmarks/$$program.py || exit; done
@@ -77,7 +74,7 @@ bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmark
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
 clean: ## Remove environments, caches and builds
-	rm -rf .venv .venv-dev .venv-lowest .venv-lowest-dev .venv-oracle .venv-package .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-dev .venv-lowest .venv-lowest-dev .venv-oracle .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 .venv/.runtime: pyproject.toml constraints.txt
 	@$(call make_venv,.venv,the torch-free runtime)

@@ -40,7 +40,7 @@ GROUND = {
     "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "installed", "logs",
     "options", "overrides", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata", "_upstream",
 }  # fmt: skip
-TOP = {"__init__", "api", "benchmark", "inference", "testing", "verify"}
+TOP = {"__init__", "api", "benchmark", "demo", "inference", "testing", "verify"}
 
 NOT_AT_RUN_TIME = {"torch", "transformers", "onnx", "onnxscript", "onnx_ir", "optimum", "scipy"}
 

@@ -12,6 +12,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "demo": Entry(
+        "Tell a story with the demo model, which comes along.", ("llmb demo", 'llmb demo "The little fox"')
+    ),
     "export": Entry(
         "Export a model once; the bundle then runs without torch. Prints the bundle's path.",
         ("llmb export model/model.pt --tokenizer tokenizer/",),
