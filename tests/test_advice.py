@@ -85,6 +85,12 @@ def test_the_documents_say_how_to_install():
     assert len(list(targets((ROOT / "README.md").read_text(encoding="utf-8")))) >= 5
 
 
+def test_pipx_gets_a_path_because_of_a_mere_name_it_drops_the_extras():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (spec,) = re.findall(r"--spec '([^']+)'", readme)
+    assert re.fullmatch(r"\./llmbuilder_runtime-[\d.]+-py3-none-any\.whl\[cpu,export\]", spec)
+
+
 @pytest.mark.parametrize("folder", SOURCES)
 def test_no_message_names_our_distribution_to_pip(folder):
     wrong = [
