@@ -131,6 +131,8 @@ class _Reader:
 
     def _number(self, at: int, end: int, largest: int) -> tuple[int, int]:
         """Decode a base-128 varint in its shortest form; return it and the position after it."""
+        if at < end and self._content[at] <= min(largest, 0x7F):  # as most are
+            return self._content[at], at + 1
         value = shift = 0
         for position in range(at, min(at + 10, end)):
             byte = self._content[position]
