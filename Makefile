@@ -67,8 +67,8 @@ package: .venv-dev/.everything ## Build sdist and wheel, and try the wheel as th
 	$(DEV)/python -m build --no-isolation --outdir dist
 	PIP_QUIET=2 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(DEV)/python scripts/try_image.py --python $(PYTHON)
 
-bench: smollm2 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
-	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup constraints; do $(DEV)/python benchmarks/$$program.py || exit; done
+bench: smollm2 artifacts/smollm2-int8-kv8 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
+	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup constraints kv_cache; do $(DEV)/python benchmarks/$$program.py || exit; done
 	$(DEV)/python benchmarks/continuous_batching.py $(STORYTELLER) artifacts/smollm2-int8
 
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
@@ -117,6 +117,9 @@ artifacts/smollm2/config.json: | .venv-dev/.everything
 
 artifacts/smollm2-%: artifacts/smollm2/config.json
 	$(DEV)/llmb export artifacts/smollm2 --quantize $* --output $@ --overwrite
+
+artifacts/smollm2-int8-kv8: artifacts/smollm2/config.json
+	$(DEV)/llmb export artifacts/smollm2 --quantize int8 --kv-cache int8 --output $@ --overwrite
 
 define make_venv
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

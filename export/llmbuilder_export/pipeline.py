@@ -25,7 +25,7 @@ from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
 from llmbuilder.errors import ExportError
 from llmbuilder.showing import write_aside
-from llmbuilder_export.cache import cache_in_int8
+from llmbuilder_export.cache import cache_in_int8, refuse_unfit
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
@@ -129,7 +129,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     _check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress)
-    load = partial(load_source, path, _path(config), max_context, _path(adapter))
+    load = partial(_load, kv_cache, path, _path(config), max_context, _path(adapter))
     traced = _trace(load, path, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):
         if named is None and device == "cpu" and traced.stored_bits is not None:
@@ -178,6 +178,15 @@ class _Traced:
     chat_template: str | None
     reference: Reference
     stored_bits: Literal[4, 8] | None
+
+
+def _load(
+    kv_cache: str, path: Path, config: Path | None, max_context: int | None, adapter: Path | None
+) -> Source:
+    source = load_source(path, config, max_context, adapter)
+    if kv_cache == "int8":
+        refuse_unfit(source.network)
+    return source
 
 
 def _trace(

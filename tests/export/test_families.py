@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import families
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from llmbuilder.bundle.graphcheck import check_graph
 from llmbuilder.bundle.manifest import GRAPH_NAME, WEIGHTS_NAME, Manifest, Quantization
 from llmbuilder.bundle.operators import OPERATORS
+from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError, LLMBuilderError
+from llmbuilder_export.cache import cache_in_int8, refuse_unfit
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.operators import refuse_unknown
@@ -25,6 +28,8 @@ from llmbuilder_export.write import created_by, write_files
 
 SAMPLE = ("gemma2+caps",)
 CACHES = {"cpu": "float32", "cuda": "float16"}
+CLOSE = 1e-3
+"""Of logits by chunk and by steps; a number that is rounded to another code is a rare exception."""
 MOST_NODES = 256
 """Of each layer, and outside of layers: what the check allows."""
 
@@ -56,6 +61,37 @@ def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest,
             if mode == "none":
                 compare(bundle, manifest, reference)
             yield manifest, bundle
+    yield from export_with_int8_cache(traced, source, words, folder)
+
+
+def export_with_int8_cache(traced, source, words, folder):
+    """The same with a cache in int8, where the family can have one; a chunk must be what its steps are."""
+    facts = source.network.facts
+    try:
+        refuse_unfit(source.network)
+    except ExportError:
+        return
+    cache_in_int8(traced, facts, lambda _: None)
+    refuse_unknown(traced, facts.architecture)
+    bundle = folder / "int8-cache"
+    bundle.mkdir()
+    files = write_files(bundle, traced, words, None, folder / "model")
+    manifest = Manifest(
+        model=facts, tokenizer=words.facts, source=source.facts, files=files, generation={}, chat=None,
+        created_by=created_by(), quantization="none", device="cpu", kv_cache="int8",
+    )  # fmt: skip
+    check_chunk_equals_steps(Model.open(bundle, manifest))
+    yield manifest, bundle
+
+
+def check_chunk_equals_steps(model):
+    """Beyond the window of layers that have one; they round differently, and see the same codes."""
+    ids = list(range(5, 5 + min(90, model.facts.context_length)))
+    whole = model.decoder().prefill(0, ids, keep=len(ids) - 2)
+    decoder = model.decoder()
+    steps = [decoder.prefill(0, ids[:3])[-1], *(np.array(decoder.step([token]))[0] for token in ids[3:])]
+    difference = np.abs(np.stack(steps) - whole)
+    assert np.median(difference.max(axis=-1)) < CLOSE * max(1, np.abs(whole).max())
 
 
 def has_experts(model: ir.Model) -> bool:
@@ -74,7 +110,7 @@ def test_graphs_of_every_family_pass_the_check(name, tmp_path, byte_bpe_file, re
         check_graph(folder / GRAPH_NAME, manifest.model, manifest.files[WEIGHTS_NAME].size)
         graph = onnx.load(folder / GRAPH_NAME, load_external_data=False).graph
         assert {(node.domain, node.op_type) for node in graph.node} <= OPERATORS.keys()
-        nodes[f"{manifest.device} {manifest.quantization}"] = len(graph.node)
+        nodes[f"{manifest.device} {manifest.quantization} {manifest.kv_cache}"] = len(graph.node)
     layers = manifest.model.num_layers
     assert max(nodes.values()) <= MOST_NODES * (layers + 1)
     record_proof(name, layers=layers, nodes=nodes)

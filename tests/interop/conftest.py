@@ -174,8 +174,9 @@ from traced_once import tracing_once
 source, *folders = sys.argv[1:]
 with tracing_once() if len(folders) > 1 else nullcontext():
     for folder in map(Path, folders):
-        quantization = folder.parent.name.rpartition("-")[2]
-        export_model(source, output=folder, quantization=quantization, overwrite=True)
+        quantization, _, cache = folder.parent.name.removeprefix("smollm2-").partition("-")
+        kv_cache = "int8" if cache == "kv8" else "float32"
+        export_model(source, output=folder, quantization=quantization, kv_cache=kv_cache, overwrite=True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         folder.with_suffix(".peak").write_text(str(peak), encoding="ascii")
 """
@@ -187,7 +188,7 @@ __all__ = ["traced_once"]
 
 @pytest.fixture(scope="session")
 def smollm2(request: pytest.FixtureRequest, proving: bool) -> Callable[[str], Exported]:
-    """The SmolLM2 bundle of a quantization, exported again whenever the exporter has changed."""
+    """The SmolLM2 bundle of a quantization, exported again when the exporter changes; ``int8-kv8``: its cache too."""
     code = digest([*(ROOT / "export").rglob("*.py"), ROOT / "scripts" / "smollm2.py"])
 
     def place(quantization: str) -> Path:

@@ -37,7 +37,8 @@ WAYS = (
 )
 QUANTIZATIONS = ["none", "int8", "int4"]
 LARGE_QUANTIZATIONS = [
-    pytest.param(mode, marks=pytest.mark.prove) if mode != "int8" else mode for mode in QUANTIZATIONS
+    pytest.param(mode, marks=pytest.mark.prove) if mode != "int8" else mode
+    for mode in (*QUANTIZATIONS, "int8-kv8")
 ]
 
 

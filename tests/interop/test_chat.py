@@ -23,9 +23,14 @@ MARKS = "<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n"
 GREEDY = {"do_sample": False, "max_new_tokens": 40}
 
 
+@pytest.fixture(scope="module", params=["int8", pytest.param("int8-kv8", marks=pytest.mark.prove)])
+def mode(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def bundle(smollm2):
-    return smollm2("int8").bundle
+def bundle(smollm2, mode):
+    return smollm2(mode).bundle
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def test_text_never_becomes_a_control_token(bundle, engine_of, said):
     form.close()
 
 
-def test_turns_reply_alike_with_and_without_what_was_kept(bundle, proving, record_proof):
+def test_turns_reply_alike_with_and_without_what_was_kept(bundle, mode, proving, record_proof):
     questions = QUESTIONS if proving else QUESTIONS[:4]
     conversation, prefilled, prompts = [], [], []
     with ChatInterface(bundle, system_prompt="You are a helpful AI assistant.", **GREEDY) as chat:
@@ -87,4 +92,4 @@ def test_turns_reply_alike_with_and_without_what_was_kept(bundle, proving, recor
             new = count(questions[number]) + count(conversation[number - 1]["assistant"]) + marks
             assert prefilled[number] <= new
     assert prefilled[-1] < prompts[-1] / 3
-    record_proof(f"chat of {len(questions)} turns, int8", tokens_of_prompts=prompts, computed=prefilled)
+    record_proof(f"chat of {len(questions)} turns, {mode}", tokens_of_prompts=prompts, computed=prefilled)

@@ -5,20 +5,23 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from llmbuilder_export.quantize.calibrate import cached
+from llmbuilder_export.quantize.calibrate import ROWS, cached
 
 LARGEST = 127
 """The largest code."""
 
 
-def cache_scales(model: ir.Model, tokens: int) -> Mapping[str, np.float32]:
+def cache_scales(model: ir.Model, tokens: int, context_length: int) -> Mapping[str, np.float32]:
     """The scale of each tensor of the cache, by its input's name: the largest number of sampled text is its last code.
 
     Args:
         model: a graph whose cache is float32.
         tokens: length of each sampled sequence, at most the model's window.
+        context_length: that window; sequences begin at places all over it, where keys have what positions add to them.
     """
-    return {name: _scale(float(np.abs(content).max())) for name, content in cached(model, tokens).items()}
+    starts = np.linspace(0, context_length - tokens, ROWS).astype(np.int64)
+    content = cached(model, tokens, starts)
+    return {name: _scale(float(np.abs(each).max())) for name, each in content.items()}
 
 
 def _scale(largest: float) -> np.float32:

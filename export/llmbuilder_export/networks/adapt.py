@@ -42,6 +42,7 @@ class AdaptedNetwork(Network):
         self._rotary: Rotary | None = None
         self._experts = Experts(model)
         self._own = OwnAttention(model, context_length)
+        self.keys_hold_positions = self._own.columns is not None
         heads, vocab_size = self._try()
         self.facts = ModelFacts(
             architecture=model.config.model_type,

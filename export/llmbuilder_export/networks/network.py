@@ -47,6 +47,8 @@ class Network(torch.nn.Module, ABC):
     """A decoder-only language model that can be traced, and run as its authors wrote it."""
 
     facts: ModelFacts
+    keys_hold_positions: bool = False
+    """Whether dimensions of keys hold numbers that grow with the position, which few codes cannot tell apart."""
 
     @abstractmethod
     def forward(

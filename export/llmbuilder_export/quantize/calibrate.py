@@ -47,22 +47,23 @@ def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS)
     names = sorted(values)
     session, weights = _session(model, names)
     sums = [np.zeros((), np.float32)] * len(names)
-    for measured in _sample(session, names, tokens, _no_past(session)):
+    for measured in _sample(session, names, tokens, _no_past(session), np.zeros(ROWS, np.int64)):
         sums = [total + energy for total, energy in zip(sums, measured, strict=True)]
     del session, weights
     return {name: total / np.float32(ROWS * tokens) for name, total in zip(names, sums, strict=True)}
 
 
-def cached(model: ir.Model, tokens: int = TOKENS) -> Weights:
+def cached(model: ir.Model, tokens: int, starts: npt.NDArray[np.int64]) -> Weights:
     """Keys and values of sampled text, [`ROWS`, heads, tokens, size] by the names of their inputs.
 
     Args:
         model: a graph with the inputs and outputs of every bundle, and a cache in float32.
-        tokens: length of each sequence, at most the model's window.
+        tokens: length of each sequence.
+        starts: the position [`ROWS`] of the first token of each.
     """
     session, weights = _session(model, ())
     past = _no_past(session)
-    for _ in _sample(session, (), tokens, past):
+    for _ in _sample(session, (), tokens, past, starts):
         pass
     del session, weights
     return past
@@ -78,7 +79,11 @@ def _no_past(session: "ort.InferenceSession") -> Weights:
 
 
 def _sample(
-    session: "ort.InferenceSession", names: Sequence[str], tokens: int, past: Weights
+    session: "ort.InferenceSession",
+    names: Sequence[str],
+    tokens: int,
+    past: Weights,
+    starts: npt.NDArray[np.int64],
 ) -> Iterator[list[FloatArray]]:
     """Write text, one token for every row at a time, after ``past``, which grows; yield what each step measures."""
     random = np.random.default_rng(_SEED)
@@ -89,7 +94,7 @@ def _sample(
         feeds = past | {
             INPUT_IDS: ids,
             ATTENTION_MASK: np.ones((ROWS, step + 1), np.int64),
-            POSITION_IDS: np.full((ROWS, 1), step),
+            POSITION_IDS: starts[:, None] + step,
         }
         logits, *rest = session.run([LOGITS, *present, *map(_energy, names)], feeds)
         past |= dict(zip(past, rest, strict=False))
