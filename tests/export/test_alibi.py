@@ -21,6 +21,7 @@ def test_scores_far_from_the_beginning_are_transformers(name, monkeypatch):
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.1)
     network = AdaptedNetwork(model, LENGTH)
+    assert network.keys_hold_positions  # so that nobody keeps them in 8 bits
     ids = torch.randint(3, 300, (1, LENGTH))
     monkeypatch.setattr("llmbuilder_export.networks.adapt.positions_from", lambda x, _: x)
     with torch.inference_mode():

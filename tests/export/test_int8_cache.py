@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from llmbuilder.engine.model import Model
 from llmbuilder.errors import BundleError, ExportError
 from llmbuilder.verify import verify_bundle
 from llmbuilder_export import export_model
+from llmbuilder_export.cache import refuse_unfit
 
 WINDOW = 700
 IDS = np.random.default_rng(3).integers(4, 320, WINDOW).tolist()
@@ -167,6 +169,14 @@ def test_a_manifest_that_says_float32_is_refused(bundle):
     manifest = replace(open_bundle(bundle).manifest, kv_cache="float32")
     with pytest.raises(BundleError, match=r"in int8, its manifest says float32"):
         Model.open(bundle, manifest)
+
+
+def test_models_whose_keys_hold_positions_are_refused_by_name():
+    biased = SimpleNamespace(keys_hold_positions=True, facts=SimpleNamespace(architecture="bloom"))
+    with pytest.raises(
+        ExportError, match="bloom cannot have a KV cache in int8: its keys hold the linear biases"
+    ):
+        refuse_unfit(biased)
 
 
 @pytest.mark.parametrize(
