@@ -25,7 +25,7 @@ MEASURE = $(if $(COVERAGE),$(RUN)/coverage erase && $(RUN)/coverage run -m ,$(RU
 REPORT = $(if $(COVERAGE),$(RUN)/coverage combine --quiet && $(RUN)/coverage report)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch-free test-with-torch test-lowest prove fuzz check fix bench package smollm2 clean
+.PHONY: help demo test test-torch-free test-with-torch test-lowest prove fuzz check fix bench bench-peers package smollm2 clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,9 @@ package: .venv-dev/.everything ## Build sdist and wheel, and try the wheel as th
 bench: smollm2 artifacts/smollm2-int8-kv8 ## Measure speed and memory with SmolLM2; results go to benchmarks/results
 	for program in decode_speed batching step_overhead memory beam_cost prompt_lookup constraints kv_cache; do $(DEV)/python benchmarks/$$program.py || exit; done
 	$(DEV)/python benchmarks/continuous_batching.py $(STORYTELLER) artifacts/smollm2-int8
+
+bench-peers: .venv/.runtime .venv-dev/.everything .venv-oracle/.transformers artifacts/smollm2/config.json ## Measure ours beside every CPU peer, or OPTIONS="--quick" (installs and builds them)
+	PYTHONPATH=benchmarks:runtime:export:cli $(DEV)/python -m peers $(OPTIONS)
 
 smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
 
