@@ -18,7 +18,7 @@ from typing import Any
 from common import machine
 
 from llmbuilder.engine.machine import processor_features
-from peers import ours, registry
+from peers import llama, ours, registry
 from peers.cells import Cell, comparable, reference_state
 from peers.chart import chart
 from peers.environments import say
@@ -45,6 +45,7 @@ def main() -> None:
     inputs = read_inputs(options.source)
     found = constants(contestants, inputs, options.source)
     if options.prepare:
+        say(f"llama.cpp's server is {llama.install_server()}")
         return
     course = Course(plan, inputs.ids, inputs.text, path_of(plan), commit())
     if options.anew:
@@ -61,7 +62,9 @@ def arguments() -> argparse.Namespace:
         "--configurations", nargs="+", default=[], metavar="NAME", help="these configurations"
     )
     parser.add_argument(
-        "--prepare", action="store_true", help="install, convert and compare, but do not time"
+        "--prepare",
+        action="store_true",
+        help="install (llama.cpp's server too), convert and compare, but do not time",
     )
     parser.add_argument("--anew", action="store_true", help="forget what was measured at this commit")
     parser.add_argument(

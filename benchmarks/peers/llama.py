@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RELEASE = "0.3.36"
 SOURCES = HOME / "llama" / f"llama_cpp_python-{RELEASE}"
 BINARIES = HOME / "llama-server" / "bin"
-"""The server, and the libraries of the same build beside it."""
+"""The server, and the libraries of the same build beside it: it finds them there."""
 ORIGINAL = ROOT / ".cache" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 """What the Hugging Face directory was made from."""
 FORMS: Mapping[str, tuple[str, bool]] = {
@@ -44,13 +44,21 @@ _FULL = 512
 
 
 def install() -> Path:
-    """Build the server with the library, then the Python functions around that library.
+    """Build the library, then the Python functions around it.
 
     With ``GGML_NATIVE`` the compiler takes what this processor has: AVX-512, VNNI and BF16 where they are there.
     """
-    if not (BINARIES / "llama-server").exists():
-        _build(_sources())
+    if not (BINARIES / "libllama.so").exists():
+        _build("llama")
     return environment("llama-python", str(_sources()), beside=".venv-oracle", variables=_NO_SECOND_BUILD)
+
+
+def install_server() -> Path:
+    """Build the HTTP server, of the same sources with the same options, and return it."""
+    server = BINARIES / "llama-server"
+    if not server.exists():
+        _build("llama-server")
+    return server
 
 
 def prepare(configuration: str, source: Path) -> Path:
@@ -100,7 +108,7 @@ class Llama:
         import llama_cpp as lib
 
         self._lib: Any = lib
-        lib.llama_log_set(_SILENT(lambda *_: None), None)
+        lib.llama_log_set(_SILENT, None)
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(bytes(room.model), lib.llama_model_default_params())
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -178,7 +186,8 @@ class Llama:
         return int(self._row(place).argmax())
 
 
-_SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
+"""Kept: the library calls it as long as it is loaded."""
 _NO_SECOND_BUILD = {"CMAKE_ARGS": "-DLLAMA_BUILD=OFF -DLLAVA_BUILD=OFF"}
 
 
@@ -195,15 +204,15 @@ def _sources() -> Path:
     return SOURCES
 
 
-def _build(sources: Path) -> None:
+def _build(target: str) -> None:
     if shutil.which("cmake") is None:
         raise LeftOutError(
             "llama.cpp is built by cmake, which is not here: install cmake and a C++ compiler."
         )
-    say("building llama.cpp (minutes)")
-    tree = sources / "vendor" / "llama.cpp"
+    say(f"building {target} of llama.cpp (minutes)")
+    tree = _sources() / "vendor" / "llama.cpp"
     call(["cmake", "-S", str(tree), "-B", str(tree / "build"), *(f"-D{option}" for option in _OPTIONS)])
-    call(["cmake", "--build", str(tree / "build"), f"-j{THREADS}", "--target", "llama-server", "llama"])
+    call(["cmake", "--build", str(tree / "build"), f"-j{THREADS}", "--target", target])
     shutil.copytree(tree / "build" / "bin", BINARIES, symlinks=True, dirs_exist_ok=True)
 
 
