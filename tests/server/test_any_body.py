@@ -107,10 +107,10 @@ def limited():
     ],
     ids=["texts", "chats", "calls"],
 )
-def test_every_answer_is_a_documented_one(serving, limited, path, made, template):
+def test_every_answer_is_a_documented_one(serving, limited, proving, path, made, template):
     with serving(window=1024 if template else 64, template=template, **limited) as client:
 
-        @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=3400 if proving else 150, suppress_health_check=list(HealthCheck))
         @given(made)
         def check(body):
             content = json.dumps(body).encode()

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -16,6 +18,7 @@ from pathlib import Path
 import loaded_llmb
 import openai
 import pytest
+from full_disks import DEVICE
 
 from llmbuilder.generator import TextGenerator
 
@@ -141,6 +144,17 @@ class TestClientsThatGo:
             until(lambda: running(storyteller.address) == 1)
         until(lambda: running(storyteller.address) == 0)
 
+    @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+    def test_one_that_is_killed_frees_its_rows(self, storyteller):
+        body = json.dumps({"prompt": "On and on", "max_tokens": 100_000, "stream": True, **ENDLESS})
+        command = ["curl", "--silent", "--no-buffer", "--header", "Content-Type: application/json"]
+        with subprocess.Popen(
+            [*command, "--data", body, f"{storyteller.address}/v1/completions"], stdout=subprocess.DEVNULL
+        ) as client:
+            until(lambda: running(storyteller.address) == 1)
+            client.kill()
+        until(lambda: running(storyteller.address) == 0)
+
     def test_one_that_does_not_read_holds_up_nobody(self, storyteller, client):
         with connected(storyteller.address, max_tokens=600, stream=True, logprobs=20):
             until(lambda: running(storyteller.address) == 1)
@@ -181,6 +195,36 @@ class TestEnding:
         with pytest.raises(Exception, match=r"(?i)closed|read|peer|reset|connection"):
             list(stream)
         client.close()
+
+
+@DEVICE
+def test_a_log_that_finds_no_room_holds_up_nobody():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "llmbuilder_cli", "serve", f"tales={BUNDLE}", "--threads", "1"]
+    with Path("/dev/full").open("w") as full:
+        server = subprocess.Popen(
+            [*command, "--port", address.rsplit(":", 1)[1]], stdout=full, stderr=full, env=os.environ
+        )
+    try:
+        until(lambda: server.poll() is not None or is_there(address))
+        with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+            answers = [client.completions.create(model="tales", prompt="x", max_tokens=2) for _ in range(5)]
+        assert all(answer.usage.completion_tokens for answer in answers)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+def is_there(address):
+    try:
+        with urllib.request.urlopen(f"{address}/health") as answer:  # noqa: S310
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 class TestCommand:

@@ -17,7 +17,7 @@ from llmbuilder_server.generating import Writer, answer
 from llmbuilder_server.jobs import Part
 from llmbuilder_server.logprobs import Spelling, chat_logprobs
 from llmbuilder_server.options import check_choices, options_of, token_limit
-from llmbuilder_server.routes.common import ERRORS, model_of
+from llmbuilder_server.routes.common import STREAMED, model_of
 from llmbuilder_server.served import Served
 from llmbuilder_server.tools.forms import CallForm
 from llmbuilder_server.tools.grammar import compile_calls
@@ -28,7 +28,7 @@ from llmbuilder_server.tools.writer import CallWriter
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions", responses=ERRORS, summary="Answer in a conversation")
+@router.post("/v1/chat/completions", responses=STREAMED, summary="Answer in a conversation")
 async def chat_completions(request: Request, body: ChatBody) -> Response:
     """Answer the last message of a conversation, in the form of the model's chat template."""
     model = model_of(request, body.model)

@@ -24,6 +24,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": told, "model": ErrorBody} for status, told in _TOLD.items()
 }
 
+STREAMED = ERRORS | {200: {"description": "An object, or events.", "content": {"text/event-stream": {}}}}
+"""Of addresses whose answers may stream."""
+
 
 def model_of(request: Request, name: str | None) -> Served:
     """The model of that name; the only one where none is named.

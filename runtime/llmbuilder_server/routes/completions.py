@@ -17,14 +17,14 @@ from llmbuilder_server.generating import GONE, answer
 from llmbuilder_server.jobs import Part
 from llmbuilder_server.logprobs import Spelling, TextLogprobs, joined, prompt_logprobs
 from llmbuilder_server.options import check_choices, options_of, token_limit
-from llmbuilder_server.routes.common import ERRORS, model_of
+from llmbuilder_server.routes.common import STREAMED, model_of
 from llmbuilder_server.served import Served
 
 router = APIRouter()
 DEFAULT_TOKENS = 16
 
 
-@router.post("/v1/completions", responses=ERRORS, summary="Continue prompts")
+@router.post("/v1/completions", responses=STREAMED, summary="Continue prompts")
 async def completions(request: Request, body: CompletionBody) -> Response:
     """Continue one or several prompts."""
     model = model_of(request, body.model)

@@ -6,17 +6,23 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from llmbuilder_server.errors import ApiError
 from llmbuilder_server.page import HEADERS, page
 from llmbuilder_server.reference import reference
+from llmbuilder_server.routes.common import ERRORS
 
 router = APIRouter()
 
 
-@router.get("/health", summary="Whether the server lives")
+@router.get("/health", response_class=PlainTextResponse, summary="Whether the server lives")
 async def health() -> Response:
     """200 while it does."""
     return PlainTextResponse("ok\n")
 
 
-@router.get("/ready", summary="Whether it takes requests")
+@router.get(
+    "/ready",
+    response_class=PlainTextResponse,
+    responses={503: ERRORS[503]},
+    summary="Whether it takes requests",
+)
 async def ready(request: Request) -> Response:
     """200, or 503 while it ends."""
     if request.app.state.ending:
@@ -24,7 +30,7 @@ async def ready(request: Request) -> Response:
     return PlainTextResponse("ready\n")
 
 
-@router.get("/metrics", summary="Numbers for Prometheus")
+@router.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
 async def metrics(request: Request) -> Response:
     """All of them."""
     return PlainTextResponse(request.app.state.metrics.text())
