@@ -72,7 +72,7 @@ class Streams:
         async with asked(
             self._address, self._path, {"prompt": next(self._prompts), **self._asking}
         ) as answer:
-            async for event in answer.events():
+            async for event in answer.events(need_last=False):  # of transformers no stream has one
                 if not any(choice.get("text") for choice in event.content.get("choices", ())):
                     continue
                 (self._firsts if is_first else self._gaps).append((event.seconds, event.seconds - last))

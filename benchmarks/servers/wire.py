@@ -56,11 +56,11 @@ class Answer:
         """
         return b"".join([part async for part in self._parts()]).decode()
 
-    async def events(self, pause: float = 0.0) -> AsyncIterator[Event]:
+    async def events(self, pause: float = 0.0, *, need_last: bool = True) -> AsyncIterator[Event]:
         """Server-sent events up to the last, with a ``pause`` in seconds before each part of the body.
 
         Raises:
-            Lost: the last does not come, or one that says an error.
+            Lost: the last does not come, though they ``need_last``; one that says an error.
         """
         held = b""
         async for part in self._parts(pause):
@@ -72,7 +72,8 @@ class Answer:
                     return
                 if name == "data":
                     yield Event(_content(text), now)
-        raise Lost("a stream without its end")
+        if need_last:
+            raise Lost("a stream without its end")
 
     async def _parts(self, pause: float = 0.0) -> AsyncIterator[bytes]:
         while True:
