@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
         "--checked", type=int, default=600, help="how many of them are compared with the text alone"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prefix-cache", type=int, default=128 << 20, help="bytes, of the server")
+    parser.add_argument("--prefix-cache", type=int, default=32 << 20, help="bytes, of the server")
     parser.add_argument("--most-growth", type=float, default=0.05, help="of memory, as a share")
     parser.add_argument("--most-gap", type=float, default=3.0, help="p99 between tokens, times the median")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 """Who may come in, and with what: checked before anything else reads a request."""
 
 import asyncio
+import contextlib
 import hmac
 from urllib.parse import urlsplit
 
@@ -12,6 +13,10 @@ from llmbuilder_server.settings import Settings
 
 OPEN = frozenset(("/health", "/ready"))
 """What anybody may ask, by any name and without a key."""
+
+SLOW = "slow_body"
+_DISCARDED = 64 << 20
+"""Bytes of a refused body that are read, and forgotten, before the answer."""
 
 
 class Gate:
@@ -37,6 +42,8 @@ class Gate:
                 await self._read(receive, body)
                 receive = body.replayed(receive)
         except ApiError as error:
+            if scope["method"] not in ("GET", "HEAD") and error.code != SLOW:
+                await self._discard(receive, body)
             await error.response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -99,11 +106,22 @@ class Gate:
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 while (message := await receive())["type"] == "http.request":
+                    body.is_whole = not message.get("more_body", False)
                     self._take(message.get("body", b""), body)
-                    if not message.get("more_body", False):
+                    if body.is_whole:
                         return
         except TimeoutError:
-            raise ApiError(400, "The body took too long to come.", code="slow_body", close=True) from None
+            raise ApiError(400, "The body took too long to come.", code=SLOW, close=True) from None
+
+    async def _discard(self, receive: Receive, body: "_Body") -> None:
+        """Read the rest of a refused body, or much of it: who still sends when a connection ends sees no answer."""
+        left = _DISCARDED
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.body_seconds):
+                while left > 0 and not body.is_whole:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    body.is_whole = not message.get("more_body", False)
 
     def _take(self, part: bytes, body: "_Body") -> None:
         self._held += len(part)
@@ -142,6 +160,8 @@ class _Body:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self.size = 0
+        self.is_whole = False
+        """Whether nothing more of it comes."""
 
     def add(self, part: bytes) -> None:
         self._parts.append(part)

@@ -166,6 +166,18 @@ class TestClientsThatGo:
         until(lambda: running(storyteller.address) == 0)
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["length", "chunks"])
+def test_who_sends_too_much_reads_the_answer_nonetheless(storyteller, named):
+    host, port = storyteller.address.removeprefix("http://").split(":")
+    size = 20 << 20
+    length = f"Content-Length: {size}" if named else "Transfer-Encoding: chunked"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        body = b" " * size
+        connection.sendall(head.encode() + (body if named else b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)))
+        assert connection.recv(12) == b"HTTP/1.1 413"
+
+
 class TestEnding:
     def test_what_runs_is_finished_and_nothing_new_begins(self, start_process):
         server = start_process(f"tales={BUNDLE}", "--threads", "1")
