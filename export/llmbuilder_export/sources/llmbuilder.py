@@ -53,6 +53,10 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
         ExportError: it cannot be read, or lacks weights or the number of heads.
     """
     checkpoint = read_checkpoint(path)
+    if _is_nanogpt(checkpoint) and config is None:
+        from llmbuilder_export.sources.nanogpt import load_nanogpt
+
+        return load_nanogpt(checkpoint, path, max_context)
     state = merge_lora(find_state(checkpoint, path), checkpoint, path)
     options = _read_config(config) if config else _find_config(checkpoint)
     shape = _measure(state, path)
@@ -68,6 +72,11 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
         network=_build(state, shape, heads, path, tied=tied),
         facts=SourceFacts(kind="llmbuilder", name=path.name, sha256=file_sha256(path)),
     )
+
+
+def _is_nanogpt(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has the form that nanoGPT's ``train.py`` writes."""
+    return all(isinstance(checkpoint.get(name), Mapping) for name in ("model", "model_args"))
 
 
 def _measure(state: State, path: Path) -> _Shape:
