@@ -24,6 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Whoever runs the tests may use the program too.
 os.environ["XDG_CONFIG_HOME"] = "/nowhere"
+os.environ["XDG_DATA_HOME"] = "/nowhere"
 for variable in ("LLMB_MODEL", "LLMB_THREADS", "LLMB_DEVICE", "LLMB_CONFIG", "LLMB_API_KEY"):
     os.environ.pop(variable, None)
 

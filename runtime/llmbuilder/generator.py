@@ -191,7 +191,18 @@ class TextGenerator(Closing):
         **overrides: Unpack[GenerationOptions],
     ) -> Iterator[str]:
         """As `stream`; the text of a beam search, known only at the end, is one piece."""
-        return self._stream(self._group(prompt, one_answer(self._merge(config, overrides))))
+        _, pieces = self.running(prompt, config, **overrides)
+        return pieces
+
+    def running(
+        self,
+        prompt: PromptLike,
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
+    ) -> tuple[Callable[[], Completion | None], Iterator[str]]:
+        """As `pieces`, behind what gives their completion: None unless they have come to their end."""
+        group = self._group(prompt, one_answer(self._merge(config, overrides)))
+        return lambda: _whole(group), self._stream(group)
 
     def generate_batch(
         self,
@@ -332,6 +343,11 @@ class TextGenerator(Closing):
 
     def _stream(self, group: Group) -> Iterator[str]:
         return stream(self._loop([group], 1), group)
+
+
+def _whole(group: Group) -> Completion | None:
+    """The completion of a group with one sequence; None where it has not ended by itself."""
+    return group.completions()[0] if group.width == 0 and group.error is None else None
 
 
 def named(thing: object, generator: TextGenerator, *notes: str) -> str:

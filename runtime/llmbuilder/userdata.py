@@ -16,6 +16,11 @@ def cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir("llmbuilder-runtime"))
 
 
+def data_directory() -> Path:
+    """The directory for what users keep, below the platform's data directory (`XDG_DATA_HOME` on Linux)."""
+    return Path(platformdirs.user_data_dir("llmbuilder-runtime"))
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:

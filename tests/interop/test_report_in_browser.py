@@ -43,7 +43,8 @@ def looks(tmp_path_factory):
     subprocess.run([*llmb, *command, *words], check=True, capture_output=True)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     program = Path(__file__).with_name("look_at_report.py")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(page.parent))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | homes
     found = subprocess.run(
         [PYTHON, program, page, SCREENSHOTS], check=True, capture_output=True, text=True, env=environment
     )

@@ -1,7 +1,9 @@
 """Sessions: what is typed, what is answered, and the commands."""
 
+import contextlib
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,15 @@ class Typist:
             raise line
         return line
 
-    def write(self, text):
+    @contextlib.contextmanager
+    def answering(self, name):
+        self._write(name)
+        try:
+            yield self._write
+        finally:
+            self._write("\n")
+
+    def _write(self, text):
         self.shown += text
 
     def note(self, text):
@@ -177,7 +187,7 @@ def test_a_conversation_is_saved_and_gone_on_with(chat, tmp_path):
     state, typist = session(chat, "/system x", f"/load {path}", "And now?")
     assert [turn["user"] for turn in state.conversation] == ["Who?", "And now?"]
     assert chat.system_prompt == "Be kind."
-    assert f"1 turns from {path}." in typist.notes
+    assert f"1 turn from {path}." in typist.notes
 
 
 def test_what_a_session_began_with_is_what_a_reset_goes_back_to(chat, tmp_path):
@@ -198,11 +208,64 @@ def test_what_cannot_be_loaded_leaves_the_conversation(tmp_path):
     assert len(state.conversation) == 1
 
 
-def test_saved_without_a_name_it_gets_one_with_the_time(chat, tmp_path, monkeypatch):
+def test_saved_without_a_name_it_goes_to_the_users_data_and_is_found_there(chat, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    session(chat, "Who?", "/save")
-    (path,) = tmp_path.iterdir()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    _, typist = session(chat, "Who?", "/save")
+    (path,) = (tmp_path / "data" / "llmbuilder-runtime" / "conversations").iterdir()
     assert path.match("conversation-*.json")
+    assert f"1 turn saved to {path}." in typist.notes
+    assert [entry.name for entry in tmp_path.iterdir()] == ["data"]
+    state, _ = session(chat, f"/load {path.name}")
+    assert len(state.conversation) == 1
+
+
+def test_a_data_directory_that_cannot_be_made_is_told_with_advice(chat, tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("a file")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    _, typist = session(chat, "Who?", "/save")
+    assert "cannot be made" in typist.notes[-1]
+    assert "/save FILE" in typist.notes[-1]
+
+
+def test_the_last_message_is_answered_again(chat):
+    state, typist = session(chat, "Who?", "And now?", "/retry")
+    assert state.conversation == [
+        {"user": "Who?", "assistant": ANSWER},
+        {"user": "And now?", "assistant": ANSWER},
+    ]
+    assert typist.shown == f"AI: {ANSWER}\n" * 3
+
+
+def test_with_a_seed_it_is_said_why_the_answer_is_the_same(chat):
+    _, typist = session(chat, "/set seed 3", "Who?", "/retry")
+    assert typist.notes[-1].startswith("The same, because the seed is.")
+
+
+def test_an_answer_that_fails_again_leaves_the_one_there_was(chat):
+    state, typist = session(chat, "Who?", "/set max_length 1", "/retry")
+    assert state.conversation == [{"user": "Who?", "assistant": ANSWER}]
+    assert typist.notes[-1].startswith("Error:")
+
+
+@pytest.mark.parametrize("command", ["/retry", "/stats"])
+def test_before_the_first_answer_there_is_nothing_to_repeat_or_to_measure(chat, command):
+    _, typist = session(chat, command)
+    assert typist.notes[-1].startswith("Error: There is no ")
+
+
+def test_tokens_and_speed_are_told_on_request(chat):
+    _, typist = session(chat, "Who?", "/stats")
+    assert re.fullmatch(
+        r"prompt: \d+ tokens, first .*; text: \d+ tokens, \d+\.\d/s; ended by: eos", typist.notes[-1]
+    )
+
+
+def test_a_session_that_continues_prompts_tells_them_too():
+    with InteractiveGenerator(generator(template=None)) as interactive:
+        _, typist = session(interactive._partner, "/stats", "Once", "/stats")
+    assert typist.notes[-2].startswith("Error:")
+    assert typist.notes[-1].startswith("prompt: ")
 
 
 def interrupting(after):

@@ -36,6 +36,7 @@ def test_a_session_without_the_command_line_writes_whatever_comes(monkeypatch, t
         monkeypatch.setattr("sys.stdout", out)
         monkeypatch.setattr("sys.stderr", out)
         terminal = open_terminal()
-        terminal.write("é🦊")
+        with terminal.answering("AI: ") as write:
+            write("é🦊")
         terminal.note("\x1bé")
-    assert (tmp_path / "out").read_text() == "\\xe9\\U0001f98a\\x1b\\xe9\n"
+    assert (tmp_path / "out").read_text() == "\\xe9\\U0001f98a\n\\x1b\\xe9\n"

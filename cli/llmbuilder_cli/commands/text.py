@@ -21,7 +21,7 @@ from llmbuilder_cli.options import (
     takes_generation_options,
 )
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.report import counted, tell, tell_json
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.inference import Completion, ConstrainedGenerator, TextGenerator
@@ -156,13 +156,10 @@ def _write(job: Job, generator: "TextGenerator") -> None:
     if job.as_json:
         _tell_completions(job, generator.complete(prompt, **job.options))
     elif job.verbose:
-        from llmbuilder.decoding.running import stream
-
-        group = generator.group(prompt, **job.options)
-        loop = generator.loop(1)
-        loop.add(group)
-        _print_stream(stream(loop, group))
-        tell(_statistics(group.completions()[0]), err=True)
+        completion, pieces = generator.running(prompt, **job.options)
+        _print_stream(pieces)
+        if (found := completion()) is not None:
+            tell(found.statistics, err=True)
     else:
         _print_stream(generator.pieces(prompt, **job.options))
 
@@ -183,7 +180,7 @@ def _tell_completions(job: Job, completions: Iterable["Completion"]) -> None:
         else:
             _print_stream([completion.text])
         if job.verbose:
-            tell(_statistics(completion), err=True)
+            tell(completion.statistics, err=True)
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -208,14 +205,6 @@ def _print_stream(pieces: Iterable[str]) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     tell("")
-
-
-def _statistics(completion: "Completion") -> str:
-    return (
-        f"prompt: {counted(completion.prompt_tokens, 'token')}, first token after "
-        f"{completion.seconds_to_first_token:.2f} s; text: {counted(len(completion.token_ids), 'token')}, "
-        f"{completion.tokens_per_second:.1f}/s; ended by: {completion.finish_reason}"
-    )
 
 
 def _to_json(completion: "Completion") -> str:

@@ -2,7 +2,7 @@
 
 import bisect
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Unpack
 
 from llmbuilder import logs
@@ -12,7 +12,15 @@ from llmbuilder.checks import StrPath, check_text
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
-from llmbuilder.generator import Device, TextGenerator, TextLimit, named, opened, remembering
+from llmbuilder.generator import (
+    Completion,
+    Device,
+    TextGenerator,
+    TextLimit,
+    named,
+    opened,
+    remembering,
+)
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
 
@@ -61,6 +69,7 @@ class ChatInterface(Closing):
             self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
             self.dropped_turns = 0
             """How many of the oldest turns the last reply did without."""
+            self._completion: Callable[[], Completion | None] = lambda: None
             engine, self._memory = remembering(generator.engine)
             self._owner = generator
             self._generator = TextGenerator(engine)
@@ -106,7 +115,12 @@ class ChatInterface(Closing):
         self._limit.check("system_prompt", self.system_prompt or "")
         ids = self._fit(turns, user_input, config)
         endings = ending_options(self._form, self._generator.engine, config)
-        return _trimmed(self._generator.pieces(ids, config, return_full_text=False, **endings))
+        self._completion, pieces = self._generator.running(ids, config, return_full_text=False, **endings)
+        return _trimmed(pieces)
+
+    def last_completion(self) -> Completion | None:
+        """What became of the last reply, with tokens and times; None before the first, and of one that was stopped."""
+        return self._completion()
 
     def start(self, conversation: StrPath | None = None) -> None:
         """Chat in the terminal, or line by line where standard input is none, until ``/quit`` or the end of input.

@@ -37,6 +37,14 @@ class Completion:
     seconds_to_first_token: float
     tokens_per_second: float
 
+    @property
+    def statistics(self) -> str:
+        """Tokens and speed, in a line."""
+        return (
+            f"prompt: {_tokens(self.prompt_tokens)}, first token after {self.seconds_to_first_token:.2f} s; "
+            f"text: {_tokens(len(self.token_ids))}, {self.tokens_per_second:.1f}/s; ended by: {self.finish_reason}"
+        )
+
     @classmethod
     def of(
         cls,
@@ -59,6 +67,10 @@ class Completion:
             seconds_to_first_token=times.first_token - times.started,
             tokens_per_second=(len(token_ids) - 1) / decoding if decoding > 0 else 0.0,
         )
+
+
+def _tokens(number: int) -> str:
+    return f"{number:,} token{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Unpack
 
 from llmbuilder.chat.interface import ChatInterface
@@ -8,7 +8,7 @@ from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, TextGenerator, named, opened
+from llmbuilder.generator import Completion, Device, TextGenerator, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.dialog import run_session
 from llmbuilder.sessions.state import Turns
@@ -74,6 +74,7 @@ class _Continuing:
     ) -> None:
         self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
         self._generator = generator
+        self._completion: Callable[[], Completion | None] = lambda: None
 
     @property
     def system_prompt(self) -> str | None:
@@ -93,7 +94,11 @@ class _Continuing:
         conversation: Turns | None = None,  # noqa: ARG002
         **overrides: Unpack[GenerationOptions],
     ) -> Iterator[str]:
-        return self._generator.pieces(user_input, self.config, **overrides)
+        self._completion, pieces = self._generator.running(user_input, self.config, **overrides)
+        return pieces
+
+    def last_completion(self) -> Completion | None:
+        return self._completion()
 
     def close(self) -> None:
         self._generator.close()

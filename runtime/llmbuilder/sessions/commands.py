@@ -8,8 +8,14 @@ from typing import NamedTuple
 from llmbuilder.checks import check_text, nearest
 from llmbuilder.config import GenerationConfig, generation_options, greedy_at_zero, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
-from llmbuilder.sessions.conversation import Saved, save_conversation
-from llmbuilder.sessions.state import State
+from llmbuilder.sessions.answering import answer
+from llmbuilder.sessions.conversation import (
+    Saved,
+    find_conversation,
+    new_conversation,
+    save_conversation,
+)
+from llmbuilder.sessions.state import State, turns
 from llmbuilder.sessions.terminal import Completions
 from llmbuilder.sessions.values import parse_value
 
@@ -90,15 +96,32 @@ def _clear(state: State, _: str) -> None:
 
 
 def _save(state: State, rest: str) -> None:
-    path = _path(rest or time.strftime("conversation-%Y%m%d-%H%M%S.json"))
+    path = _path(rest) if rest else new_conversation(time.strftime("conversation-%Y%m%d-%H%M%S.json"))
     save_conversation(path, Saved(state.conversation, state.partner.system_prompt))
-    state.terminal.note(f"{len(state.conversation)} turns saved to {path}.")
+    state.terminal.note(f"{turns(state.conversation)} saved to {path}.")
 
 
 def _load(state: State, rest: str) -> None:
     if not rest:
         raise ConfigError("Say which file, such as: /load conversation.json")
-    state.load(_path(rest))
+    state.load(find_conversation(_path(rest)))
+
+
+def _retry(state: State, _: str) -> None:
+    if not state.conversation:
+        raise ConfigError("There is no answer yet to be given again. Ask something.")
+    last = state.conversation.pop()
+    if not answer(state, last["user"]):
+        state.conversation.append(last)
+    elif state.partner.config.seed is not None and state.conversation[-1] == last:
+        state.terminal.note("The same, because the seed is. /set seed none draws another.")
+
+
+def _stats(state: State, _: str) -> None:
+    completion = state.partner.last_completion()
+    if completion is None:
+        raise ConfigError("There is no whole answer yet to tell of. Ask something, and let it end.")
+    state.terminal.note(completion.statistics)
 
 
 def _path(text: str) -> Path:
@@ -117,6 +140,8 @@ COMMANDS = {
     "/settings": Command("", "show the settings", _settings),
     "/set": Command("NAME VALUE", "change a setting: any option of GenerationConfig", _set),
     "/system": Command("TEXT", "change the system prompt of a chat", _system),
+    "/retry": Command("", "answer the last message again", _retry),
+    "/stats": Command("", "tokens and speed of the last answer", _stats),
     "/save": Command("[FILE]", "write the conversation to a JSON file", _save),
     "/load": Command("FILE", "go on with a saved conversation", _load),
     "/clear": Command("", "forget the conversation", _clear),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llmbuilder.checks import check_text, is_many, shown
 from llmbuilder.cleanup import replace_file
 from llmbuilder.errors import ConfigError
+from llmbuilder.userdata import data_directory
 
 _KEYS = ("user", "assistant")
 
@@ -43,6 +44,22 @@ class Saved:
 
     conversation: list[dict[str, str]]
     system_prompt: str | None = None
+
+
+def new_conversation(name: str) -> Path:
+    """Where a conversation goes that is given no file: the user's data directory, which is made."""
+    folder = data_directory() / "conversations"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Say where: /save FILE.") from error
+    return folder / name
+
+
+def find_conversation(path: Path) -> Path:
+    """A file that is there, or the one of that name where `new_conversation` puts them."""
+    own = data_directory() / "conversations" / path
+    return own if not path.exists() and own.is_file() else path
 
 
 def save_conversation(path: Path, saved: Saved) -> None:

@@ -3,7 +3,7 @@
 from os import PathLike
 
 from llmbuilder.checks import check_path
-from llmbuilder.errors import LLMBuilderError
+from llmbuilder.sessions.answering import answer
 from llmbuilder.sessions.commands import QUIT, completions, obey
 from llmbuilder.sessions.state import Partner, State
 from llmbuilder.sessions.terminal import Terminal, open_terminal
@@ -29,7 +29,7 @@ def run_session(
     Returns:
         How everything stood at the end.
     """
-    state = State(partner, terminal or open_terminal(completions()))
+    state = State(partner, terminal or open_terminal(completions()), name)
     if conversation is not None:
         state.load(check_path("conversation", conversation))
         state.begin_here()
@@ -40,7 +40,7 @@ def run_session(
         if line.startswith("/"):
             obey(state, line)
         elif line:
-            _answer(state, line, name)
+            answer(state, line)
     return state
 
 
@@ -51,27 +51,3 @@ def _read(terminal: Terminal) -> str | None:
         terminal.note(f"{terminal.leaves} leaves.")
         return ""
     return line if line is None else line.strip()
-
-
-def _answer(state: State, line: str, name: str) -> None:
-    """Show the answer as it comes; one that was stopped counts as far as it came."""
-    pieces: list[str] = []
-    dropped = state.partner.dropped_turns
-    note = ""
-    if state.terminal.is_interactive:
-        state.terminal.write(name)
-    try:
-        for piece in state.partner.stream(line, state.conversation):
-            pieces.append(piece)
-            state.terminal.write(piece)
-    except KeyboardInterrupt:
-        note = "(stopped)"
-    except LLMBuilderError as error:
-        pieces, note = [], f"Error: {error}"
-    state.terminal.write("\n")
-    if pieces or not note:
-        state.conversation.append({"user": line, "assistant": "".join(pieces)})
-    if state.partner.dropped_turns > dropped:
-        note += f"(The window is full: without the oldest {state.partner.dropped_turns} turns.)"
-    if note:
-        state.terminal.note(note)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.generator import Completion
 from llmbuilder.sessions.conversation import load_conversation
 from llmbuilder.sessions.terminal import Terminal
 
@@ -24,6 +25,10 @@ class Partner(Protocol):
         """Answer, given the turns before."""
         ...
 
+    def last_completion(self) -> Completion | None:
+        """What became of the last answer; None before the first, and of one that was stopped."""
+        ...
+
 
 @dataclass
 class State:
@@ -31,6 +36,8 @@ class State:
 
     partner: Partner
     terminal: Terminal
+    name: str = ""
+    """What stands before each answer on a terminal."""
     conversation: Turns = field(default_factory=list, repr=False)
     config_at_start: GenerationConfig = field(init=False, repr=False)
     system_prompt_at_start: str | None = field(init=False, repr=False)
@@ -53,4 +60,9 @@ class State:
         saved = load_conversation(path)
         self.partner.system_prompt = saved.system_prompt or self.partner.system_prompt
         self.conversation = saved.conversation
-        self.terminal.note(f"{len(saved.conversation)} turns from {path}.")
+        self.terminal.note(f"{turns(saved.conversation)} from {path}.")
+
+
+def turns(conversation: Turns) -> str:
+    """``1 turn``, ``2 turns``."""
+    return f"{len(conversation)} turn{'' if len(conversation) == 1 else 's'}"

@@ -4,10 +4,13 @@ import builtins
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmbuilder.sessions.screen import coloured, columns, is_coloured, unseen_typing
+from llmbuilder.sessions.wrapping import Wrapper, cells, wrapped
 from llmbuilder.showing import printable, writable, write_aside
 from llmbuilder.userdata import cache_directory
 
@@ -33,8 +36,8 @@ class Terminal(Protocol):
         """The next line, after asking for it; None at the end of input. An empty answer is ``default``."""
         ...
 
-    def write(self, text: str) -> None:
-        """Show a piece of text."""
+    def answering(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
+        """An answer of ``name``, whose pieces are given to the function: a line of its own."""
         ...
 
     def note(self, text: str) -> None:
@@ -53,12 +56,18 @@ def open_terminal(completions: Completions | None = None) -> Terminal:
 
 
 class _Output:
+    is_interactive = False
     stops = "Ctrl-C"
     leaves = "/quit or Ctrl-D"
 
-    def write(self, text: str) -> None:
-        sys.stdout.write(writable(text, sys.stdout.encoding))
-        sys.stdout.flush()
+    @contextlib.contextmanager
+    def answering(self, name: str) -> Iterator[Callable[[str], None]]:
+        if self.is_interactive:
+            _write(name)
+        try:
+            yield _write
+        finally:
+            _write("\n")
 
     def note(self, text: str) -> None:
         write_aside(writable(f"{printable(text)}\n", sys.stderr.encoding))
@@ -77,11 +86,29 @@ class _Screen(_Output):
             complete_while_typing=False,
             history=_open_history() if completions else None,
         )
+        self._is_session = bool(completions)
+
+    def _styled(self, question: str) -> Any:
+        return [("ansigreen bold", question)] if self._is_session and is_coloured(sys.stdout) else question
+
+    @contextlib.contextmanager
+    def answering(self, name: str) -> Iterator[Callable[[str], None]]:
+        wrapper = Wrapper(columns(), cells(name))
+        _write(coloured(name, sys.stdout))
+        with unseen_typing():
+            try:
+                yield lambda piece: _write(wrapper.feed(piece))
+            finally:
+                _write(f"{wrapper.end()}\n")
+
+    def note(self, text: str) -> None:
+        lines = printable(text).split("\n")
+        super().note("\n".join(wrapped(line, columns()) for line in lines))
 
     def read(self, question: str, default: str = "") -> str | None:
         try:
             # A thread of its own, where a loop runs in this one: there cannot be two.
-            return self._session.prompt(question, in_thread=_a_loop_runs()) or default
+            return self._session.prompt(self._styled(question), in_thread=_a_loop_runs()) or default
         except EOFError:
             return None
 
@@ -101,8 +128,6 @@ class _Notebook(_Output):
 
 
 class _Pipe(_Output):
-    is_interactive = False
-
     def __init__(self) -> None:
         if isinstance(sys.stdin, io.TextIOWrapper):
             with contextlib.suppress(OSError):  # once something was read it stays as it is
@@ -113,6 +138,11 @@ class _Pipe(_Output):
             write_aside(question)
         line = sys.stdin.readline()
         return line.rstrip("\r\n") or default if line else None
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(writable(text, sys.stdout.encoding))
+    sys.stdout.flush()
 
 
 def _a_loop_runs() -> bool:

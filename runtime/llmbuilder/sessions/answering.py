@@ -1,0 +1,32 @@
+"""An answer of a session: shown as it comes, remembered, and told about if it did not end well."""
+
+from llmbuilder.errors import LLMBuilderError
+from llmbuilder.sessions.state import State
+
+
+def answer(state: State, line: str) -> bool:
+    """Show the answer to a line as it comes, and remember both; one that was stopped counts as far as it came.
+
+    Returns:
+        Whether there is anything to remember: not if it failed, or was stopped before it began.
+    """
+    pieces: list[str] = []
+    dropped = state.partner.dropped_turns
+    note = ""
+    with state.terminal.answering(state.name) as write:
+        try:
+            for piece in state.partner.stream(line, state.conversation):
+                pieces.append(piece)
+                write(piece)
+        except KeyboardInterrupt:
+            note = "(stopped)"
+        except LLMBuilderError as error:
+            pieces, note = [], f"Error: {error}"
+    is_answered = bool(pieces) or not note
+    if is_answered:
+        state.conversation.append({"user": line, "assistant": "".join(pieces)})
+    if state.partner.dropped_turns > dropped:
+        note += f"(The window is full: without the oldest {state.partner.dropped_turns} turns.)"
+    if note:
+        state.terminal.note(note)
+    return is_answered
