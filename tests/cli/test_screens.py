@@ -121,7 +121,8 @@ def test_a_screen_that_can_do_nothing_gets_text_alone(screen, whole):
     assert "\x1b[3" not in child.before
 
 
-def test_a_pipe_of_another_encoding_gets_what_it_can_hold(encoding="latin-1"):
+def test_a_pipe_of_another_encoding_gets_what_it_can_hold():
+    encoding = "latin-1"
     done = subprocess.run(
         [sys.executable, *CHAT, "--max-tokens", "2"],
         input=f"/system é🦊\n{PROMPT}\n/settings\n".encode(encoding, "replace"),
