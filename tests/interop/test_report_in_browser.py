@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "artifacts" / "storyteller" / "bundle"
-PYTHON = ROOT / ".cache" / "browser" / "bin" / "python"
+PYTHON = ROOT / ".cache" / "tools" / "bin" / "python"
 CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOTS = ROOT / ".cache" / "proofs"
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.prove
 def looks(tmp_path_factory):
     if not (PYTHON.exists() and CHROMIUM.exists()):
         pytest.skip(
-            "No browser: apt-get install chromium, python3 -m venv .cache/browser, "
-            ".cache/browser/bin/pip install playwright."
+            "No browser: apt-get install chromium, python3 -m venv .cache/tools, "
+            ".cache/tools/bin/pip install playwright."
         )
     page = tmp_path_factory.mktemp("report") / "page.html"
     configs = ("temperature=0.4", "temperature=1.0,top_k=40", "temperature=1.6", "do_sample=false")

@@ -2,7 +2,10 @@
 
 import copy
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -76,3 +79,31 @@ def test_processes_that_are_spawned_generate_the_same_texts():
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
         assert list(pool.map(generator.generate, prompts)) == [generator.generate(each) for each in prompts]
+
+
+JOBLIB = Path(__file__).parents[2] / ".cache" / "tools" / "bin" / "python"
+WITH_JOBLIB = """
+import sys
+from joblib import Parallel, delayed
+from llmbuilder import GenerationConfig, TextGenerator
+
+if __name__ == "__main__":
+    with TextGenerator(sys.argv[1], threads=1, config=GenerationConfig(max_new_tokens=6, seed=3)) as generator:
+        prompts = ["Once", "The dog", "A fox"]
+        calls = [delayed(generator.generate)(prompt) for prompt in prompts]
+        assert Parallel(n_jobs=2)(calls) == [generator.generate(prompt) for prompt in prompts]
+"""
+
+
+@pytest.mark.prove
+def test_joblibs_processes_generate_the_same_texts(tmp_path):
+    libraries = list(JOBLIB.parents[1].glob("lib/python*/site-packages/joblib"))
+    if not libraries:
+        pytest.skip("No joblib: python3 -m venv .cache/tools, .cache/tools/bin/pip install joblib.")
+    program = tmp_path / "program.py"
+    program.write_text(WITH_JOBLIB, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(libraries[0].parent)])}
+    done = subprocess.run(
+        [sys.executable, program, DEMO], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr

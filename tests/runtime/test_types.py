@@ -31,7 +31,7 @@ def by_mypy(program, cache):
 
 
 def by_pyright(program, _cache):
-    command = ["pyright", "--outputjson", f"--pythonpath={sys.executable}", str(program)]
+    command = [PYRIGHT, "--outputjson", f"--pythonpath={sys.executable}", str(program)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT / "runtime")
     found = json.loads(result.stdout)["generalDiagnostics"]
     errors = [error for error in found if error["severity"] == "error"]
@@ -39,14 +39,18 @@ def by_pyright(program, _cache):
 
 
 NEEDS_MYPY = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
-NEEDS_PYRIGHT = pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+PYRIGHT = shutil.which("pyright", path=f"{ROOT / '.cache' / 'tools' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+NEEDS_PYRIGHT = pytest.mark.skipif(
+    PYRIGHT is None,
+    reason="No pyright: python3 -m venv .cache/tools, .cache/tools/bin/pip install pyright.",
+)
 
 
 @pytest.fixture(
     scope="module",
     params=[
         pytest.param(by_mypy, marks=NEEDS_MYPY, id="mypy"),
-        pytest.param(by_pyright, marks=NEEDS_PYRIGHT, id="pyright"),
+        pytest.param(by_pyright, marks=[NEEDS_PYRIGHT, pytest.mark.prove], id="pyright"),
     ],
 )
 def errors_in(request, tmp_path_factory):
