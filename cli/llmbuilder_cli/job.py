@@ -12,6 +12,7 @@ _FORMS = {
     "required_words": "--required",
     "forbidden_words": "--forbidden",
     "json_schema": "--json-schema",
+    "grammar": "--grammar",
     "regex": "--regex",
     "choices": "--choice",
 }
@@ -29,7 +30,7 @@ class Job:
     as_json: bool = False
     verbose: bool = False
     form: dict[str, Any] = field(default_factory=dict)
-    """Arguments of `ConstrainedGenerator`; a JSON schema is a file."""
+    """Arguments of `ConstrainedGenerator`; a JSON schema and a grammar are files."""
     device: str = "auto"
     threads: int | None = None
 

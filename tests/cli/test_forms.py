@@ -29,6 +29,12 @@ def test_a_text_is_json_of_a_schema(llmb, tmp_path):
     assert json.loads(json.loads(result.stdout)["text"]) in {"yes", "no"}
 
 
+def test_a_text_matches_a_grammar_of_a_file(llmb, tmp_path):
+    (tmp_path / "answer.lark").write_text('start: "The " ("end" | "start") "."')
+    result = llmb(*GREEDY, "--grammar", tmp_path / "answer.lark")
+    assert result.stdout in {"The end.\n", "The start.\n"}
+
+
 def test_words_are_said_or_not(llmb):
     plain = llmb(*GREEDY, "--max-tokens", "20").stdout
     word = re.findall(r"[a-z]{3,}", plain)[0]

@@ -229,3 +229,12 @@ def test_a_closed_pipe_ends_quietly():
 def test_a_beam_search_is_printed_when_it_is_done(llmb, opened, answer):
     result = llmb(*GREEDY, "-p", "Tell me: ", "--set", "num_beams=2")
     assert result.stdout == answer + "\n"
+
+
+@pytest.mark.parametrize("stdin", ["", "\n"])
+def test_a_pipe_through_which_nothing_comes_is_told(llmb, opened, stdin):
+    result = llmb(*GREEDY, stdin=stdin)
+    assert result.exit_code == 2
+    assert "Nothing came through the pipe" in " ".join(result.stderr.split())
+    assert opened == []
+    assert llmb(*GREEDY, "-p", "").exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.bundle import exporter as exporting
-from llmbuilder.bundle.resolve import default_output, find_bundle
+from llmbuilder.bundle.resolve import checkpoint_in, default_output, find_bundle
 from llmbuilder.errors import BundleError, ExportError, ModelNotFoundError
 from llmbuilder.userdata import cache_directory, file_sha256
 
@@ -280,3 +280,12 @@ def test_an_export_needs_no_writable_cache(checkpoint, exporter, cache_home):
 def test_exporting_needs_the_exporter_and_its_libraries(monkeypatch, missing):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
     assert exporting.can_export() is (missing is None)
+
+
+def test_of_a_folder_its_checkpoint_is_exported_unless_it_is_hugging_faces(tmp_path):
+    assert checkpoint_in(tmp_path) == tmp_path
+    (tmp_path / "model.pt").touch()
+    assert checkpoint_in(tmp_path) == tmp_path / "model.pt"
+    assert checkpoint_in(tmp_path / "model.pt") == tmp_path / "model.pt"
+    (tmp_path / "config.json").touch()
+    assert checkpoint_in(tmp_path) == tmp_path

@@ -20,7 +20,7 @@ def export(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="LLMBuilder checkpoint (model.pt), Hugging Face model directory or GGUF file.",
+            help="LLMBuilder checkpoint (model.pt) or its folder, Hugging Face model directory or GGUF file.",
         ),
     ],
     *,
@@ -81,11 +81,12 @@ def export(
         from llmbuilder.bundle.exporter import run
 
         raise typer.Exit(run([*elsewhere, "-m", "llmbuilder_cli", *sys.argv[1:]]))
+    from llmbuilder.bundle.resolve import checkpoint_in
     from llmbuilder_export import export_model
 
     tell("loading PyTorch ...", err=True)
     report = export_model(
-        source,
+        checkpoint_in(source),
         tokenizer=tokenizer,
         output=output,
         quantization=quantize,

@@ -70,6 +70,14 @@ def text(
         Path | None,
         typer.Option(metavar="FILE", help="The text is JSON of this schema.", rich_help_panel=FORM),
     ] = None,
+    grammar: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The text matches this grammar, in the Lark form of llguidance.",
+            rich_help_panel=FORM,
+        ),
+    ] = None,
     regex: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +100,7 @@ def text(
         "required_words": required,
         "forbidden_words": forbidden,
         "json_schema": json_schema,
+        "grammar": grammar,
         "regex": regex,
         "choices": choice,
     }
@@ -146,9 +155,10 @@ def _run(job: Job) -> None:
 def _constrained(generator: "TextGenerator", form: Mapping[str, Any]) -> "ConstrainedGenerator":
     from llmbuilder.inference import ConstrainedGenerator
 
-    path = form.get("json_schema")
-    read = {} if path is None else {"json_schema": path.read_text(encoding="utf-8", errors="replace")}
-    return ConstrainedGenerator(generator, **{**form, **read})
+    texts = {
+        name: value.read_text("utf-8", "replace") for name, value in form.items() if isinstance(value, Path)
+    }
+    return ConstrainedGenerator(generator, **{**form, **texts})
 
 
 def _write(job: Job, generator: "TextGenerator") -> None:
@@ -192,6 +202,12 @@ def _read_prompt(prompt: str | None) -> str:
         raise typer.BadParameter("Give a prompt with -p TEXT, or pipe one in.", param_hint="--prompt")
     if prompt is None or prompt == "-":
         prompt = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
+        if not prompt:
+            raise typer.BadParameter(
+                "Nothing came through the pipe. Pipe a prompt in or give one with -p TEXT; with -p '' a text begins "
+                "from nothing.",
+                param_hint="--prompt",
+            )
     try:
         return check_text("The prompt", prompt)
     except ConfigError as error:  # Python marks bytes that it cannot decode as halves of characters

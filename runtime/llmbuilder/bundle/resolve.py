@@ -80,6 +80,12 @@ def model_in(folder: Path) -> Path:
     return exported if is_bundle(exported) else folder
 
 
+def checkpoint_in(folder: Path) -> Path:
+    """What is exported of a folder of LLMBuilder's; anything else, such as a Hugging Face directory, for itself."""
+    checkpoint = folder / CHECKPOINT_NAME
+    return checkpoint if checkpoint.is_file() and not (folder / "config.json").exists() else folder
+
+
 def default_output(source: Path) -> Path:
     """Where the bundle of a checkpoint or a model's directory belongs: ``model/model.pt`` -> ``model/model-onnx``."""
     absolute = source.absolute()
