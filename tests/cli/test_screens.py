@@ -27,11 +27,12 @@ def screen(tmp_path):
     children = []
 
     def start(columns, *arguments, **variables):
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
         homes = {"XDG_CACHE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
         child = pexpect.spawn(
             sys.executable,
             [*CHAT, *arguments],
-            env=os.environ | homes | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"} | variables,
+            env=inherited | homes | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"} | variables,
             encoding="utf-8",
             timeout=120,
             dimensions=(50, columns),

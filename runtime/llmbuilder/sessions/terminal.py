@@ -103,7 +103,8 @@ class _Screen(_Output):
 
     def note(self, text: str) -> None:
         lines = printable(text).split("\n")
-        super().note("\n".join(wrapped(line, columns()) for line in lines))
+        # Beside questions stands a command, which is to be copied as it is.
+        super().note("\n".join(wrapped(line, columns()) if self._is_session else line for line in lines))
 
     def read(self, question: str, default: str = "") -> str | None:
         try:
