@@ -4,7 +4,8 @@ Usage: make bench-peers [OPTIONS="--quick"], or PYTHONPATH=benchmarks .venv-dev/
        [--only PEER ...] [--configurations NAME ...] [--prepare]; writes benchmarks/results/peers.json, .md and .svg
        (peers-quick with --quick)
 
-Stopped, it goes on where it was when called again at the same commit; ``--anew`` forgets what was measured.
+Stopped, it goes on where it was when called again at the same commit; ``--anew`` forgets what was
+measured, ``--report`` writes it as far as it has come.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from common import machine
 
 from llmbuilder.engine.machine import processor_features
 from peers import llama, ours, registry
-from peers.cells import Cell, comparable, reference_state
+from peers.cells import Cell, comparable, read, reference_state
 from peers.chart import chart
 from peers.environments import say
 from peers.fidelity import fidelity
@@ -34,13 +35,17 @@ from peers.targets import verdicts
 
 
 def main() -> None:
-    """Prepare, measure, report."""
+    """Say in a line what cannot be done."""
     options = arguments()
-    plan = QUICK if options.quick else FULL
     try:
-        names = registry.chosen(options.only, options.configurations or plan.configurations or ())
+        work(options, QUICK if options.quick else FULL)
     except LeftOutError as error:
         sys.exit(str(error))
+
+
+def work(options: argparse.Namespace, plan: Plan) -> None:
+    """Prepare, measure, report."""
+    names = registry.chosen(options.only, options.configurations or plan.configurations or ())
     contestants, left_out = prepare(names, options.source)
     inputs = read_inputs(options.source)
     found = constants(contestants, inputs, options.source)
@@ -50,7 +55,8 @@ def main() -> None:
     course = Course(plan, inputs.ids, inputs.text, path_of(plan), commit())
     if options.anew:
         course.path.unlink(missing_ok=True)
-    write(plan, run(course, contestants), found, left_out, options.results)
+    cells = read(course.path) if options.report else run(course, contestants)
+    write(plan, cells, found, left_out, options.results)
 
 
 def arguments() -> argparse.Namespace:
@@ -66,6 +72,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="install (llama.cpp's server too), convert and compare, but do not time",
     )
+    parser.add_argument("--report", action="store_true", help="write what was measured so far")
     parser.add_argument("--anew", action="store_true", help="forget what was measured at this commit")
     parser.add_argument(
         "--source",
@@ -124,6 +131,8 @@ def write(
     plan: Plan, cells: Sequence[Cell], found: Figures, left_out: Mapping[str, str], folder: Path
 ) -> None:
     """Write and print the results of the cells."""
+    if not cells:
+        raise LeftOutError(f"Nothing was measured at {commit()} yet: leave --report out.")
     good = comparable(cells)
     measured = figures(good, plan.new)
     merged = {name: of_one | measured.get(name, {}) for name, of_one in found.items()}
@@ -151,7 +160,7 @@ def write(
 def facts_of(plan: Plan, cells: Sequence[Cell], good: Sequence[Cell]) -> dict[str, Any]:
     """What the numbers depend on."""
     return {
-        "commit": cells[0].commit if cells else commit(),
+        "commit": cells[0].commit,
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": machine() | {"features": processor_features()},
         "state": reference_state(cells)._asdict(),
