@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", help="LLMBuilder checkpoint, Hugging Face directory or GGUF file")
     parser.add_argument("-t", "--tokenizer", help="tokenizer file or directory")
     parser.add_argument("-o", "--output", help="directory of the bundle")
-    parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4"))
+    parser.add_argument("--quantize", dest="quantization", choices=("none", "int8", "int4", "w8a8"))
     parser.add_argument(
         "--kv-cache", choices=("float32", "int8"), default="float32", help="precision of the KV cache"
     )

@@ -85,6 +85,14 @@ def add_initializer(
     return value
 
 
+def drop_unread(graph: ir.Graph, weight: ir.Value) -> bool:
+    """Take an initializer out of the graph if nothing reads it; return whether nothing did."""
+    if weight.uses():
+        return False
+    del graph.initializers[name_of(weight)]
+    return True
+
+
 def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
     """Put nodes in the place of others that end in the same value."""
     before, after = old[-1].outputs[0], new[-1].outputs[0]
@@ -101,6 +109,5 @@ def describe(value: ir.Value, like: ir.Value) -> None:
 
 def release(graph: ir.Graph, weight: ir.Value) -> None:
     """Drop a weight that nothing reads any more."""
-    if not weight.uses():
+    if drop_unread(graph, weight):
         weight.const_value = None
-        del graph.initializers[name_of(weight)]

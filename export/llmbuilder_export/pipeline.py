@@ -105,8 +105,9 @@ def export_model(  # noqa: PLR0913 (the public signature)
         tokenizer: tokenizer file or a directory holding one; None looks where the model lies, and in a GGUF file.
         output: the bundle's directory; None puts it beside the source, or beside the adapter if there is one:
             ``model.pt`` -> ``model-onnx``.
-        quantization: weights as they are (``none``), ``int8`` or ``int4``; None is ``int8`` for cpu and ``none`` for
-            cuda, where fewer bits save memory, not time. For cpu, None keeps the blocks of a GGUF file in Q8_0 or Q4_0.
+        quantization: weights as they are (``none``), ``int8``, ``int4``, or ``w8a8`` for cpu, which rounds inputs as
+            well and is faster with many rows or tokens at once; None is ``int8`` for cpu and ``none`` for cuda, where
+            fewer bits save memory, not time. For cpu, None keeps the blocks of a GGUF file in Q8_0 or Q4_0.
         kv_cache: type of cached keys and values; for cuda ``float32`` means float16. ``int8``, for cpu, takes a quarter
             of the memory, and steps at long contexts are faster.
         device: where the bundle will run; for ``cuda`` it computes in float16.
@@ -241,6 +242,11 @@ def _check_options(quantization: str, kv_cache: str, device: str, max_context: i
     if quantization not in get_args(Quantization):
         raise ExportError(
             f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}."
+        )
+    if (quantization, device) == ("w8a8", "cuda"):
+        raise ExportError(
+            "quantization='w8a8' is for cpu: ONNX Runtime multiplies whole numbers there only. "
+            "Leave it out, or export with int8, which saves memory on a card."
         )
     if kv_cache not in _CACHES:
         raise ExportError(f"kv_cache must be one of {', '.join(_CACHES)}, got {kv_cache!r}.")

@@ -14,6 +14,7 @@ from llmbuilder.checks import check_path
 from llmbuilder.decoding.rows import LEAST_CHUNK
 from llmbuilder.engine.cuda.starting import why_not
 from llmbuilder.engine.loading import Engine, load_engine
+from llmbuilder.engine.products import OUTPUTS, ROWS, products_differ
 from llmbuilder.engine.session import Device
 
 BATCHES = (2, 3, 8)
@@ -65,7 +66,8 @@ def verify_bundle(path: Path, *, device: Device = "auto", threads: int | None = 
     written = check_manifest(bundle.manifest_file.read_bytes(), bundle.manifest_file)
     others = [] if not bundle.unlisted else [_other_files(bundle.unlisted)]
     unproved = [] if obstacle is None else [_no_card(obstacle)]
-    computed = [*_check_invariance(engine), *_check_chunks(engine), _check_reruns(engine)]
+    products = [_check_products()] if bundle.manifest.quantization == "w8a8" else []
+    computed = [*products, *_check_invariance(engine), *_check_chunks(engine), _check_reruns(engine)]
     return VerifyReport((files, written, *others, _check_golden(bundle, engine), *computed, *unproved))
 
 
@@ -97,6 +99,13 @@ def _check_golden(bundle: Bundle, engine: Engine) -> Check:
     wrong = [text for text, ids in golden if engine.tokenizer.encode(text) != list(ids)]
     detail = f"{len(golden) - len(wrong)} of {len(golden)} texts have the ids they had at export"
     return Check("tokenizer", not wrong, detail + (f"; differs: {wrong[0]!r}" if wrong else ""))
+
+
+def _check_products() -> Check:
+    """Products of the largest whole numbers against NumPy's."""
+    different, count = products_differ(), ROWS * OUTPUTS
+    detail = f"{count - different} of {count} sums of the largest 8-bit products are NumPy's exact ones"
+    return Check("whole numbers", different == 0, detail)
 
 
 def _check_invariance(engine: Engine) -> Iterator[Check]:

@@ -110,7 +110,7 @@ def test_quantized_families_stay_within_the_bounds_of_verification(
     name, tmp_path, byte_bpe_file, record_proof
 ):
     families.save_family(name, tmp_path / "model")
-    for mode in ("int8", "int4"):
+    for mode in ("int8", "int4", "w8a8"):
         options = {"output": tmp_path / mode, "max_context": families.WINDOW, "progress": lambda _: None}
         report = export_model(tmp_path / "model", byte_bpe_file, quantization=mode, **options)
         record_proof(f"{name} {mode}", divergence=report.manifest.verification["mean_kl_divergence"])

@@ -35,10 +35,10 @@ WAYS = (
     {"do_sample": True, **EVERY_RULE},
     {"do_sample": False, "num_beams": 3, "repetition_penalty": 1.2},
 )
-QUANTIZATIONS = ["none", "int8", "int4"]
+QUANTIZATIONS = ["none", "int8", "int4", pytest.param("w8a8", marks=pytest.mark.prove)]
 LARGE_QUANTIZATIONS = [
-    pytest.param(mode, marks=pytest.mark.prove) if mode != "int8" else mode
-    for mode in (*QUANTIZATIONS, "int8-kv8")
+    "int8",
+    *(pytest.param(mode, marks=pytest.mark.prove) for mode in ("none", "int4", "w8a8", "int8-kv8")),
 ]
 
 

@@ -339,6 +339,16 @@ GROWTH = {
         tiny_with(*(node("Concat", f"d{n} d{n}", f"d{n + 1}", axis=0) for n in range(60)), zeros("d0", 9)),
         "too many numbers",
     ),
+    "a small matrix for more groups than it is worth": (
+        tiny_with(
+            zeros("features", 1, 96),
+            zeros("turn", 64, 64),
+            integers("groups", WINDOW, 10, 64),
+            node("Expand", "one groups", "grouped"),
+            node("MatMul", "grouped turn", "turned"),
+        ),
+        "multiplies more than any model does with MatMul",
+    ),
     "many large values": (
         tiny_with(zeros("wide", 4000), *(node("Expand", "wide shape", f"w{n}") for n in range(400)),
                   integers("shape", 1, WINDOW, 4000)),

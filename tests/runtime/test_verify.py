@@ -9,6 +9,7 @@ import pytest
 from llmbuilder import verify
 from llmbuilder.bundle.manifest import MANIFEST_NAME, WEIGHTS_NAME
 from llmbuilder.bundle.opening import open_bundle
+from llmbuilder.engine import products
 from llmbuilder.errors import BundleError
 from llmbuilder.testing import FakeDecoder, FakeModel, fake_engine, random_rule
 from llmbuilder.verify import check_manifest, verify_bundle
@@ -180,3 +181,16 @@ def test_a_manifest_in_another_layout_is_found():
 def test_the_first_format_cannot_tell(bundle):
     path = Path(__file__).parent / "data" / "version_1" / MANIFEST_NAME
     assert "no digest" in check_manifest(path.read_bytes(), path).detail
+
+
+def test_products_of_whole_numbers_are_compared_with_numpys_where_a_bundle_has_them(
+    bundle, engine, monkeypatch
+):
+    manifest = replace(open_bundle(bundle).manifest, quantization="w8a8")
+    (bundle / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    assert outcome(verify_bundle(bundle))["whole numbers"]
+    exact = products._multiplied
+    monkeypatch.setattr(products, "_multiplied", lambda codes, weight: exact(codes, weight).clip(max=32767))
+    report = verify_bundle(bundle)
+    assert [name for name, passed in outcome(report).items() if not passed] == ["whole numbers"]
+    assert "exact" in report.checks[3].detail

@@ -194,12 +194,17 @@ def _chunks(weight: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
     for start in range(0, len(weight), size):
         rows = slice(start, start + size)
         chunk = np.ascontiguousarray(np.pad(weight[rows], padding), np.float32)
-        if not np.isfinite(chunk).all():
-            raise ExportError(
-                "A weight holds infinities or NaN, so it cannot be quantized, as after a training that diverged. "
-                "Export an earlier checkpoint, or without quantization."
-            )
+        refuse_infinite(chunk)
         yield rows, chunk.reshape(-1, count, BLOCK)
+
+
+def refuse_infinite(weight: FloatArray) -> None:
+    """Raise `ExportError` if a weight is not finite."""
+    if not np.isfinite(weight).all():
+        raise ExportError(
+            "A weight holds infinities or NaN, so it cannot be quantized, as after a training that diverged. "
+            "Export an earlier checkpoint, or without quantization."
+        )
 
 
 def _pack(codes: ByteArray, bits: Bits) -> ByteArray:

@@ -4,7 +4,8 @@ A model's own samples show quantization what inputs to expect, and no corpus has
 (Liu et al. 2023, LLM-QAT): every row starts with a random token and is continued by sampling at temperature 1.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ TOKENS = 128
 """Tokens of each sequence."""
 
 _SEED = 0
+_KEPT_STEPS = 8
 _ELSEWHERE = "memory"
 _SMALLEST_SHARED = 1024
 """Bytes from which a weight is handed to ONNX Runtime in memory; smaller ones lie in the graph."""
@@ -45,12 +47,35 @@ def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS)
         An array [features] for each value's name.
     """
     names = sorted(values)
-    session, weights = _session(model, names)
+    session, weights = _session(model, partial(_measure, names=names))
     sums = [np.zeros((), np.float32)] * len(names)
-    for measured in _sample(session, names, tokens, _no_past(session), np.zeros(ROWS, np.int64)):
+    start = np.zeros(ROWS, np.int64)
+    for measured in _sample(session, list(map(_energy, names)), tokens, _no_past(session), start):
         sums = [total + energy for total, energy in zip(sums, measured, strict=True)]
     del session, weights
     return {name: total / np.float32(ROWS * tokens) for name, total in zip(names, sums, strict=True)}
+
+
+def sample_rows(model: ir.Model, values: Collection[str], tokens: int = TOKENS) -> dict[str, FloatArray]:
+    """Some rows of ``values`` over sampled text: those of the first step and of every eighth after it.
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle.
+        values: names of results of its nodes, [batch, sequence, features] or [batch * sequence, features].
+        tokens: length of each sequence, at most the model's window.
+
+    Returns:
+        An array [rows, features] for each value's name.
+    """
+    names = sorted(values)
+    session, weights = _session(model, partial(_show, names=names))
+    steps = enumerate(_sample(session, names, tokens, _no_past(session), np.zeros(ROWS, np.int64)))
+    kept = [measured for step, measured in steps if step % _KEPT_STEPS == 0]
+    del session, weights
+    return {
+        name: np.concatenate([each.reshape(ROWS, -1) for each in rows])
+        for name, rows in zip(names, zip(*kept, strict=True), strict=True)
+    }
 
 
 def cached(model: ir.Model, tokens: int, starts: npt.NDArray[np.int64]) -> Weights:
@@ -61,7 +86,7 @@ def cached(model: ir.Model, tokens: int, starts: npt.NDArray[np.int64]) -> Weigh
         tokens: length of each sequence.
         starts: the position [`ROWS`] of the first token of each.
     """
-    session, weights = _session(model, ())
+    session, weights = _session(model, lambda _: None)
     past = _no_past(session)
     for _ in _sample(session, (), tokens, past, starts):
         pass
@@ -80,12 +105,12 @@ def _no_past(session: "ort.InferenceSession") -> Weights:
 
 def _sample(
     session: "ort.InferenceSession",
-    names: Sequence[str],
+    outputs: Sequence[str],
     tokens: int,
     past: Weights,
     starts: npt.NDArray[np.int64],
 ) -> Iterator[list[FloatArray]]:
-    """Write text, one token for every row at a time, after ``past``, which grows; yield what each step measures."""
+    """Write text, one token for every row at a time, after ``past``, which grows; yield each step's ``outputs``."""
     random = np.random.default_rng(_SEED)
     present = [name.replace(_prefix(PAST), _prefix(PRESENT)) for name in past]
     vocabulary = next(arg.shape[-1] for arg in session.get_outputs() if arg.name == LOGITS)
@@ -96,15 +121,17 @@ def _sample(
             ATTENTION_MASK: np.ones((ROWS, step + 1), np.int64),
             POSITION_IDS: starts[:, None] + step,
         }
-        logits, *rest = session.run([LOGITS, *present, *map(_energy, names)], feeds)
+        logits, *rest = session.run([LOGITS, *present, *outputs], feeds)
         past |= dict(zip(past, rest, strict=False))
         # The largest of the logits with Gumbel noise added is a sample from their softmax.
         ids = (logits[:, -1] + random.gumbel(size=(ROWS, vocabulary))).argmax(-1)[:, None]
         yield rest[len(past) :]
 
 
-def _session(model: ir.Model, names: Sequence[str]) -> "tuple[ort.InferenceSession, Weights]":
-    """A session over ``model`` that also returns the sum of squares of each named value.
+def _session(
+    model: ir.Model, extend: Callable[[onnx.GraphProto], None]
+) -> "tuple[ort.InferenceSession, Weights]":
+    """A session over ``model`` with the outputs that ``extend`` adds.
 
     Returns:
         The session and the weights it reads, which must live as long.
@@ -116,7 +143,7 @@ def _session(model: ir.Model, names: Sequence[str]) -> "tuple[ort.InferenceSessi
     import onnxruntime as ort
 
     proto, weights = _split(model)
-    _measure(proto.graph, names)
+    extend(proto.graph)
     options = session_options(ort)
     shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), shared)
@@ -154,6 +181,12 @@ def _measure(graph: onnx.GraphProto, names: Sequence[str]) -> None:
         graph.node.append(onnx.helper.make_node("Flatten", [name], [rows], axis=-1))
         graph.node.append(onnx.helper.make_node("ReduceSumSquare", [rows, axes], [_energy(name)], keepdims=0))
         graph.output.append(onnx.helper.make_tensor_value_info(_energy(name), onnx.TensorProto.FLOAT, None))
+
+
+def _show(graph: onnx.GraphProto, names: Sequence[str]) -> None:
+    """Make each named value an output."""
+    for name in names:
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
 
 
 def _energy(name: str) -> str:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import INPUT_IDS
-from llmbuilder_export.graph import addition_of, is_vector, is_weight, shape_of
+from llmbuilder_export.graph import addition_of, is_vector, is_weight, shape_of, tensor_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,6 +35,11 @@ class Linear:
         """Number of outputs N and of inputs K."""
         rows, columns = shape_of(self.weight)
         return (rows, columns) if self.rows_are_outputs else (columns, rows)
+
+    def matrix(self) -> FloatArray:
+        """The weight as [N, K], a view where the tensor allows it."""
+        array: FloatArray = tensor_of(self.weight).numpy()
+        return array if self.rows_are_outputs else array.T
 
 
 def find_linears(graph: ir.Graph) -> list[Linear]:

@@ -1,8 +1,10 @@
 """Quantize the weights of a graph: linear layers become MatMulNBits, the embedding GatherBlockQuantized.
 
 ``int8`` gives every weight 8 bits. ``int4`` leaves 8 bits to the embedding, to the output head, and to the layers that
-make queries, keys and values: they are small and suffer most. Blocks of 32 with whole zero points and
-``accuracy_level=4`` are what ONNX Runtime computes fast, and bit for bit the same for any number of rows.
+make queries, keys and values: they are small and suffer most.
+``w8a8`` multiplies whole numbers where that is exact enough (`llmbuilder_export.quantize.integers`) and is ``int8``
+elsewhere. Blocks of 32 with whole zero points and ``accuracy_level=4`` are what ONNX Runtime computes fast, and bit for
+bit the same for any number of rows.
 
 Weights that were stored in such blocks before, in a GGUF file, can be kept as they were.
 """
@@ -31,8 +33,9 @@ from llmbuilder_export.graph import (
     tensor_of,
 )
 from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, recover, round_symmetric, search
-from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares
+from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares, sample_rows
 from llmbuilder_export.quantize.experts import keep_experts, quantize_experts
+from llmbuilder_export.quantize.integers import candidates, multiply_integers
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
 
 _COMPUTE_IN_INT8 = 4
@@ -120,11 +123,17 @@ def quantize(
         keep_experts(model.graph)
         return model
     before = _weight_bytes(model.graph)
-    importance = None
-    if mode == "int4":
+    importance, linears = None, find_linears(model.graph)
+    if mode != "int8":
         progress("calibrate on text that the model writes itself")
+    if mode == "int4":
         importance = _importance(model.clone(), min(TOKENS, context_length))
-    _quantize_weights(model.graph, importance, progress)
+    elif mode == "w8a8":
+        rows = _sampled(model.clone(), min(TOKENS, context_length))
+        count = len(linears)
+        linears = multiply_integers(model.graph, rows)
+        progress(f"products in whole numbers: {count - len(linears)} of {count}")
+    _quantize_weights(model.graph, linears, importance, progress)
     after = _weight_bytes(model.graph)
     if after >= before:
         raise ExportError("This graph has no weights that can be quantized. Export it with --quantize none.")
@@ -139,15 +148,24 @@ def _importance(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
     """
     names = {name_of(linear.source) for linear in find_linears(copy.graph)}
     names |= {name_of(required(node.inputs[ROWS])) for node in nodes_of(copy.graph, "MoE")}
-    _quantize_weights(copy.graph, None, lambda _: None)
+    _quantize_weights(copy.graph, find_linears(copy.graph), None, lambda _: None)
     return mean_squares(copy, names, tokens)
 
 
+def _sampled(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
+    """Samples [rows, K] of the inputs of layers whose product may be in whole numbers, measured as importance is."""
+    names = {name_of(linear.source) for linear in candidates(copy.graph)}
+    _quantize_weights(copy.graph, find_linears(copy.graph), None, lambda _: None)
+    return sample_rows(copy, names, tokens)
+
+
 def _quantize_weights(
-    graph: ir.Graph, importance: Mapping[str, FloatArray] | None, progress: Callable[[str], None]
+    graph: ir.Graph,
+    linears: list[Linear],
+    importance: Mapping[str, FloatArray] | None,
+    progress: Callable[[str], None],
 ) -> None:
-    """Quantize all weights, to 8 bits or, if it is known what is important, mostly to 4; what chooses experts stays."""
-    linears = find_linears(graph)
+    """Put weights in blocks of 8 bits or, if it is known what is important, mostly of 4; what chooses experts stays."""
     choosing = routers(graph, linears)
     linears = [linear for linear in linears if linear not in choosing]
     kept_at_8 = linears if importance is None else _sensitive(graph, linears)

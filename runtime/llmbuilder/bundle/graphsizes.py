@@ -23,6 +23,7 @@ _FEW_NUMBERS = 64
 _LONGEST_CALL, _ROWS, _SHORT_WINDOW = 512, 8, 2048
 _ROOM = 8
 """How many times as wide as the widest weight a value may be for each token; in all families it is once at most."""
+_SMALL = 32
 _LAYERS_ROOM = 80
 """How many times as wide all values of a layer together may be; those of Gemma 3n are 20, of most models 4 to 8."""
 
@@ -107,6 +108,8 @@ class _Walk:
 
 
 def _check_cost(node: Message, weight: Value, cost: int, most: int, tokens: int) -> None:
+    if weight.is_weight and max(weight.shape, default=0) <= _SMALL:
+        return  # it costs some passes over its result, whose size is bounded: features are turned in groups
     if cost > (_ROOM * tokens * weight.size if weight.is_weight else most):
         raise GraphError(f"multiplies more than any model does with {_named(node)}")
 

@@ -28,7 +28,7 @@ LOGITS = "logits"
 PAST = "past_key_values.{layer}.{kind}"
 PRESENT = "present.{layer}.{kind}"
 
-Quantization = Literal["none", "int8", "int4"]
+Quantization = Literal["none", "int8", "int4", "w8a8"]
 CacheType = Literal["float32", "float16", "int8"]
 Target = Literal["cpu", "cuda"]
 

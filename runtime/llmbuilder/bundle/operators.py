@@ -63,6 +63,7 @@ _MICROSOFT = {
             "kv_cache_bit_width": I,
         },
     ),
+    "MatMulIntegerToFloat": Operator(shapes.matmul, multiplies=shapes.cost),
     "MatMulNBits": Operator(
         shapes.matmul_blocks,
         {"K": I, "N": I, "bits": I, "block_size": I, "accuracy_level": I},
@@ -107,6 +108,7 @@ _PLAIN = {name: Operator(rule) for names, rule in _SIMPLE for name in names.spli
     "Pad": Operator(layouts.pad, {"mode": S}),
     "QuantizeLinear": Operator(shapes.like_first),
     "Range": Operator(layouts.range_),
+    "ReduceMax": Operator(shapes.reduce, _REDUCE),
     "ReduceMean": Operator(shapes.reduce, _REDUCE),
     "ReduceSum": Operator(shapes.reduce, _REDUCE),
     "Reshape": Operator(layouts.reshape, {"allowzero": I}),

@@ -1,0 +1,142 @@
+"""Multiply in whole numbers: weights with one scale an output, inputs rounded to 8 bits with one scale a row.
+
+Sums of whole numbers are exact, so a row's result does not depend on the rows beside it. The inputs are rounded by
+plain operators, because those of ONNX Runtime that round and multiply in one take one scale for all rows.
+
+Weights are stored as unsigned codes with 128 in the place of zero. Signed ones would be computed faster by x86
+processors with AVX2 and without VNNI, but wrongly: there, ONNX Runtime adds their products in 16 bits, which overflow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from llmbuilder.arrays import FloatArray
+from llmbuilder_export.graph import MICROSOFT, add_initializer, drop_unread, name_of, replace
+from llmbuilder_export.quantize.blocks import ByteArray, refuse_infinite
+from llmbuilder_export.quantize.layers import Linear
+from llmbuilder_export.quantize.turning import hadamard
+
+LARGEST = 127
+"""Largest code, less the middle one: codes go as far below it as above."""
+MIDDLE = 128
+MOST_INPUTS = 1 << 17
+"""Inputs whose products add up to less than 2 ** 31."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCodes:
+    """A weight as MatMulIntegerToFloat reads it: w = scale * (code - 128).
+
+    Attributes:
+        codes: [K, N].
+        scales: [N].
+    """
+
+    codes: ByteArray
+    scales: FloatArray
+
+
+def round_outputs(weight: FloatArray) -> RowCodes:
+    """Quantize weight [N, K]: the largest weight of an output gets code 128 +- 127.
+
+    Raises:
+        ExportError: the weight holds infinities or NaN.
+    """
+    refuse_infinite(weight)
+    levels, scales = _levels(weight)
+    return RowCodes((levels.T + MIDDLE).astype(np.uint8), scales)
+
+
+def relative_error(rows: FloatArray, weight: FloatArray) -> float:
+    """How far products in whole numbers are from ``rows @ weight.T``, as a share of its root mean square.
+
+    Args:
+        rows: inputs [rows, K].
+        weight: [N, K].
+    """
+    exact = rows @ weight.T
+    rounded = _rounded(rows) @ _rounded(weight).T
+    size = np.square(exact).mean()
+    return float(np.sqrt(np.square(rounded - exact).mean() / size)) if size > 0 else 0.0
+
+
+def _rounded(rows: FloatArray) -> FloatArray:
+    levels, scales = _levels(rows)
+    return levels * scales[:, None]
+
+
+def _levels(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Whole numbers [rows, K] and the scale of each row."""
+    largest = np.abs(rows).max(-1)
+    scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(LARGEST)
+    return np.rint(rows / scales[:, None]), scales
+
+
+class RowProducts:
+    """Puts products in whole numbers into one graph; layers of one input share its rounding."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        """Work on ``graph``."""
+        self._graph = graph
+        self._constants: dict[str, ir.Value] = {}
+        self._rounded: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+
+    def multiply(self, linear: Linear, weight: RowCodes, turn: int) -> None:
+        """Put a product in the place of a linear layer.
+
+        Args:
+            linear: the layer.
+            weight: its weight, turned where the input is.
+            turn: size of the groups of features that are turned before they are rounded; 0: none are.
+        """
+        name = name_of(linear.result)
+        codes = add_initializer(self._graph, f"{name}_codes", weight.codes)
+        # An input's scale is its largest number over 127; that part of it is in the weight's.
+        scales = add_initializer(self._graph, f"{name}_scales", weight.scales / np.float32(LARGEST))
+        rounded, largest = self._round(linear, turn)
+        one, middle = self._constant("one", np.float32(1)), self._middle()
+        operands = [rounded, codes, one, scales, middle, middle]
+        product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT, name=linear.nodes[0].name)
+        nodes = [product, ir.node("Mul", [product.outputs[0], largest])]
+        if linear.bias is not None:
+            nodes.append(ir.node("Add", [nodes[-1].outputs[0], linear.bias]))
+        replace(self._graph, linear.nodes, nodes)
+        drop_unread(self._graph, linear.weight)
+
+    def _round(self, linear: Linear, turn: int) -> tuple[ir.Value, ir.Value]:
+        """A layer's input in codes [..., K], and its largest number [..., 1].
+
+        A row of zeros is divided by zero: whatever codes that gives, they are multiplied by zero again.
+        """
+        source = linear.source
+        if source not in self._rounded:
+            nodes = self._turn(source, turn) if turn else []
+            value = nodes[-1].outputs[0] if nodes else source
+            size = ir.node("Abs", [value])
+            last = self._constant("last", np.array([-1]))
+            largest = ir.node("ReduceMax", [size.outputs[0], last], {"keepdims": 1})
+            share = ir.node("Div", [value, largest.outputs[0]])
+            step = self._constant("step", np.float32(1 / LARGEST))
+            codes = ir.node("QuantizeLinear", [share.outputs[0], step, self._middle()])
+            self._graph.insert_before(linear.nodes[0], [*nodes, size, largest, share, codes])
+            self._rounded[source] = codes.outputs[0], largest.outputs[0]
+        return self._rounded[source]
+
+    def _turn(self, source: ir.Value, size: int) -> list[ir.Node]:
+        """Nodes that turn groups of ``size`` features. Each has a matrix of its own, as graphs are checked."""
+        matrix = add_initializer(self._graph, f"{name_of(source)}_turn", hadamard(size))
+        groups = ir.node("Reshape", [source, self._constant(f"groups_of_{size}", np.array([0, 0, -1, size]))])
+        product = ir.node("MatMul", [groups.outputs[0], matrix])
+        whole = self._constant("whole", np.array([0, 0, -1]))
+        return [groups, product, ir.node("Reshape", [product.outputs[0], whole])]
+
+    def _middle(self) -> ir.Value:
+        return self._constant("middle", np.uint8(MIDDLE))
+
+    def _constant(self, name: str, content: npt.ArrayLike) -> ir.Value:
+        if name not in self._constants:
+            self._constants[name] = add_initializer(self._graph, f"rows_{name}", np.asarray(content))
+        return self._constants[name]

@@ -1,0 +1,203 @@
+"""w8a8: products in whole numbers, exact whatever is computed beside them."""
+
+import families
+import numpy as np
+import onnx_ir as ir
+import pytest
+from small_models import VOCABULARY, WINDOW
+from test_quantize import nodes, run, silent, small_graph
+
+from llmbuilder.engine.loading import load_engine
+from llmbuilder.errors import ExportError
+from llmbuilder.verify import verify_bundle
+from llmbuilder_export import export_model, pipeline
+from llmbuilder_export.fuse import fuse
+from llmbuilder_export.graph import name_of
+from llmbuilder_export.quantize.calibrate import ROWS, sample_rows
+from llmbuilder_export.quantize.integers import candidates, multiply_integers
+from llmbuilder_export.quantize.layers import find_linears
+from llmbuilder_export.quantize.rows import LARGEST, MIDDLE, relative_error, round_outputs
+from llmbuilder_export.quantize.smooth import even_out
+from llmbuilder_export.quantize.turning import hadamard, turn_size, turned
+from llmbuilder_export.quantize.weights import quantize
+from llmbuilder_export.sources import load_source
+
+FAMILIES = ("llama", "gpt2", "gemma2")
+IN_PROOF = [pytest.param(name, marks=pytest.mark.prove) for name in FAMILIES[1:]]
+BATCHES = (2, 7, 8, 33)
+
+
+@pytest.fixture(scope="module", params=[FAMILIES[0], *IN_PROOF, "LLMBuilder"])
+def exported(request, checkpoint, byte_bpe_file, tmp_path_factory):
+    """A bundle in w8a8 of each kind: norms without and with biases, layers with biases, a product after GELU."""
+    folder = tmp_path_factory.mktemp("w8a8")
+    source, tokenizer, window = checkpoint, None, WINDOW
+    if request.param != "LLMBuilder":
+        source, tokenizer, window = folder / "model", byte_bpe_file, families.WINDOW
+        families.save_family(request.param, source)
+    options = {"quantization": "w8a8", "max_context": window, "progress": silent}
+    return export_model(source, tokenizer, folder / "bundle", **options)
+
+
+def graph_of(report):
+    return ir.load(report.path / "model.onnx")
+
+
+def test_all_layers_but_the_head_multiply_whole_numbers(exported):
+    model = graph_of(exported)
+    assert exported.manifest.quantization == "w8a8"
+    assert len(nodes(model, "MatMulNBits")) == 1
+    assert len(nodes(model, "MatMulIntegerToFloat")) >= 4 * exported.manifest.model.num_layers
+    assert {node.inputs[1].dtype for node in nodes(model, "MatMulIntegerToFloat")} == {ir.DataType.UINT8}
+
+
+def test_layers_of_one_input_share_its_rounding(exported):
+    model = graph_of(exported)
+    sources = {node.inputs[0] for node in nodes(model, "MatMulIntegerToFloat")}
+    assert len(nodes(model, "QuantizeLinear")) == len(sources)
+
+
+def test_what_was_measured_is_close_to_the_original(exported):
+    assert exported.manifest.verification["mean_kl_divergence"] < 0.05
+
+
+def test_a_bundle_proves_itself(exported):
+    report = verify_bundle(exported.path)
+    assert report.passed
+    assert "whole numbers" in {check.name for check in report.checks}
+
+
+def steps(decoder, prompts):
+    logits = np.stack([decoder.prefill(row, ids)[-1] for row, ids in enumerate(prompts)])
+    history = [logits]
+    for _ in range(2):
+        history.append(np.array(decoder.step(history[-1].argmax(-1).tolist())))
+    return np.stack(history)
+
+
+def test_a_row_of_a_batch_has_the_bits_of_the_row_alone(exported):
+    engine = load_engine(exported.path)
+    random = np.random.default_rng(0)
+    prompts = [random.integers(engine.usable_vocab, size=1 + row % 9).tolist() for row in range(max(BATCHES))]
+    alone = [steps(engine.model.decoder(), [prompt])[:, 0] for prompt in prompts]
+    for rows in BATCHES:
+        together = steps(engine.model.decoder(rows=rows), prompts[:rows])
+        assert all(np.array_equal(together[:, row], alone[row]) for row in range(rows)), f"{rows} rows"
+
+
+def test_a_prompt_in_parts_has_the_bits_of_the_whole(exported):
+    engine = load_engine(exported.path)
+    ids = np.random.default_rng(1).integers(engine.usable_vocab, size=WINDOW - 8).tolist()
+    whole = engine.model.decoder().prefill(0, ids)
+    for cut in (2, 16, 20):  # attention, which is in float32, has other bits after seven
+        decoder = engine.model.decoder(capacity=len(ids))
+        decoder.prefill(0, ids[:cut])
+        assert np.array_equal(decoder.prefill(0, ids[cut:]), whole), f"cut after {cut}"
+
+
+def test_a_card_is_refused_with_the_reason(checkpoint, tmp_path):
+    with pytest.raises(ExportError, match=r"w8a8.*cpu.*whole numbers there only.*int8"):
+        export_model(checkpoint, output=tmp_path / "b", quantization="w8a8", device="cuda", progress=silent)
+
+
+@pytest.fixture(scope="module")
+def traced(checkpoint):
+    model = pipeline.trace(load_source(checkpoint).network)
+    fuse(model)
+    return model
+
+
+def samples(model):
+    return sample_rows(model, {name_of(linear.source) for linear in candidates(model.graph)}, 9)
+
+
+def test_samples_are_rows_of_the_first_step_and_of_every_eighth(traced):
+    rows = samples(traced)
+    sizes = {name_of(linear.source): linear.shape[1] for linear in candidates(traced.graph)}
+    assert {name: each.shape for name, each in rows.items()} == {n: (2 * ROWS, k) for n, k in sizes.items()}
+
+
+def test_quantizing_twice_gives_the_same_bytes(traced):
+    first, second = (
+        ir.to_proto(quantize(traced.clone(), "w8a8", silent, WINDOW)).SerializeToString() for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", [FAMILIES[0], *IN_PROOF])
+def test_evening_out_leaves_what_is_computed(name, tmp_path):
+    families.save_family(name, tmp_path / "model")
+    model = pipeline.trace(load_source(tmp_path / "model").network)
+    fuse(model)
+    rows = samples(model)
+    changed = model.clone()
+    after = even_out(changed.graph, candidates(changed.graph), rows)
+    assert {name for name in rows if not np.array_equal(rows[name], after[name])}
+    for source, measured in samples(changed).items():
+        np.testing.assert_allclose(measured, after[source], atol=2e-3 * np.abs(measured).max())
+
+
+def test_features_of_very_different_size_become_alike(traced):
+    model = traced.clone()
+    rows = samples(model)
+    name = name_of(nodes(model, "GroupQueryAttention")[0].inputs[0].producer().inputs[0])
+    spread = rows[name] * np.geomspace(1, 1000, rows[name].shape[1], dtype=np.float32)
+    after = even_out(model.graph, candidates(model.graph), rows | {name: spread})[name]
+    assert np.ptp(np.log(np.abs(after).max(0))) < 0.7 * np.ptp(np.log(np.abs(spread).max(0)))
+
+
+def test_a_layer_that_whole_numbers_would_harm_stays_as_it_is():
+    """One large feature leaves no codes to the others, and its weight is zero, so that only they count."""
+    model = small_graph(lambda x, w: [ir.node("MatMul", [x, w])], (64, 48))
+    (linear,) = find_linears(model.graph)
+    linear.weight.const_value.numpy()[0] = 0
+    rows = np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32)
+    assert not multiply_integers(model.clone().graph, {"x": rows})
+    rows[:, 0] = 1e4
+    assert [each.shape for each in multiply_integers(model.graph, {"x": rows})] == [(48, 64)]
+
+
+def test_a_product_in_whole_numbers_is_numpys_and_rows_of_zeros_give_zeros():
+    model = small_graph(lambda x, w: [ir.node("MatMul", [x, w])], (64, 48))
+    (linear,) = find_linears(model.graph)
+    matrix = linear.matrix().copy()
+    x = np.random.default_rng(1).standard_normal((3, 5, 64)).astype(np.float32)
+    x[1, 2] = 0
+    assert not multiply_integers(model.graph, {"x": x.reshape(-1, 64)})
+    weight, inputs = round_outputs(turned(matrix, 32)), turned(x, 32)
+    largest = np.abs(inputs).max(-1, keepdims=True)
+    codes = np.rint(inputs / np.where(largest > 0, largest, 1) * LARGEST)
+    sums = codes.astype(np.int64) @ (weight.codes.astype(np.int64) - MIDDLE)
+    result = run(model, x)
+    np.testing.assert_allclose(result, sums * weight.scales * largest / LARGEST, rtol=1e-3, atol=0.02)
+    assert not result[1, 2].any()
+    assert np.isfinite(result).all()
+
+
+def test_weights_have_the_largest_code_at_most_and_zeros_the_middle_one():
+    weight = np.array([[0.5, -1, 0], [0, 0, 0]], np.float32)
+    found = round_outputs(weight)
+    assert found.codes.T.tolist() == [[192, 1, 128], [128, 128, 128]]
+    np.testing.assert_array_equal(found.scales, np.array([1, 1], np.float32) / np.float32(127))
+
+
+def test_an_error_is_a_share_of_the_product():
+    random = np.random.default_rng(0)
+    rows, weight = (random.standard_normal((40, 64)).astype(np.float32) for _ in range(2))
+    assert 0 < relative_error(rows, weight) < 0.02
+    assert relative_error(rows * 8, weight / 4) == pytest.approx(relative_error(rows, weight), rel=1e-3)
+    assert relative_error(rows * 0, weight) == 0
+
+
+def test_turning_twice_changes_nothing_and_once_spreads_what_is_large():
+    rows = np.zeros((1, 64), np.float32)
+    rows[0, 5] = 8
+    assert np.abs(turned(rows, 64)).max() == 1
+    np.testing.assert_array_equal(turned(turned(rows, 64), 64), rows)
+    np.testing.assert_allclose(hadamard(2) * np.sqrt(2), [[1, 1], [1, -1]], rtol=1e-6)
+    assert [turn_size(width, 32) for width in (64, 96, 80, 7)] == [32, 32, 16, 1]
+
+
+def test_the_vocabulary_stays_one_table(exported):
+    (lookup,) = nodes(graph_of(exported), "GatherBlockQuantized")
+    assert lookup.inputs[0].shape[0] >= VOCABULARY or exported.manifest.model.vocab_size < VOCABULARY
