@@ -12,6 +12,7 @@ Writes benchmarks/results/server_throughput.json, .md and .svg.
 
 import argparse
 import asyncio
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,11 +23,14 @@ from common import RESULTS, ROOT, report
 from servers.plot import plot
 from servers.processes import Server, free_port, our_server
 from servers.streams import Speed, Streams
+from servers.wire import Lost
 
 TOKENS = 64
 WINDOW = 512
 """Tokens for each client that llama.cpp's server has room for."""
 _START_SECONDS = 10
+_FIRST_SECONDS = 300
+"""Longest time that the first answer of a server may take."""
 _BLOCK = 32
 
 
@@ -46,8 +50,10 @@ def main() -> None:
     each = options.ramp + options.seconds + _START_SECONDS
     minutes = len(contestants) * len(options.clients) * options.rounds * each / 60
     print(f"{', '.join(c.name for c in contestants)}: about {minutes:.0f} minutes", flush=True)
-    rows = [row for clients in options.clients for row in _measure(contestants, clients, options)]
-    report("server_throughput", rows, options.results)
+    rows: list[dict[str, Any]] = []
+    for clients in options.clients:
+        rows += _measure(contestants, clients, options)
+        report("server_throughput", rows, options.results)
     table = markdown(rows)
     (options.results / "server_throughput.md").write_text(table, encoding="utf-8")
     (options.results / "server_throughput.svg").write_text(plot(rows), encoding="utf-8")
@@ -134,24 +140,34 @@ def _measure(
     speeds: dict[str, list[Speed]] = {contestant.name: [] for contestant in contestants}
     for _ in range(options.rounds):
         for contestant in contestants:
-            speed = asyncio.run(_speed(contestant, clients, options))
+            speed = speed_or_failure(contestant, clients, options)
             print(f"{contestant.name}, {clients} clients: {speed.tokens_per_second:.1f} tokens/s", flush=True)
             speeds[contestant.name].append(speed)
     rows: list[dict[str, Any]] = [
         {"server": c.name, "weights": c.weights, "clients": clients} | _medians(speeds[c.name])
         for c in contestants
     ]
-    best = max((row["tokens/s"] for row in rows[1:]), default=None)
+    best = max((row["tokens/s"] for row in rows[1:] if row["tokens/s"] > 0), default=None)
     for row in rows:
         row["times the best peer"] = row["tokens/s"] / best if best and row is rows[0] else None
     return rows
+
+
+def speed_or_failure(contestant: Contestant, clients: int, options: argparse.Namespace) -> Speed:
+    """The speed, or numbers that are none if the server fails: the others are measured all the same."""
+    try:
+        return asyncio.run(_speed(contestant, clients, options))
+    except (Lost, RuntimeError, OSError, TimeoutError) as error:
+        print(f"{contestant.name}, {clients} clients: {type(error).__name__}: {error}", flush=True)
+        return Speed(math.nan, math.nan, math.nan, math.nan, 0)
 
 
 async def _speed(contestant: Contestant, clients: int, options: argparse.Namespace) -> Speed:
     with tempfile.TemporaryDirectory() as folder, contestant.start(clients, Path(folder) / "log") as server:
         await server.wait()
         streams = Streams(server.address, "/v1/completions", contestant.asking)
-        await streams.once()
+        async with asyncio.timeout(_FIRST_SECONDS):
+            await streams.once()
         return await streams.measure(clients, options.ramp, options.seconds)
 
 

@@ -12,7 +12,8 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """Tokens a second by number of clients, a colour for each server."""
     servers = list(dict.fromkeys(row["server"] for row in rows))
     counts = list(dict.fromkeys(row["clients"] for row in rows))
-    most = max(row["tokens/s"] for row in rows)
+    rows = [row for row in rows if row["tokens/s"] > 0]  # a server that failed has no number
+    most = max((row["tokens/s"] for row in rows), default=1)
     parts = [_text(_LEFT, 20, "Tokens a second by number of clients", "start")]
     for number, server in enumerate(servers):
         parts += [_bar(_LEFT + 190 * number, 30, 12, 12, number)]

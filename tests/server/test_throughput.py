@@ -1,7 +1,9 @@
 """The program that measures servers: what it writes, and that all are asked the same."""
 
+import argparse
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -28,6 +30,18 @@ def test_our_server_is_measured_and_written_down(tmp_path):
     assert all(row["tokens/s"] >= 0 for row in rows)
     assert "llmb serve" in (tmp_path / "server_throughput.md").read_text()
     assert "llmb serve" in (tmp_path / "server_throughput.svg").read_text()
+
+
+def test_a_server_that_fails_has_no_number_and_the_others_have(tmp_path):
+    def start(clients, log):
+        raise RuntimeError("The server is not ready.")
+
+    options = argparse.Namespace(ramp=0, seconds=0.1)
+    failed = server_throughput.Contestant("theirs", "w", start, {})
+    speed = server_throughput.speed_or_failure(failed, 1, options)
+    assert math.isnan(speed.tokens_per_second)
+    without = {"server": "theirs", "clients": 1, "tokens/s": math.nan}
+    assert "nan" not in plot([*ROWS, without])
 
 
 def test_no_two_prompts_begin_alike():
