@@ -153,7 +153,7 @@ def test_a_run_imports_no_command_but_its_own():
             "Invalid value for '--seed': 'hot' is no whole number. Give one",
         ),
         (("chat", "m", "--temperature", "hot"), "'hot' is no number. Give one, such as 0.7."),
-        (("export", "m", "--quantize", "int5"), "There is no 'int5'. Give none or int8 or int4."),
+        (("export", "m", "--quantize", "int5"), "There is no 'int5'. Give none or int8 or int4"),
         (("compare", "m", "-p", "x", "--samples", "0"), "0 is too little. Give at least 1."),
         (("serve", "m", "--port", "70000"), "70000 is too much. Give at most 65535."),
         (("compare", "m"), "Missing --prompt / -p: What all samples continue."),
