@@ -10,7 +10,7 @@ PIP_INSTALL_LOWEST = $(subst constraints.txt,$(@D)/constraints.txt,$(PIP_INSTALL
 RUN = .venv/bin
 DEV = .venv-dev/bin
 STORYTELLER = artifacts/storyteller/bundle
-SMOLLM2 = none int8 int4
+SMOLLM2 = none int8 int4 w8a8
 PROMPT ?= Once upon a time
 SHARE ?= 1
 
@@ -74,7 +74,7 @@ bench: smollm2 artifacts/smollm2-int8-kv8 ## Measure speed and memory with SmolL
 bench-peers: .venv/.runtime .venv-dev/.everything .venv-oracle/.transformers artifacts/smollm2/config.json ## Measure ours beside every CPU peer, or OPTIONS="--quick" (installs and builds them)
 	PYTHONPATH=benchmarks:runtime:export:cli $(DEV)/python -m peers $(OPTIONS)
 
-smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8 and int4 bundles
+smollm2: $(SMOLLM2:%=artifacts/smollm2-%) ## Fetch SmolLM2-135M-Instruct and export it as fp32, int8, int4 and w8a8 bundles
 
 clean: ## Remove environments, caches and builds
 	rm -rf .venv .venv-dev .venv-lowest .venv-lowest-dev .venv-oracle .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -1,4 +1,4 @@
-"""What quantization costs: KL divergence of the int8 and int4 bundles of SmolLM2 from the float32 one.
+"""What quantization costs: KL divergence of the int8, int4 and w8a8 bundles of SmolLM2 from the float32 one.
 
 In the same run, if there is a Python with llama-cpp-python, llama.cpp's quantizations from its own float32, of the same
 weights on the same tokens.
@@ -52,11 +52,11 @@ def texts(models: Path) -> dict[str, Windows]:
 
 
 def ours(models: Path) -> Iterator[Row]:
-    """Rows of the int8 and int4 bundles."""
+    """Rows of the int8, int4 and w8a8 bundles."""
     cut = texts(models)
     original = Bundle(bundle(models, "none"))
     reference = {name: [original(ids) for ids in parts] for name, parts in cut.items()}
-    for quantization in ("int8", "int4"):
+    for quantization in ("int8", "int4", "w8a8"):
         path = bundle(models, quantization)
         quantized = Bundle(path)
         size = (path / WEIGHTS_NAME).stat().st_size
