@@ -44,6 +44,8 @@ def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest,
     for mode in get_args(Quantization):
         model = quantize(traced.clone(), mode, lambda _: None, source.network.facts.context_length)
         for device, cache in CACHES.items():
+            if (mode, device) == ("w8a8", "cuda"):
+                continue  # refused before any work
             if device == "cuda" and has_experts(model):
                 with pytest.raises(ExportError, match="nobody has tried on a card"):
                     for_cuda(model, name)
