@@ -40,6 +40,7 @@ _TABLE: tuple[tuple[str, frozenset[ir.DataType]], ...] = (
     ("GroupQueryAttention", frozenset({_F16})),
     ("GatherElements ScatterElements", _NUMBERS),
     ("TopK", _FLOATS | {_I64, _I32}),
+    ("DequantizeLinear If MatMulIntegerToFloat QuantizeLinear ReduceMax", frozenset()),  # of bundles for cpu
     ("MoE QMoE", frozenset()),  # it has them, but nobody has tried whether a row's bits depend on the others
 )
 KERNELS = {name: types for names, types in _TABLE for name in names.split()}
