@@ -36,6 +36,7 @@ from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
 from llmbuilder_export.staging import named, refuse_unusable, staged
 from llmbuilder_export.trace import trace
+from llmbuilder_export.tracking import Advance, nobody, told_to
 from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, write_files, write_manifest
 
@@ -67,13 +68,15 @@ class _Stages:
     """Times the stages of an export and tells of each when it begins and when it is done."""
 
     progress: Progress
+    advance: Advance = nobody
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         self.progress(f"{name} ...")
         start = time.perf_counter()
-        yield
+        with told_to(self.advance):
+            yield
         self.seconds[name] = time.perf_counter() - start
         self.progress(f"{name}: {self.seconds[name]:.1f} s")
 
@@ -97,6 +100,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     overwrite: bool = False,
     config: StrPath | None = None,
     progress: Progress = to_stderr,
+    advance: Advance = nobody,
 ) -> ExportReport:
     """Export a model as a bundle.
 
@@ -118,6 +122,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
         overwrite: replace a bundle that is already there.
         config: JSON file with the model's configuration, for checkpoints that hold none.
         progress: called with a line when a stage begins, and one when it is done.
+        advance: called within the stages that are long with what is counted there (``weights``), how many are done, and
+            how many there are: first with 0, last with all. It starts anew with each thing that is counted.
 
     Raises:
         ModelNotFoundError: there is nothing at ``source`` or ``adapter``.
@@ -129,7 +135,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     named, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
     _check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
-    stage = _Stages(progress)
+    stage = _Stages(progress, advance)
     load = partial(_load, kv_cache, path, _path(config), max_context, _path(adapter))
     traced = _trace(load, path, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):

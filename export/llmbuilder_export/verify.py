@@ -17,6 +17,7 @@ from llmbuilder.engine.model import Model
 from llmbuilder.errors import DeviceError, ExportError
 from llmbuilder_export.judge import judge
 from llmbuilder_export.networks.network import Network
+from llmbuilder_export.tracking import tracked
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -55,9 +56,9 @@ def record(
     longest = 0 if short else min(_GREEDY_TOKENS, window - len(prompt))
     try:
         with torch.inference_mode():
-            logits = [_logits(network, ids) for ids in sequences]
+            logits = [_logits(network, ids) for ids in tracked(sequences, "texts")]
             greedy: list[int] = []
-            while len(greedy) < longest:
+            for _ in tracked(range(longest), "tokens"):
                 greedy.append(int(_logits(network, prompt + greedy)[-1].argmax()))
     except Exception as error:  # model code of many authors, which may raise anything
         raise ExportError(
@@ -124,13 +125,13 @@ def _logits(network: Network, ids: Sequence[int]) -> FloatArray:
 
 def _prefill(model: Model, reference: Reference) -> list[FloatArray]:
     """Whole sequences at once."""
-    return [model.decoder().prefill(0, ids, keep=len(ids)) for ids in reference.sequences]
+    return [model.decoder().prefill(0, ids, keep=len(ids)) for ids in tracked(reference.sequences, "texts")]
 
 
 def _steps(model: Model, reference: Reference) -> list[FloatArray]:
     """Half of each sequence at once, then token by token."""
     results = []
-    for ids in reference.sequences:
+    for ids in tracked(reference.sequences, "texts, step by step"):
         decoder = model.decoder(capacity=1)
         start = max(1, len(ids) // 2)
         rows = [decoder.prefill(0, ids[:start])]
@@ -145,7 +146,7 @@ def _ragged_batch(model: Model, reference: Reference) -> list[FloatArray]:
     count = min(len(ids) for ids in reference.sequences) - 1
     starts = [len(ids) - count for ids in reference.sequences]
     rows = [[decoder.prefill(r, ids[: starts[r]])[0]] for r, ids in enumerate(reference.sequences)]
-    for step in range(count):
+    for step in tracked(range(count), "steps of a batch"):
         logits = np.array(decoder.step([ids[starts[r] + step] for r, ids in enumerate(reference.sequences)]))
         for row, kept in enumerate(rows):
             kept.append(logits[row])
@@ -156,7 +157,7 @@ def _greedy(model: Model, reference: Reference) -> list[int]:
     decoder = model.decoder()
     logits = decoder.prefill(0, reference.prompt)
     tokens: list[int] = []
-    while len(tokens) < len(reference.greedy):
+    for _ in tracked(reference.greedy, "tokens"):
         tokens.append(int(logits[0].argmax()))
         logits = np.array(decoder.step(tokens[-1:]))
     return tokens

@@ -228,6 +228,27 @@ def test_progress_names_each_stage_when_it_begins_and_its_seconds_when_it_is_don
     assert list(report.seconds)[-1] == "verify"
 
 
+def test_long_stages_tell_how_far_they_are_from_nothing_to_all(checkpoint, tmp_path):
+    told = []
+    options = {"quantization": "int4", "kv_cache": "int8", "progress": lambda line: told.append((line,))}
+    export_model(checkpoint, output=tmp_path / "bundle", advance=lambda *far: told.append(far), **options)
+    begun, found = "", {}
+    for one in told:
+        if len(one) == 1:
+            begun = one[0].removesuffix(" ...") if one[0].endswith(" ...") else begun
+        else:
+            found.setdefault(begun, []).append(one)
+    assert {stage: {what for what, *_ in seen} for stage, seen in found.items()} == {
+        "run in PyTorch": {"texts", "tokens"},
+        "quantize": {"weights", "tokens"},
+        "verify": {"texts", "texts, step by step", "steps of a batch", "tokens"},
+    }
+    for seen in found.values():
+        assert seen[0][1] == 0
+        for (what, done, total), after in zip(seen, [*seen[1:], ("", 0, 0)], strict=True):
+            assert after == (what, done + 1, total) if done < total else after[1] == 0
+
+
 def test_the_program_tells_an_error_in_one_line(run_script, tmp_path):
     program = "import runpy; runpy.run_module('llmbuilder_export', run_name='__main__')"
     done = run_script(program, tmp_path / "missing.pt")

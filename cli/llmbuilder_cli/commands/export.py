@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from llmbuilder_cli.commands.info import measurements
-from llmbuilder_cli.progress import said
+from llmbuilder_cli.progress import Bar, said
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
@@ -86,19 +86,22 @@ def export(
     from llmbuilder_export import export_model
 
     tell("loading PyTorch ...", err=True)
-    report = export_model(
-        checkpoint_in(source),
-        tokenizer=tokenizer,
-        output=output,
-        quantization=quantize,
-        kv_cache=kv_cache,
-        device=device,
-        adapter=adapter,
-        max_context=max_context,
-        verify=not no_verify,
-        overwrite=overwrite,
-        config=config,
-    )
+    with Bar() as bar:
+        report = export_model(
+            checkpoint_in(source),
+            tokenizer=tokenizer,
+            output=output,
+            quantization=quantize,
+            kv_cache=kv_cache,
+            device=device,
+            adapter=adapter,
+            max_context=max_context,
+            verify=not no_verify,
+            overwrite=overwrite,
+            config=config,
+            progress=bar.say,
+            advance=bar.advance,
+        )
     tell(_summary(report), err=True)
     tell(f"Next: llmb generate {shlex.quote(str(report.path))} -p 'Once upon a time'", err=True)
     tell(str(report.path))

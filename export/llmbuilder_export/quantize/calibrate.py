@@ -17,6 +17,7 @@ from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
 from llmbuilder.engine.installation import check_installation
 from llmbuilder.engine.session import session_options
+from llmbuilder_export.tracking import tracked
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -115,7 +116,7 @@ def _sample(
     present = [name.replace(_prefix(PAST), _prefix(PRESENT)) for name in past]
     vocabulary = next(arg.shape[-1] for arg in session.get_outputs() if arg.name == LOGITS)
     ids = random.integers(0, vocabulary, (ROWS, 1))
-    for step in range(tokens):
+    for step in tracked(range(tokens), "tokens"):
         feeds = past | {
             INPUT_IDS: ids,
             ATTENTION_MASK: np.ones((ROWS, step + 1), np.int64),

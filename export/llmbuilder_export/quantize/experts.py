@@ -22,6 +22,7 @@ from llmbuilder_export.graph import (
     tensor_of,
 )
 from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, search
+from llmbuilder_export.tracking import tracked
 
 _COMPUTE_IN_INT8 = 4
 """``accuracy_level``, as of MatMulNBits; ONNX Runtime has it from 1.31 on."""
@@ -58,7 +59,7 @@ def quantize_experts(
         progress(f"experts: {size / 1e6:.1f} MB stay in float32, as their width is no multiple of {BLOCK}")
         keep_experts(graph)
         return
-    for node in nodes:
+    for node in tracked(nodes, "layers of experts"):
         _quantize(graph, node, bits, importance.get(name_of(required(node.inputs[ROWS]))))
 
 

@@ -14,6 +14,7 @@ from llmbuilder_export.quantize.makers import maker_of
 from llmbuilder_export.quantize.rows import MOST_INPUTS, RowProducts, relative_error, round_outputs
 from llmbuilder_export.quantize.smooth import even_out
 from llmbuilder_export.quantize.turning import turn_size, turned
+from llmbuilder_export.tracking import tracked
 
 MOST_ERROR = 0.02
 """Layers whose product would be further off, as a share of its size, keep blocks; in blocks it is about 0.01."""
@@ -56,7 +57,7 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
     left = [
         linear for linear in find_linears(graph) if linear.nodes[0] not in {each.nodes[0] for each in chosen}
     ]
-    for linear in chosen:
+    for linear in tracked(chosen, "weights"):
         turn, matrix, inputs = turns[linear], linear.matrix(), rows[name_of(linear.source)]
         if turn:
             matrix, inputs = turned(matrix, turn), turned(inputs, turn)

@@ -37,6 +37,7 @@ from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares, sample_ro
 from llmbuilder_export.quantize.experts import keep_experts, quantize_experts
 from llmbuilder_export.quantize.integers import candidates, multiply_integers
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
+from llmbuilder_export.tracking import tracked
 
 _COMPUTE_IN_INT8 = 4
 """``accuracy_level`` of MatMulNBits; with any other one, 8-bit weights are 100 times slower."""
@@ -85,7 +86,7 @@ def keep_blocks(model: ir.Model, bits: Bits, progress: Callable[[str], None]) ->
     before = _weight_bytes(model.graph)
     jobs = _jobs(find_linears(model.graph), find_embedding(model.graph))
     kept = 0
-    for job in jobs:
+    for job in tracked(jobs, "weights"):
         sizes: tuple[Bits, ...] = (8,) if bits == 8 or job.lookup is not None else (4, 8)
         matrix = job.matrix()
         blocks = next((blocks for size in sizes if (blocks := recover(matrix, size)) is not None), None)
@@ -169,7 +170,7 @@ def _quantize_weights(
     choosing = routers(graph, linears)
     linears = [linear for linear in linears if linear not in choosing]
     kept_at_8 = linears if importance is None else _sensitive(graph, linears)
-    for job in _jobs(linears, find_embedding(graph)):
+    for job in tracked(_jobs(linears, find_embedding(graph)), "weights"):
         _rewrite(graph, job, _quantized(job, kept_at_8, importance or {}))
     quantize_experts(graph, 8 if importance is None else 4, importance or {}, progress)
 
