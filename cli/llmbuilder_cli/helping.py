@@ -10,6 +10,8 @@ from llmbuilder_cli.values import read_plainly
 GENERATION = "Generation"
 MACHINE = "Machine"
 FORM = "Form of the text"
+STYLE = "Writing in a style, if one of these is given (the text comes when it is whole)"
+FILTER = "Filter (the text comes when it is whole, or is refused)"
 _OWN = "Options"
 """Headings of the groups of options."""
 

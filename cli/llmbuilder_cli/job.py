@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmbuilder_cli.filters import FILTERS
+from llmbuilder_cli.forms import FORMS
 from llmbuilder_cli.options import FLAGS
+from llmbuilder_cli.writing import WRITING
 
-_FORMS = {
-    "required_words": "--required",
-    "forbidden_words": "--forbidden",
-    "json_schema": "--json-schema",
-    "grammar": "--grammar",
-    "regex": "--regex",
-    "choices": "--choice",
-}
+_IN_TABLES = FORMS | FILTERS | WRITING
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,10 @@ class Job:
     verbose: bool = False
     form: dict[str, Any] = field(default_factory=dict)
     """Arguments of `ConstrainedGenerator`; a JSON schema and a grammar are files."""
+    filter: dict[str, Any] = field(default_factory=dict)
+    """Settings of `OutputFilter`, as their flags have them."""
+    writing: dict[str, Any] = field(default_factory=dict)
+    """What `CreativeWriter` is to write, as the flags of `WRITING` have it."""
     device: str = "auto"
     threads: int | None = None
 
@@ -43,12 +43,18 @@ class Job:
         words += ["--verbose"] if self.verbose else []
         words += ["--device", self.device] if self.device != "auto" else []
         words += ["--threads", str(self.threads)] if self.threads is not None else []
-        for name, value in self.form.items():
-            values = value if isinstance(value, list) else [value]
-            words += [word for each in values for word in (_FORMS[name], str(each))]
+        for name, value in (self.form | self.filter | self.writing).items():
+            words += _typed(_IN_TABLES[name].words, value)
         for name, value in self.options.items():
             words += _words(name, value)
         return shlex.join(words)
+
+
+def _typed(flag: str, value: Any) -> list[str]:
+    """A flag of a table with its values."""
+    if value is True:
+        return [flag]
+    return [word for each in (value if isinstance(value, list) else [value]) for word in (flag, str(each))]
 
 
 def _words(name: str, value: Any) -> list[str]:

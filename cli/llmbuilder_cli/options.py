@@ -4,13 +4,15 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
+from llmbuilder_cli.flags import Flag, parameter, with_parameters
 from llmbuilder_cli.helping import GENERATION, MACHINE
 from llmbuilder_cli.progress import said
 from llmbuilder_cli.settings import default_device, default_model, default_threads, read_user_file
+from llmbuilder_cli.writing import WRITING
 
 Model = Annotated[
     Path | None,
@@ -54,17 +56,6 @@ Assignments = Annotated[
         rich_help_panel=GENERATION,
     ),
 ]
-
-
-class Flag(NamedTuple):
-    """An option of `GenerationConfig` on the command line."""
-
-    words: str
-    kind: Any
-    help: str
-    default: str
-    """What holds where neither a flag nor the bundle says it."""
-    metavar: str | None = None
 
 
 FLAGS = {
@@ -113,19 +104,20 @@ def require_model(argument: Path | None, option: Path | None = None) -> Path:
 def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the `FLAGS`, ``--greedy`` and ``--set``, which wins; it gets them as ``options``.
 
-    They lie over those of the user's file.
+    They lie over those of the user's file, unless a style has options in its place.
     """
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
     shared = [
-        *(_parameter(name, _annotation(flag), None) for name, flag in FLAGS.items()),
-        _parameter("greedy", _Greedy, default=False),
-        _parameter("set_", Assignments, None),
+        *(parameter(name, _annotation(flag)) for name, flag in FLAGS.items()),
+        parameter("greedy", _Greedy, default=False),
+        parameter("set_", Assignments),
     ]
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
         flags = {name: arguments.pop(name) for name in FLAGS}
-        options = dict(read_user_file().generation)
+        has_style = any(arguments.get(name) for name in WRITING)
+        options = {} if has_style else dict(read_user_file().generation)
         options |= {name: value for name, value in flags.items() if value is not None}
         if arguments.pop("greedy"):
             options["do_sample"] = False
@@ -135,10 +127,11 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
                 options = _checked(options | parse_assignments(assigned))
         command(**arguments, options=options)
 
-    parameters = [*own, *shared]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+    return with_parameters(run, [*own, *shared])
+
+
+def _annotation(flag: Flag) -> Any:
+    return flag.annotation(GENERATION, f"the model's, else {flag.default}")
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,21 +152,6 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
             told = str(error).removeprefix(name).replace("set do_sample=False", "give 0 or --greedy")
             raise ConfigError(f"{words}{told}") from error
     return options
-
-
-def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _annotation(flag: Flag) -> Any:
-    option = typer.Option(
-        flag.words,
-        help=flag.help,
-        metavar=flag.metavar,
-        show_default=f"the model's, else {flag.default}",
-        rich_help_panel=GENERATION,
-    )
-    return Annotated[flag.kind | None, option]
 
 
 def parse_assignments(assignments: Sequence[str] | None) -> dict[str, Any]:

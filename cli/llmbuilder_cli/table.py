@@ -63,6 +63,8 @@ GENERATE = {
             'llmb generate model -p "Once upon a time"',
             "llmb generate model --greedy --json < prompt.txt",
             "llmb generate model --interactive",
+            'llmb generate model -p "Once upon a time" --mask-profanity --max-repetition 0.3',
+            'llmb generate model -p "Tom and Lily look for a ball" --write dialogue --style story',
         ),
     ),
     "batch": Entry(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.errors import ConfigError
-from llmbuilder_cli.commands import text as generate
+from llmbuilder_cli import answer
 
 GREEDY = ("generate", "text", "--model", "bundle", "--greedy")
 
@@ -205,7 +205,7 @@ def test_every_piece_is_flushed_before_the_next_is_computed(monkeypatch):
             yield "word "
             assert pipe.flushed == "word " * count
 
-    generate._print_stream(pieces())
+    answer.print_stream(pieces())
     assert pipe.getvalue() == "word word word \n"
 
 

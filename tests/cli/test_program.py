@@ -12,6 +12,7 @@ import pytest
 
 from llmbuilder.config import generation_options
 from llmbuilder.errors import BundleError
+from llmbuilder_cli.helping import FILTER, FORM, STYLE
 from llmbuilder_cli.options import FLAGS
 from llmbuilder_cli.report import report_error
 from llmbuilder_cli.table import COMMANDS, GENERATE
@@ -190,7 +191,13 @@ def test_every_command_has_an_example():
 def test_help_groups_the_options(llmb):
     lines = llmb("generate", "text", "--help").stdout.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Arguments:", "Options:", "Machine:", "Form of the text:", "Generation:"]
+    assert headings == [
+        "Arguments:",
+        "Options:",
+        "Machine:",
+        *(f"{each}:" for each in (FORM, STYLE, FILTER)),
+        "Generation:",
+    ]
     assert "(the model's, else 0.8)" in " ".join(" ".join(lines).split())
 
 
