@@ -164,7 +164,7 @@ def test_a_product_in_whole_numbers_is_numpys_and_rows_of_zeros_give_zeros():
     x = np.random.default_rng(1).standard_normal((3, 5, 64)).astype(np.float32)
     x[1, 2] = 0
     assert not multiply_integers(model.graph, {"x": x.reshape(-1, 64)})
-    weight, inputs = round_outputs(turned(matrix, 32)), turned(x, 32)
+    weight, inputs = round_outputs(turned(matrix, 64)), turned(x, 64)
     largest = np.abs(inputs).max(-1, keepdims=True)
     codes = np.rint(inputs / np.where(largest > 0, largest, 1) * LARGEST)
     sums = codes.astype(np.int64) @ (weight.codes.astype(np.int64) - MIDDLE)

@@ -341,9 +341,9 @@ GROWTH = {
     ),
     "a small matrix for more groups than it is worth": (
         tiny_with(
-            zeros("features", 1, 96),
-            zeros("turn", 64, 64),
-            integers("groups", WINDOW, 10, 64),
+            zeros("features", 1, 128),
+            zeros("turn", 96, 96),
+            integers("groups", WINDOW, 10, 96),
             node("Expand", "one groups", "grouped"),
             node("MatMul", "grouped turn", "turned"),
         ),

@@ -18,7 +18,7 @@ from llmbuilder_export.tracking import tracked
 
 MOST_ERROR = 0.02
 """Layers whose product would be further off, as a share of its size, keep blocks; in blocks it is about 0.01."""
-_MOST_TURNED, _LEAST_TURNED = 32, 8
+_MOST_TURNED, _LEAST_TURNED = 64, 8
 """Sizes of groups that are turned while the model runs; larger ones gain little and cost as much more."""
 
 

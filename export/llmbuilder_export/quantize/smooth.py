@@ -19,8 +19,9 @@ from llmbuilder_export.quantize.layers import Linear
 from llmbuilder_export.quantize.makers import NORM_WEIGHTS, Maker, maker_of
 from llmbuilder_export.quantize.turning import turned
 
-EXPONENT = 0.5
-"""How much of the difficulty goes from the inputs to the weights."""
+EXPONENT, NORM_EXPONENT = 0.5, 0.65
+"""How much of the difficulty goes from the inputs to the weights; more of it where a norm makes the inputs, whose large
+features are larger than those of products."""
 _LEAST = 0.01
 """Least size of a feature or weight that counts, as a share of the mean: calibration sees only so much text."""
 
@@ -60,7 +61,7 @@ def even_out(
     graph: ir.Graph,
     linears: Collection[Linear],
     rows: Mapping[str, FloatArray],
-    exponent: float = EXPONENT,
+    exponent: float | None = None,
 ) -> dict[str, FloatArray]:
     """Divide features by how large they are, in place; the graph computes what it did.
 
@@ -68,7 +69,8 @@ def even_out(
         graph: a graph in float32. New weights are lazy: they exist while they are read.
         linears: layers that may be changed, no two of the same weight.
         rows: samples [rows, K] of each layer's input, by name.
-        exponent: from 0, where only weights are evened out, to 1, where only inputs are.
+        exponent: from 0, where only weights are evened out, to 1, where only inputs are; None: `NORM_EXPONENT` where
+            a norm makes them, `EXPONENT` elsewhere.
 
     Returns:
         The samples as they are now.
@@ -91,7 +93,9 @@ def even_out(
     return {name: edges[name].read(each) if name in edges else each for name, each in rows.items()}
 
 
-def _edges(linears: Collection[Linear], rows: Mapping[str, FloatArray], exponent: float) -> dict[str, _Edge]:
+def _edges(
+    linears: Collection[Linear], rows: Mapping[str, FloatArray], exponent: float | None
+) -> dict[str, _Edge]:
     """What can be evened out, by the name of the readers' input."""
     readers: dict[ir.Value, list[Linear]] = defaultdict(list)
     for linear in linears:
@@ -100,7 +104,9 @@ def _edges(linears: Collection[Linear], rows: Mapping[str, FloatArray], exponent
     for source, group in readers.items():
         if (maker := maker_of(source, group, linears)) is not None:
             name = name_of(source)
-            found[name] = _Edge(maker, group, _factor(rows[name], group, maker, exponent))
+            usual = NORM_EXPONENT if isinstance(maker.by, ir.Node) else EXPONENT
+            share = usual if exponent is None else exponent
+            found[name] = _Edge(maker, group, _factor(rows[name], group, maker, share))
     return found
 
 

@@ -23,7 +23,7 @@ _FEW_NUMBERS = 64
 _LONGEST_CALL, _ROWS, _SHORT_WINDOW = 512, 8, 2048
 _ROOM = 8
 """How many times as wide as the widest weight a value may be for each token; in all families it is once at most."""
-_SMALL = 32
+_SMALL = 64
 _LAYERS_ROOM = 80
 """How many times as wide all values of a layer together may be; those of Gemma 3n are 20, of most models 4 to 8."""
 
