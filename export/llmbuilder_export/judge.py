@@ -43,7 +43,12 @@ def judge(measured: Mapping[str, float], scale: float, manifest: Manifest) -> No
     elif manifest.device == "cuda":
         _judge_half(largest, divergence, _HALF_DIFFERENCE * scale, manifest.model.architecture)
     else:
-        _judge_exact(largest, _LARGEST_DIFFERENCE * max(1.0, scale / 100))
+        _judge_exact(largest, allowed_difference(scale))
+
+
+def allowed_difference(scale: float) -> float:
+    """How far logits in float32 may be apart, of which ``scale`` is the largest."""
+    return _LARGEST_DIFFERENCE * max(1.0, scale / 100)
 
 
 def _judge_exact(largest: float, allowed: float) -> None:

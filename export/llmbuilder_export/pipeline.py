@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import onnx_ir as ir
+from torch import nn
 
 from llmbuilder.bundle.graphcheck import check_graph
 from llmbuilder.bundle.manifest import (
@@ -23,9 +24,9 @@ from llmbuilder.bundle.manifest import (
 )
 from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
-from llmbuilder.errors import ExportError
 from llmbuilder.showing import write_aside
 from llmbuilder_export.cache import cache_in_int8, refuse_unfit
+from llmbuilder_export.choices import check_options, place_of
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
@@ -41,8 +42,6 @@ from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, write_files, write_manifest
 
 Progress = Callable[[str], None]
-
-_CACHES = ("float32", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ def to_stderr(line: str) -> None:
 
 
 def export_model(  # noqa: PLR0913 (the public signature)
-    source: StrPath,
+    source: StrPath | nn.Module,
     tokenizer: StrPath | None = None,
     output: StrPath | None = None,
     *,
@@ -105,10 +104,12 @@ def export_model(  # noqa: PLR0913 (the public signature)
     """Export a model as a bundle.
 
     Args:
-        source: an LLMBuilder checkpoint file, a Hugging Face model directory, or a GGUF file.
-        tokenizer: tokenizer file or a directory holding one; None looks where the model lies, and in a GGUF file.
-        output: the bundle's directory; None puts it beside the source, or beside the adapter if there is one:
-            ``model.pt`` -> ``model-onnx``.
+        source: an LLMBuilder checkpoint file, a Hugging Face model directory, or a GGUF file; or a module in memory,
+            which stays as it is: of transformers, LLMBuilder's GPT, or any that follows `networks.protocol`.
+        tokenizer: tokenizer file or a directory holding one; None looks where the model lies, and in a GGUF file. A
+            module needs one, and takes the chat template from its directory.
+        output: the bundle's directory, which a module needs; None puts it beside the source, or beside the adapter if
+            there is one: ``model.pt`` -> ``model-onnx``.
         quantization: weights as they are (``none``), ``int8``, ``int4``, or ``w8a8`` for cpu, which rounds inputs as
             well and is faster with many rows or tokens at once; None is ``int8`` for cpu and ``none`` for cuda, where
             fewer bits save memory, not time. For cpu, None keeps the blocks of a GGUF file in Q8_0 or Q4_0.
@@ -130,14 +131,14 @@ def export_model(  # noqa: PLR0913 (the public signature)
         TokenizerError: no tokenizer, or one that does not fit the model.
         ExportError: anything else that keeps the model from being exported. Nothing is left behind.
     """
-    path = Path(source)
-    target = Path(output) if output is not None else default_output(_path(adapter) or path)
+    where = place_of(source, tokenizer, output, adapter, config)
+    target = Path(output) if output is not None else default_output(_path(adapter) or where)
     named, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
-    _check_options(quantization, kv_cache, device, max_context)
+    check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress, advance)
-    load = partial(_load, kv_cache, path, _path(config), max_context, _path(adapter))
-    traced = _trace(load, path, _path(tokenizer), stage, verify=verify)
+    load = partial(_load, kv_cache, source, _path(tokenizer), _path(config), max_context, _path(adapter))
+    traced = _trace(load, where, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):
         if named is None and device == "cpu" and traced.stored_bits is not None:
             quantization = "int4" if traced.stored_bits == 4 else "int8"
@@ -151,7 +152,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
         refuse_unknown(model, traced.draft.model.architecture)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
-            files = write_files(folder, model, traced.tokenizer, traced.chat_template, path)
+            files = write_files(folder, model, traced.tokenizer, traced.chat_template, where)
             check_graph(folder / GRAPH_NAME, traced.draft.model, files[WEIGHTS_NAME].size)
         manifest = replace(
             traced.draft,
@@ -188,9 +189,20 @@ class _Traced:
 
 
 def _load(
-    kv_cache: str, path: Path, config: Path | None, max_context: int | None, adapter: Path | None
+    kv_cache: str,
+    given: StrPath | nn.Module,
+    tokenizer: Path | None,
+    config: Path | None,
+    max_context: int | None,
+    adapter: Path | None,
 ) -> Source:
-    source = load_source(path, config, max_context, adapter)
+    if isinstance(given, nn.Module):
+        from llmbuilder_export.sources.modules import load_module
+
+        assert tokenizer is not None  # noqa: S101 (`place_of` saw to it)
+        source = load_module(given, tokenizer, max_context, adapter)
+    else:
+        source = load_source(Path(given), config, max_context, adapter)
     if kv_cache == "int8":
         refuse_unfit(source.network)
     return source
@@ -208,7 +220,7 @@ def _trace(
         source = load()
         facts = source.network.facts
         place = tokenizer or _written(source.tokenizer_files, Path(aside))
-        words = load_tokenizer_source(place, path, facts.vocab_size)
+        words = load_tokenizer_source(place, path, facts.vocab_size, source.eos_token_ids)
         chat = chat_facts(source.chat_template, words, stage.progress)
     with stage("run in PyTorch"):
         texts = [ids for _, ids in words.facts.golden]
@@ -242,26 +254,6 @@ def _release_weights(*models: ir.Model) -> None:
         for value in model.graph.initializers.values():
             value.const_value = None
     gc.collect()
-
-
-def _check_options(quantization: str, kv_cache: str, device: str, max_context: int | None) -> None:
-    if quantization not in get_args(Quantization):
-        raise ExportError(
-            f"quantization must be one of {', '.join(get_args(Quantization))}, got {quantization!r}."
-        )
-    if (quantization, device) == ("w8a8", "cuda"):
-        raise ExportError(
-            "quantization='w8a8' is for cpu: ONNX Runtime multiplies whole numbers there only. "
-            "Leave it out, or export with int8, which saves memory on a card."
-        )
-    if kv_cache not in _CACHES:
-        raise ExportError(f"kv_cache must be one of {', '.join(_CACHES)}, got {kv_cache!r}.")
-    if device not in get_args(Target):
-        raise ExportError(f"device must be 'cpu' or 'cuda', got {device!r}.")
-    if (kv_cache, device) == ("int8", "cuda"):
-        raise ExportError("kv_cache='int8' is for cpu: on a card the cache is float16. Leave it out.")
-    if max_context is not None and max_context < 2:
-        raise ExportError(f"max_context must be at least 2 tokens, got {max_context}.")
 
 
 def _cache_type(kv_cache: Literal["float32", "int8"], device: Target) -> CacheType:

@@ -67,15 +67,27 @@ class CachedAttention:
 def causal_attention(
     _layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
 ) -> torch.Tensor:
-    """Scaled dot-product attention of queries [B, S, heads * size] over the call's own tokens; see `Attention`."""
+    """Scaled dot-product attention; see `Attention`.
+
+    Args:
+        query: [B, S, heads * size], of the last S of T tokens.
+        key: [B, T, key heads * size].
+        value: as ``key``.
+        heads: how they divide.
+    """
     repeat = heads.count // heads.key_value_count
     q = _by_head(query, heads.count).transpose(1, 2)
     k = _by_head(key, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
     v = _by_head(value, heads.key_value_count).transpose(1, 2).repeat_interleave(repeat, 1)
-    length = query.shape[1]
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    scores = (q @ k.transpose(-2, -1) * heads.scale).masked_fill(future, -math.inf)
-    mixed: torch.Tensor = scores.softmax(-1) @ v
+    before = key.shape[1] - query.shape[1]
+    every = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool)
+    hidden = every.triu(before + 1)
+    if heads.window is not None:
+        hidden |= every.tril(before - heads.window)
+    scores = q @ k.transpose(-2, -1) * heads.scale
+    if heads.softcap:
+        scores = heads.softcap * (scores / heads.softcap).tanh()
+    mixed: torch.Tensor = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
     return mixed.transpose(1, 2).flatten(2)
 
 

@@ -75,8 +75,9 @@ class Network(torch.nn.Module, ABC):
 class Source:
     """A loaded model. ``generation`` holds defaults under the names of `GenerationConfig`.
 
-    ``tokenizer_files`` are texts by file name, of a tokenizer that lies in no directory of its own. ``stored_bits`` is
-    the size of the codes that most weights were stored in, if they can be kept as they were.
+    ``tokenizer_files`` are texts by file name, of a tokenizer that lies in no directory of its own. ``eos_token_ids``
+    are the model's, where no file says them. ``stored_bits`` is the size of the codes that most weights were stored in,
+    if they can be kept as they were.
     """
 
     network: Network
@@ -84,4 +85,5 @@ class Source:
     generation: Mapping[str, Any] = field(default_factory=dict)
     chat_template: str | None = None
     tokenizer_files: Mapping[str, str] = field(default_factory=dict)
+    eos_token_ids: tuple[int, ...] = ()
     stored_bits: Literal[4, 8] | None = None

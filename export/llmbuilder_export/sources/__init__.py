@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from llmbuilder.errors import ExportError, ModelNotFoundError
-from llmbuilder_export.networks.network import Network, Source
+from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.files import read_json, refuse_special
 from llmbuilder_export.sources.kinds import refuse_other_directory, refuse_other_file
+from llmbuilder_export.sources.weights import refuse_broken_weights
 
 GGUF_MAGIC = b"GGUF"
 
@@ -50,7 +49,7 @@ def load_source(
 
         _check_directory(path, config)
         source = load_huggingface(path, max_context, adapter)
-    _refuse_broken_weights(source.network, path)
+    refuse_broken_weights(source.network, path)
     return source
 
 
@@ -95,13 +94,3 @@ def _refuse_adapter(directory: Path) -> None:
             "adapter_model.* into a directory of their own, and pass that with --adapter to merge it."
         )
     raise ExportError(f"{directory} is {what}; give its base: llmb export BASE --adapter {directory}")
-
-
-def _refuse_broken_weights(network: Network, path: Path) -> None:
-    """Refuse weights that are no numbers: of a training that diverged, or overflowed in half precision."""
-    for name, weight in network.named_parameters():
-        if weight.numel() and not torch.stack(torch.aminmax(weight.detach())).isfinite().all():
-            raise ExportError(
-                f"{path} holds NaN or infinity in {name}, as after a training that diverged. "
-                "Export an earlier checkpoint."
-            )

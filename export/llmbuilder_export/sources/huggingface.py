@@ -42,13 +42,8 @@ def load_huggingface(directory: Path, max_context: int | None = None, adapter: P
     model = _load_model(directory)
     if read is not None:
         merge_adapter(model, read, directory)
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
-    if window is None:
-        raise ExportError(f"{directory}/config.json does not say how long the window is. Pass --max-context.")
-    network = AdaptedNetwork(model, min(window, max_context or window))
-    check_facts(network.facts, model.config)
     return Source(
-        network=network,
+        network=adapt(model, max_context, f"{directory}/config.json"),
         facts=SourceFacts(
             kind="huggingface",
             name=directory.resolve().name,
@@ -58,6 +53,25 @@ def load_huggingface(directory: Path, max_context: int | None = None, adapter: P
         generation=generation_defaults(directory),
         chat_template=chat_template(directory),
     )
+
+
+def adapt(model: PreTrainedModel, max_context: int | None, place: str) -> AdaptedNetwork:
+    """The network of a model, which is changed.
+
+    Args:
+        model: the model, in float32 and evaluation mode.
+        max_context: most tokens of the window, if fewer than the model has.
+        place: where its configuration is, for messages.
+
+    Raises:
+        ExportError: the window is not known, or the architecture cannot be exported.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
+    if window is None:
+        raise ExportError(f"{place} does not say how long the window is. Pass --max-context.")
+    network = AdaptedNetwork(model, min(window, max_context or window))
+    check_facts(network.facts, model.config)
+    return network
 
 
 def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
@@ -90,9 +104,14 @@ def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
 
 def generation_defaults(directory: Path) -> dict[str, Any]:
     """The options of ``generation_config.json`` that `GenerationConfig` has and accepts together."""
+    return generation_options(read_json(directory / "generation_config.json"))
+
+
+def generation_options(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of transformers' configuration of generation that ours has and accepts together."""
     options = {
         name: value
-        for name, value in read_json(directory / "generation_config.json").items()
+        for name, value in content.items()
         if name in GenerationConfig.__dataclass_fields__ and name not in _ELSEWHERE and value is not None
     }
     if options.get("num_beams", 1) == 1:

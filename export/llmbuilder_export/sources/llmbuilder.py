@@ -57,6 +57,19 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
         from llmbuilder_export.sources.nanogpt import load_nanogpt
 
         return load_nanogpt(checkpoint, path, max_context)
+    return Source(
+        network=load_gpt(checkpoint, path, config, max_context),
+        facts=SourceFacts(kind="llmbuilder", name=path.name, sha256=file_sha256(path)),
+    )
+
+
+def is_gpt(state: Mapping[str, object]) -> bool:
+    """Whether weights have the names of LLMBuilder's GPT."""
+    return {_TOKENS, _POSITIONS} <= set(state) and any(map(_BLOCK.match, state))
+
+
+def load_gpt(checkpoint: Mapping[str, Any], path: Path, config: Path | None, max_context: int | None) -> GPT:
+    """Build the network of what `read_checkpoint` read; see `load_llmbuilder`."""
     state = merge_lora(find_state(checkpoint, path), checkpoint, path)
     options = _read_config(config) if config else _find_config(checkpoint)
     shape = _measure(state, path)
@@ -68,10 +81,7 @@ def load_llmbuilder(path: Path, config: Path | None = None, max_context: int | N
     tied = _HEAD not in state or torch.equal(state[_HEAD], state[_TOKENS])
     if tied:
         state.pop(_HEAD, None)
-    return Source(
-        network=_build(state, shape, heads, path, tied=tied),
-        facts=SourceFacts(kind="llmbuilder", name=path.name, sha256=file_sha256(path)),
-    )
+    return _build(state, shape, heads, path, tied=tied)
 
 
 def _is_nanogpt(checkpoint: Mapping[str, Any]) -> bool:

@@ -37,14 +37,17 @@ class TokenizerSource:
     content: bytes
 
 
-def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> TokenizerSource:
+def load_tokenizer_source(
+    given: Path | None, model: Path, vocab_size: int, eos_token_ids: tuple[int, ...] = ()
+) -> TokenizerSource:
     """Find the tokenizer of a model and check that it fits.
 
     Args:
         given: a tokenizer file, or a directory holding one; None looks in the model's directory, or for a checkpoint
             file in its directory and in ``tokenizer`` beside it.
-        model: the model's directory or file.
+        model: the model's directory or file; the name of one in memory.
         vocab_size: number of ids the model knows.
+        eos_token_ids: which tokens end a text; empty: the tokenizer or files beside it say it.
 
     Raises:
         TokenizerError: none or several found, unreadable, or with more ids than the model.
@@ -65,7 +68,7 @@ def load_tokenizer_source(given: Path | None, model: Path, vocab_size: int) -> T
         file=JSON_NAME if is_json else SENTENCEPIECE_NAME,
         vocab_size=tokenizer.vocab_size,
         bos_token_id=bos,
-        eos_token_ids=eos,
+        eos_token_ids=eos_token_ids or eos,
         pad_token_id=pad,
         prefix_ids=prefix,
         suffix_ids=suffix,
@@ -134,7 +137,7 @@ def _json_specials(path: Path, vocab_size: int) -> Specials:
     tokenizer = Tokenizer.from_file(str(path))
 
     def one(kind: str) -> tuple[int, ...]:
-        stated = [_ids(config.get(f"{kind}_id")) for config in _configs(path.parent, _ID_FILES)]
+        stated = [token_ids(config.get(f"{kind}_id")) for config in _configs(path.parent, _ID_FILES)]
         named = (tokenizer.token_to_id(name) for name in _names(path.parent, kind))
         candidates = [*stated, *((i,) for i in named if i is not None)]
         return next((ids for ids in candidates if ids and all(0 <= i < vocab_size for i in ids)), ())
@@ -143,7 +146,8 @@ def _json_specials(path: Path, vocab_size: int) -> Specials:
     return next(iter(bos), None), eos, next(iter(pad), None)
 
 
-def _ids(value: object) -> tuple[int, ...]:
+def token_ids(value: object) -> tuple[int, ...]:
+    """Ids as configurations have them: one, a list, or none."""
     values = value if isinstance(value, list) else [value]
     return tuple(i for i in values if isinstance(i, int) and not isinstance(i, bool))
 

@@ -199,6 +199,20 @@ def refuse_holes(directory: Path, model: PreTrainedModel, loaded: Mapping[str, A
     _refuse_untied(directory, model)
 
 
+def refuse_broken_weights(network: torch.nn.Module, path: Path) -> None:
+    """Refuse weights that are no numbers: of a training that diverged, or overflowed in half precision.
+
+    Raises:
+        ExportError: there are such.
+    """
+    for name, weight in network.named_parameters():
+        if weight.numel() and not torch.stack(torch.aminmax(weight.detach())).isfinite().all():
+            raise ExportError(
+                f"{path} holds NaN or infinity in {name}, as after a training that diverged. "
+                "Export an earlier checkpoint."
+            )
+
+
 def _is_made(key: str, model: PreTrainedModel) -> bool:
     """Whether a stored tensor is a buffer that the model makes itself, whatever stands before its name."""
     tail = key.split(".")[-2:]
