@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_models import HEADS, VOCABULARY, gpt_state
+from test_adapters import CASES, FOLDER, IDS, base_of
 from torch import nn
-from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2Model, LlamaConfig, LlamaForCausalLM
 
 from llmbuilder import TextGenerator
 from llmbuilder.errors import ExportError
@@ -118,23 +120,17 @@ def generated(bundle, count):
     return list(done[0].token_ids)
 
 
-def test_the_page_runs_as_it_stands(tokenizer, tmp_path, monkeypatch):
+def test_the_module_of_the_page_writes_its_own_tokens(tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in BLOCKS:
         exec(compile(block, "docs/guide/modules.md", "exec"), namespace)  # noqa: S102 (our own document)
+    manifest = namespace["report"].manifest
     assert len(BLOCKS[0].splitlines()) <= 60
-    assert namespace["report"].manifest.verification["max_logit_difference_steps"] < 1e-4
-
-
-def test_a_module_of_any_kind_writes_its_own_tokens(my_gpt, tokenizer, tmp_path):
-    report = export_model(my_gpt, tokenizer, tmp_path / "bundle", quantization="none", progress=quiet)
-    assert generated(report.path, 24) == greedy(my_gpt, PROMPT, 24)
-    assert report.manifest.source.kind == "module"
-    assert report.manifest.model.architecture == report.manifest.source.name == "MyGPT"
-    assert (
-        report.manifest.verification["greedy_tokens_equal"] == report.manifest.verification["greedy_tokens"]
-    )
+    assert generated("bundle", 24) == greedy(namespace["model"], PROMPT, 24)
+    assert manifest.source.kind == "module"
+    assert manifest.model.architecture == manifest.source.name == "MyGPT"
+    assert manifest.verification["max_logit_difference_steps"] < 1e-4
 
 
 def test_a_model_of_transformers_writes_its_own_tokens(tokenizer, tmp_path):
@@ -311,3 +307,14 @@ def test_a_tokenizer_and_a_place_are_needed(my_gpt, given):
 def test_adapters_are_for_models_of_transformers(my_gpt, tokenizer, tmp_path):
     with pytest.raises(ExportError, match="is no model of transformers"):
         export_model(my_gpt, tokenizer, tmp_path / "bundle", adapter=tmp_path, progress=quiet)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_adapter_is_merged_into_a_copy_of_a_model_of_transformers(case, tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(base_of(case), dtype=torch.float32)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    source = load_module(model, tokenizer, adapter=FOLDER / case)
+    expected = load_file(FOLDER / case / "expected.safetensors")["logits"]
+    torch.testing.assert_close(source.network.reference(IDS)[0], expected, atol=2e-5, rtol=1e-4)
+    assert source.facts.adapter == case
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -76,8 +76,8 @@ def _load(module: nn.Module, max_context: int | None, adapter: Path | None) -> S
         return Source(network=gpt, facts=facts)
     raise ExportError(
         f"{name} is neither a model of transformers nor LLMBuilder's GPT, and lacks {', '.join(missing)}. {_PAGE} "
-        "shows what a module of any other kind must have. If it wraps a model, pass what it wraps; an adapter of PEFT is "
-        "merged by merge_and_unload()."
+        "shows what a module of any other kind must have. If it wraps a model, pass what it wraps; PEFT merges "
+        "adapters by merge_and_unload()."
     )
 
 
