@@ -35,6 +35,7 @@ from llmbuilder_export.quantize.weights import keep_blocks, quantize
 from llmbuilder_export.sources import load_source
 from llmbuilder_export.sources.chat import chat_facts
 from llmbuilder_export.sources.tokenizer import TokenizerSource, load_tokenizer_source
+from llmbuilder_export.sources.vocabularies import converted
 from llmbuilder_export.staging import named, refuse_unusable, staged
 from llmbuilder_export.trace import trace
 from llmbuilder_export.tracking import Advance, nobody, told_to
@@ -220,6 +221,7 @@ def _trace(
         source = load()
         facts = source.network.facts
         place = tokenizer or _written(source.tokenizer_files, Path(aside))
+        place = converted(place or path, Path(aside)) or place
         words = load_tokenizer_source(place, path, facts.vocab_size, source.eos_token_ids)
         chat = chat_facts(source.chat_template, words, stage.progress)
     with stage("run in PyTorch"):

@@ -94,7 +94,7 @@ def _find(given: Path | None, model: Path) -> Path:
             return place
         if place.is_dir() and (found := _in_directory(place)) is not None:
             return found
-    wanted = f"{JSON_NAME} or *.model"
+    wanted = f"{JSON_NAME}, *.model, or vocab.json with merges.txt"
     raise TokenizerError(
         f"There is no tokenizer ({wanted}) in {', '.join(map(str, places))}. Pass its file or directory with -t."
     )
