@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from llmbuilder.bundle.operators import INTS, OPERATORS, F, I, S
+from llmbuilder.bundle.operators import INTS, OPERATORS, F, G, I, S
 from llmbuilder.bundle.shapes import MOST_DIMENSIONS, Call, ShapeError, Value
 
 CALLS = 300  # of each operator
@@ -27,6 +27,7 @@ def attribute(kind, random):
         I: random.choice(NUMBERS),
         F: 0.5,
         S: b"x",
+        G: {},
         INTS: random.choices(range(-1, 4), k=random.randrange(4)),
     }
     return choices[kind]

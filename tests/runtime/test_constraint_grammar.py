@@ -123,12 +123,12 @@ def test_grammars_are_not_combined(other):
         constrained(choices=["a"], **other)
 
 
-def test_a_missing_llguidance_names_the_extra(monkeypatch):
+def test_a_missing_llguidance_says_what_to_install(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
     monkeypatch.setattr(guidance.importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"llmbuilder-runtime\[constraints\]"):
+    with pytest.raises(ConfigError, match=r"pip install .llguidance>="):
         constrained(regex="a")
 
 

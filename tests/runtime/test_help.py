@@ -94,6 +94,6 @@ def test_a_bundle_says_where_it_is_and_what_is_in_it(make_bundle):
 
 def test_a_session_shows_nothing_of_what_was_said(generator):
     chat = ChatInterface(generator, system_prompt="secret")
-    state = State(chat, None, [{"user": "secret", "assistant": "secret"}])
+    state = State(chat, None, conversation=[{"user": "secret", "assistant": "secret"}])
     assert "ChatInterface" in repr(state)
     assert "secret" not in repr(state)
