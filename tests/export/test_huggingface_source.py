@@ -118,6 +118,21 @@ def test_half_precision_weights_are_exported_in_float32(tmp_path):
     assert network.reference(torch.tensor([[1, 2]])).dtype == torch.float32
 
 
+@pytest.mark.parametrize(("kind", "name"), [("bloom", "seq_length"), ("mpt", "max_seq_len")])
+def test_families_without_positions_say_their_window_under_a_name_of_their_own(kind, name, tmp_path):
+    save_model(tmp_path, kind, n_layer=1, n_layers=1, n_head=2, n_heads=2, d_model=32, **{name: 40})
+    assert load_source(tmp_path).network.facts.context_length == 40
+    assert load_source(tmp_path, max_context=32).network.facts.context_length == 32
+    assert load_source(tmp_path, max_context=64).network.facts.context_length == 40
+
+
+@pytest.mark.parametrize("window", [None, "long", 0, True])
+def test_a_window_that_is_none_must_be_given(window, tmp_path):
+    save_model(tmp_path, "bloom", n_layer=1, n_head=2, seq_length=window)
+    with pytest.raises(ExportError, match="Pass --max-context"):
+        load_source(tmp_path)
+
+
 def test_scaled_positions_are_tabulated(tmp_path):
     scaling = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 48}
     save_model(tmp_path, "llama", rope_parameters=scaling)

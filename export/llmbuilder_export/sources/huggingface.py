@@ -12,6 +12,7 @@ from optimum.utils import NormalizedConfigManager
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from llmbuilder.bundle.manifest import CHAT_TEMPLATE_NAME, ModelFacts, SourceFacts
+from llmbuilder.checks import is_whole
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
@@ -21,6 +22,7 @@ from llmbuilder_export.sources.files import read_json
 from llmbuilder_export.sources.lora import merge_adapter
 from llmbuilder_export.sources.weights import check_files, refuse_holes, refuse_larger
 
+_WINDOWS = {"bloom": "seq_length", "mpt": "max_seq_len"}
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.
 _ELSEWHERE = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
@@ -66,12 +68,19 @@ def adapt(model: PreTrainedModel, max_context: int | None, place: str) -> Adapte
     Raises:
         ExportError: the window is not known, or the architecture cannot be exported.
     """
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_context
+    window = _window(model.config) or max_context
     if window is None:
         raise ExportError(f"{place} does not say how long the window is. Pass --max-context.")
     network = AdaptedNetwork(model, min(window, max_context or window))
     check_facts(network.facts, model.config)
     return network
+
+
+def _window(config: PretrainedConfig) -> int | None:
+    """Tokens of the window, if the configuration says them, under the name that its family has for them."""
+    name = _WINDOWS.get(config.model_type, "max_position_embeddings")
+    window: Any = getattr(config.get_text_config(), name, None)
+    return int(window) if is_whole(window, 1) else None
 
 
 def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
