@@ -7,7 +7,7 @@ least squares gives its codes, and errors count by how strongly the weight's inp
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,36 @@ class Blocks:
     scales: FloatArray
     zero_points: ByteArray | None
     bits: Bits
+
+
+class Codes(NamedTuple):
+    """A weight [N, K] in blocks along K, before its codes are packed."""
+
+    codes: ByteArray
+    """[N, blocks, 32]."""
+    scales: FloatArray
+    """[N, blocks]."""
+    zero_points: ByteArray
+    """[N, blocks]."""
+
+    def decoded(self) -> FloatArray:
+        """The weight that the codes stand for, [N, blocks * 32]."""
+        levels = self.codes.astype(np.float32) - self.zero_points[..., None]
+        return (levels * self.scales[..., None]).reshape(len(levels), -1)
+
+    def rows(self, rows: slice) -> "Codes":
+        """Those of some rows, which share memory with these."""
+        return Codes(self.codes[rows], self.scales[rows], self.zero_points[rows])
+
+    def take(self, chosen: npt.NDArray[np.bool_], other: "Codes") -> None:
+        """Take the rows of ``other`` where ``chosen`` [N] says so."""
+        self.codes[chosen] = other.codes[chosen]
+        self.scales[chosen] = other.scales[chosen]
+        self.zero_points[chosen] = other.zero_points[chosen]
+
+    def packed(self, bits: Bits) -> Blocks:
+        """As they are stored."""
+        return Blocks(_pack(self.codes, bits), self.scales, _pack(self.zero_points, bits), bits)
 
 
 def round_symmetric(weight: FloatArray) -> Blocks:
@@ -117,20 +147,35 @@ def search(weight: FloatArray, bits: Bits, importance: FloatArray | None = None)
     Raises:
         ExportError: the weight holds infinities or NaN.
     """
+    return search_codes(weight, bits, importance).packed(bits)
+
+
+def search_codes(weight: FloatArray, bits: Bits, importance: FloatArray | None = None) -> Codes:
+    """`search`, with codes that are not packed yet."""
     count = _count(weight)
     weights = _importance(importance, weight.shape[1], count)
-    codes = np.empty((len(weight), count, BLOCK), np.uint8)
-    scales = np.empty((len(weight), count), np.float32)
-    zeros = np.empty((len(weight), count), np.uint8)
+    found = no_codes(len(weight), count)
     for rows, blocks in _chunks(weight):
-        codes[rows], scales[rows], zeros[rows] = _search(blocks, weights, bits)
-    return Blocks(_pack(codes, bits), scales, _pack(zeros, bits), bits)
+        found.codes[rows], found.scales[rows], found.zero_points[rows] = search_blocks(blocks, weights, bits)
+    return found
 
 
-def _search(
+def no_codes(rows: int, count: int) -> Codes:
+    """Room for the codes of so many rows of ``count`` blocks."""
+    shape = rows, count
+    return Codes(np.empty((*shape, BLOCK), np.uint8), np.empty(shape, np.float32), np.empty(shape, np.uint8))
+
+
+def search_blocks(
     blocks: FloatArray, importance: FloatArray, bits: Bits
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Codes [N, blocks, 32], scales and zero points [N, blocks] for blocks [N, blocks, 32]."""
+    """Codes [N, blocks, 32], scales and zero points [N, blocks] for blocks [N, blocks, 32].
+
+    Args:
+        blocks: finite weights.
+        importance: how much the squared error of each counts [blocks, 32], never zero in all of a block.
+        bits: size of a code.
+    """
     top = (1 << bits) - 1
     low, high = np.minimum(blocks.min(-1), 0), np.maximum(blocks.max(-1), 0)
     centre, span = (low + high) / 2, np.where(high > low, high - low, 1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 Weights = dict[str, npt.NDArray[Any]]
+Ids = npt.NDArray[np.int64]
 
 ROWS = 8
 """Sequences written at the same time."""
@@ -51,7 +52,7 @@ def mean_squares(model: ir.Model, values: Collection[str], tokens: int = TOKENS)
     session, weights = _session(model, partial(_measure, names=names))
     sums = [np.zeros((), np.float32)] * len(names)
     start = np.zeros(ROWS, np.int64)
-    for measured in _sample(session, list(map(_energy, names)), tokens, _no_past(session), start):
+    for _, measured in _sample(session, list(map(_energy, names)), tokens, _no_past(session), start):
         sums = [total + energy for total, energy in zip(sums, measured, strict=True)]
     del session, weights
     return {name: total / np.float32(ROWS * tokens) for name, total in zip(names, sums, strict=True)}
@@ -71,7 +72,7 @@ def sample_rows(model: ir.Model, values: Collection[str], tokens: int = TOKENS) 
     names = sorted(values)
     session, weights = _session(model, partial(_show, names=names))
     steps = enumerate(_sample(session, names, tokens, _no_past(session), np.zeros(ROWS, np.int64)))
-    kept = [measured for step, measured in steps if step % _KEPT_STEPS == 0]
+    kept = [measured for step, (_, measured) in steps if step % _KEPT_STEPS == 0]
     del session, weights
     return {
         name: np.concatenate([each.reshape(ROWS, -1) for each in rows])
@@ -95,10 +96,54 @@ def cached(model: ir.Model, tokens: int, starts: npt.NDArray[np.int64]) -> Weigh
     return past
 
 
-def _no_past(session: "ort.InferenceSession") -> Weights:
+def written(model: ir.Model, rows: int, tokens: int) -> Ids:
+    """Sampled text, ids [rows, tokens].
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle.
+        rows: number of sequences.
+        tokens: length of each, at most the model's window.
+    """
+    session, weights = _session(model, lambda _: None)
+    steps = _sample(session, (), tokens, _no_past(session, rows), np.zeros(rows, np.int64))
+    ids = np.concatenate([ids for ids, _ in steps], axis=1)
+    del session, weights
+    return ids
+
+
+def second_moments(model: ir.Model, values: Collection[str], text: Ids) -> dict[str, FloatArray]:
+    """Mean products of each two features of ``values``, over all of a text.
+
+    They take 4 * features ** 2 bytes for each value, all at once. Nothing that only later nodes need is computed.
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle.
+        values: names of results of its nodes, [batch, sequence, features] or [batch * sequence, features].
+        text: ids [rows, tokens]; each row begins at the first position.
+
+    Returns:
+        An array [features, features] for each value's name.
+    """
+    names = sorted(values)
+    session, weights = _session(model, partial(_show, names=names, only=True))
+    count = text.shape[1]
+    feeds = _no_past(session, 1) | {
+        ATTENTION_MASK: np.ones((1, count), np.int64),
+        POSITION_IDS: np.arange(count)[None],
+    }
+    sums: list[FloatArray] = [np.zeros((), np.float32)] * len(names)
+    for row in text:
+        measured = session.run(names, feeds | {INPUT_IDS: row[None]})
+        rows = (each.reshape(-1, each.shape[-1]) for each in measured)
+        sums = [total + each.T @ each for total, each in zip(sums, rows, strict=True)]
+    del session, weights
+    return {name: total / np.float32(text.size) for name, total in zip(names, sums, strict=True)}
+
+
+def _no_past(session: "ort.InferenceSession", rows: int = ROWS) -> Weights:
     """The cache of rows that have no tokens yet."""
     return {
-        arg.name: np.zeros((ROWS, arg.shape[1], 0, arg.shape[3]), np.float32)
+        arg.name: np.zeros((rows, arg.shape[1], 0, arg.shape[3]), np.float32)
         for arg in session.get_inputs()
         if arg.name.startswith(_prefix(PAST))
     }
@@ -109,24 +154,29 @@ def _sample(
     outputs: Sequence[str],
     tokens: int,
     past: Weights,
-    starts: npt.NDArray[np.int64],
-) -> Iterator[list[FloatArray]]:
-    """Write text, one token for every row at a time, after ``past``, which grows; yield each step's ``outputs``."""
+    starts: Ids,
+) -> Iterator[tuple[Ids, list[FloatArray]]]:
+    """Write text, one token for every row at a time, after ``past``, which grows.
+
+    Yields:
+        The ids [rows, 1] that each step reads, and its ``outputs``.
+    """
+    rows = len(starts)
     random = np.random.default_rng(_SEED)
     present = [name.replace(_prefix(PAST), _prefix(PRESENT)) for name in past]
     vocabulary = next(arg.shape[-1] for arg in session.get_outputs() if arg.name == LOGITS)
-    ids = random.integers(0, vocabulary, (ROWS, 1))
+    ids = random.integers(0, vocabulary, (rows, 1))
     for step in tracked(range(tokens), "tokens"):
         feeds = past | {
             INPUT_IDS: ids,
-            ATTENTION_MASK: np.ones((ROWS, step + 1), np.int64),
+            ATTENTION_MASK: np.ones((rows, step + 1), np.int64),
             POSITION_IDS: starts[:, None] + step,
         }
         logits, *rest = session.run([LOGITS, *present, *outputs], feeds)
         past |= dict(zip(past, rest, strict=False))
+        yield ids, rest[len(past) :]
         # The largest of the logits with Gumbel noise added is a sample from their softmax.
-        ids = (logits[:, -1] + random.gumbel(size=(ROWS, vocabulary))).argmax(-1)[:, None]
-        yield rest[len(past) :]
+        ids = (logits[:, -1] + random.gumbel(size=(rows, vocabulary))).argmax(-1)[:, None]
 
 
 def _session(
@@ -184,8 +234,10 @@ def _measure(graph: onnx.GraphProto, names: Sequence[str]) -> None:
         graph.output.append(onnx.helper.make_tensor_value_info(_energy(name), onnx.TensorProto.FLOAT, None))
 
 
-def _show(graph: onnx.GraphProto, names: Sequence[str]) -> None:
-    """Make each named value an output."""
+def _show(graph: onnx.GraphProto, names: Sequence[str], *, only: bool = False) -> None:
+    """Make each named value an output, and perhaps nothing else."""
+    if only:
+        del graph.output[:]
     for name in names:
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
 

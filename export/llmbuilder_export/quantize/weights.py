@@ -1,7 +1,7 @@
 """Quantize the weights of a graph: linear layers become MatMulNBits, the embedding GatherBlockQuantized.
 
 ``int8`` gives every weight 8 bits. ``int4`` leaves 8 bits to the embedding, to the output head, and to the layers that
-make queries, keys and values: they are small and suffer most.
+make queries, keys and values: they are small and suffer most. In the others, errors of rounding are made up for.
 ``w8a8`` multiplies whole numbers where that is exact enough (`llmbuilder_export.quantize.integers`) and is ``int8``
 elsewhere. Blocks of 32 with whole zero points and ``accuracy_level=4`` are what ONNX Runtime computes fast, and bit for
 bit the same for any number of rows.
@@ -9,16 +9,16 @@ bit the same for any number of rows.
 Weights that were stored in such blocks before, in a GGUF file, can be kept as they were.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.bundle.manifest import LOGITS, Quantization
+from llmbuilder.bundle.manifest import Quantization
 from llmbuilder.errors import ExportError
 from llmbuilder_export.experts import ROWS, routers
 from llmbuilder_export.graph import (
@@ -30,31 +30,30 @@ from llmbuilder_export.graph import (
     replace,
     required,
     shape_of,
-    tensor_of,
 )
 from llmbuilder_export.quantize.blocks import BLOCK, Bits, Blocks, recover, round_symmetric, search
-from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares, sample_rows
+from llmbuilder_export.quantize.calibrate import TOKENS, mean_squares, sample_rows, second_moments, written
 from llmbuilder_export.quantize.experts import keep_experts, quantize_experts
+from llmbuilder_export.quantize.feedback import search_with_feedback
 from llmbuilder_export.quantize.integers import candidates, multiply_integers
-from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
+from llmbuilder_export.quantize.jobs import Job, in_groups, jobs_of, with_four_bits
+from llmbuilder_export.quantize.layers import Linear, find_embedding, find_linears
 from llmbuilder_export.tracking import tracked
 
 _COMPUTE_IN_INT8 = 4
 """``accuracy_level`` of MatMulNBits; with any other one, 8-bit weights are 100 times slower."""
+_FEEDBACK_ROWS, _FEEDBACK_TOKENS = 16, 256
+"""Text on which errors are made up for; a layer's inputs go together in more ways than 8 rows of 128 tokens show."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """A weight and all that uses it: linear layers, of the same orientation, and perhaps the embedding's lookup."""
+class _Calibration:
+    """What was measured on text that the model wrote."""
 
-    weight: ir.Value
-    linears: Sequence[Linear]
-    lookup: ir.Node | None
-
-    def matrix(self) -> FloatArray:
-        """The weight as [N, K], a view where the tensor allows it."""
-        array: FloatArray = tensor_of(self.weight).numpy()
-        return array if self.lookup is not None or self.linears[0].rows_are_outputs else array.T
+    importance: Mapping[str, FloatArray]
+    """Mean squares [K] of the inputs of all linear layers, by name."""
+    moments: Callable[[Collection[str]], Mapping[str, FloatArray]]
+    """Measures second moments [K, K] of inputs, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def keep_blocks(model: ir.Model, bits: Bits, progress: Callable[[str], None]) ->
         ExportError: a weight is not finite.
     """
     before = _weight_bytes(model.graph)
-    jobs = _jobs(find_linears(model.graph), find_embedding(model.graph))
+    jobs = jobs_of(find_linears(model.graph), find_embedding(model.graph))
     kept = 0
     for job in tracked(jobs, "weights"):
         sizes: tuple[Bits, ...] = (8,) if bits == 8 or job.lookup is not None else (4, 8)
@@ -124,17 +123,17 @@ def quantize(
         keep_experts(model.graph)
         return model
     before = _weight_bytes(model.graph)
-    importance, linears = None, find_linears(model.graph)
+    calibration, linears = None, find_linears(model.graph)
     if mode != "int8":
         progress("calibrate on text that the model writes itself")
     if mode == "int4":
-        importance = _importance(model.clone(), min(TOKENS, context_length))
+        calibration = _calibrate(model.clone(), context_length)
     elif mode == "w8a8":
         rows = _sampled(model.clone(), min(TOKENS, context_length))
         count = len(linears)
         linears = multiply_integers(model.graph, rows)
         progress(f"products in whole numbers: {count - len(linears)} of {count}")
-    _quantize_weights(model.graph, linears, importance, progress)
+    _quantize_weights(model.graph, linears, calibration, progress)
     after = _weight_bytes(model.graph)
     if after >= before:
         raise ExportError("This graph has no weights that can be quantized. Export it with --quantize none.")
@@ -142,15 +141,17 @@ def quantize(
     return model
 
 
-def _importance(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
-    """Mean squares [K] of the inputs of all linear layers, by name; quantizes ``copy``.
+def _calibrate(copy: ir.Model, context_length: int) -> _Calibration:
+    """Measure the inputs of all linear layers and experts; quantizes ``copy``.
 
     They are measured in 8 bits, which differ from float32 by little and need a quarter of its memory.
     """
     names = {name_of(linear.source) for linear in find_linears(copy.graph)}
     names |= {name_of(required(node.inputs[ROWS])) for node in nodes_of(copy.graph, "MoE")}
     _quantize_weights(copy.graph, find_linears(copy.graph), None, lambda _: None)
-    return mean_squares(copy, names, tokens)
+    importance = mean_squares(copy, names, min(TOKENS, context_length))
+    text = written(copy, _FEEDBACK_ROWS, min(_FEEDBACK_TOKENS, context_length))
+    return _Calibration(importance, partial(second_moments, copy, text=text))
 
 
 def _sampled(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
@@ -163,44 +164,43 @@ def _sampled(copy: ir.Model, tokens: int) -> dict[str, FloatArray]:
 def _quantize_weights(
     graph: ir.Graph,
     linears: list[Linear],
-    importance: Mapping[str, FloatArray] | None,
+    calibration: _Calibration | None,
     progress: Callable[[str], None],
 ) -> None:
-    """Put weights in blocks of 8 bits or, if it is known what is important, mostly of 4; what chooses experts stays."""
+    """Put weights in blocks of 8 bits or, if inputs were measured, mostly of 4; what chooses experts stays."""
     choosing = routers(graph, linears)
     linears = [linear for linear in linears if linear not in choosing]
-    kept_at_8 = linears if importance is None else _sensitive(graph, linears)
-    for job in tracked(_jobs(linears, find_embedding(graph)), "weights"):
-        _rewrite(graph, job, _quantized(job, kept_at_8, importance or {}))
-    quantize_experts(graph, 8 if importance is None else 4, importance or {}, progress)
+    jobs = jobs_of(linears, find_embedding(graph))
+    small = [] if calibration is None else with_four_bits(graph, jobs)
+    importance = {} if calibration is None else calibration.importance
+    for job in tracked([job for job in jobs if job not in small], "weights"):
+        _rewrite(graph, job, _quantized(job, importance))
+    if calibration is not None:
+        _quantize_small(graph, small, calibration, progress)
+    quantize_experts(graph, 8 if calibration is None else 4, importance, progress)
 
 
-def _jobs(linears: Sequence[Linear], lookup: ir.Node | None) -> list[_Job]:
-    users: dict[tuple[ir.Value, bool], list[Linear]] = defaultdict(list)
-    for linear in linears:
-        users[linear.weight, linear.rows_are_outputs].append(linear)
-    table = None if lookup is None else lookup.inputs[0]
-    tied = [] if table is None else users.pop((table, True), [])
-    jobs = [_Job(weight, group, None) for (weight, _), group in users.items()]
-    return jobs if table is None else [*jobs, _Job(table, tied, lookup)]
+def _quantize_small(
+    graph: ir.Graph, jobs: Sequence[Job], calibration: _Calibration, progress: Callable[[str], None]
+) -> None:
+    """Put weights in blocks of 4 bits, as many at a time as second moments may be kept of."""
+    done = 0
+    for group in in_groups(jobs):
+        moments = calibration.moments({job.source for job in group})
+        for job in tracked(group, "weights"):
+            _rewrite(graph, job, search_with_feedback(job.matrix(), moments[job.source]))
+        done += len(group)
+        progress(f"4 bits: {done} of {len(jobs)} weights")
 
 
-def _sensitive(graph: ir.Graph, linears: Sequence[Linear]) -> set[Linear]:
-    """The output head and the layers that make queries, keys and values."""
-    attention = [value for node in nodes_of(graph, "GroupQueryAttention") for value in node.inputs[:3]]
-    logits = [value for value in graph.outputs if value.name == LOGITS]
-    return feeding([*attention, *logits], linears)
-
-
-def _quantized(job: _Job, kept_at_8: Collection[Linear], importance: Mapping[str, FloatArray]) -> Blocks:
+def _quantized(job: Job, importance: Mapping[str, FloatArray]) -> Blocks:
     # GatherBlockQuantized and the head read one table, whose middle code is the zero point of both.
     if job.lookup is not None:
         return round_symmetric(job.matrix())
-    bits: Bits = 8 if any(linear in kept_at_8 for linear in job.linears) else 4
-    return search(job.matrix(), bits, importance.get(name_of(job.linears[0].source)))
+    return search(job.matrix(), 8, importance.get(job.source))
 
 
-def _rewrite(graph: ir.Graph, job: _Job, blocks: Blocks) -> None:
+def _rewrite(graph: ir.Graph, job: Job, blocks: Blocks) -> None:
     """Let all users of a weight read its blocks, and drop the weight."""
     size = shape_of(job.weight)[1] if job.lookup is not None else job.linears[0].shape[1]
     stored = _store(graph, name_of(job.weight), blocks, size)
