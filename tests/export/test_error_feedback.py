@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import WIDTH, WINDOW
 from test_quantize_blocks import decoded, random_weight
@@ -46,6 +46,7 @@ def assert_no_worse(weight, moments):
     return before.sum(), after.sum()
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 100), st.integers(1, 200), st.integers(0, 99))
 def test_no_output_has_a_larger_error_than_without_feedback(outputs, width, count, seed):
     assert_no_worse(random_weight(outputs, width, seed), moments_of(inputs(count, width, seed)))
