@@ -213,7 +213,8 @@ def _build(target: str) -> None:
     tree = _sources() / "vendor" / "llama.cpp"
     call(["cmake", "-S", str(tree), "-B", str(tree / "build"), *(f"-D{option}" for option in _OPTIONS)])
     call(["cmake", "--build", str(tree / "build"), f"-j{THREADS}", "--target", target])
-    shutil.copytree(tree / "build" / "bin", BINARIES, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(BINARIES, ignore_errors=True)  # of the same build, without what is new
+    shutil.copytree(tree / "build" / "bin", BINARIES, symlinks=True)
 
 
 def _quantize(source: str, target: str, kind: str, mixture: str) -> None:
