@@ -7,6 +7,7 @@ import pytest
 STOPPED = """
 import os, shutil, signal, sys
 from unittest.mock import MagicMock
+from llmbuilder.errors import ExportError
 from llmbuilder_export import pipeline
 
 def get(names):
@@ -17,7 +18,7 @@ def write_files(folder, *_):
     (folder / "model.onnx").write_bytes(b"half")
     shutil.rmtree = rmtree
     get(signals[:1])
-    raise pipeline.ExportError("not stopped")
+    raise ExportError("not stopped")
 
 def rmtree(*arguments, remove=shutil.rmtree, **options):
     get(signals[1:])
