@@ -11,7 +11,7 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 from llmbuilder.testing import EOS, fake_engine, scripted
-from llmbuilder.writing import CreativeWriter, Style, register_style, style_names
+from llmbuilder.writing import CreativeWriter, Style, register_style, style_names, styles
 from llmbuilder.writing.dialogue import clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
 from llmbuilder.writing.prompts import Asker
@@ -134,10 +134,11 @@ def test_a_style_gives_the_options_unless_a_config_does():
     assert made.config.temperature == 0.1
 
 
-def test_own_styles_are_used_by_name_or_as_they_are():
+def test_own_styles_are_used_by_name_or_as_they_are(monkeypatch):
     noir = Style(
         name="noir", voice="Dark.", character="{description} lit a match.", dialogue="Rain. {scene}."
     )
+    monkeypatch.setattr(styles, "_STYLES", {**styles._STYLES})
     register_style(noir)
     assert style_names()[-1] == "noir"
     for style in ("noir", noir):
