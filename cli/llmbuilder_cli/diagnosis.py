@@ -1,6 +1,5 @@
 """What a report of a fault needs of a machine, and nothing that is private: no names of users or folders."""
 
-import base64
 import os
 import platform
 import re
@@ -9,15 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from llmbuilder import installed
+
 _DISTRIBUTION = "llmbuilder-runtime"
 _FOLDERS = re.compile(r"~?(?<!\w)/(?:[^\s/:'\"]+/)+|\b[A-Za-z]:\\(?:[^\s\\'\"]+\\)+")
 _NAME = re.compile(r"[\w.-]+")
-_GRAPH = (
-    "CAgSADqZAQoRCgFhCgFiEgFjIgZNYXRNdWwKJQoBYxIBcCIHU29mdG1heCoUCgRheGlzGP///////////wGgAQISAWdaFQoBYRIQCg4IARIK"
-    "CgMSAW4KAxIBa1oVCgFiEhAKDggBEgoKAxIBawoDEgFtYhUKAWMSEAoOCAESCgoDEgFuCgMSAW1iFQoBcBIQCg4IARIKCgMSAW4KAxIBbUIE"
-    "CgAQEQ=="
-)
-"""An ONNX graph: c = a @ b, p = softmax(c)."""
 
 
 def diagnose() -> dict[str, Any]:
@@ -67,11 +62,15 @@ def _compute() -> None:
     import numpy as np
     import onnxruntime as ort
 
+    from llmbuilder.engine.onnxbytes import Node, Value, write_model
     from llmbuilder.engine.session import session_options
 
-    session = ort.InferenceSession(
-        base64.b64decode(_GRAPH), session_options(ort), providers=["CPUExecutionProvider"]
+    graph = write_model(
+        [Node("MatMul", ["a", "b"], ["c"]), Node("Softmax", ["c"], ["p"])],
+        [Value("a", np.float32, ["n", "k"]), Value("b", np.float32, ["k", "m"])],
+        [Value("c", np.float32, ["n", "m"]), Value("p", np.float32, ["n", "m"])],
     )
+    session = ort.InferenceSession(graph, session_options(ort), providers=["CPUExecutionProvider"])
     a = np.arange(64 * 48, dtype=np.float32).reshape(64, 48) % 7
     b = np.arange(48 * 32, dtype=np.float32).reshape(48, 32) % 5
     product, shares = session.run(["c", "p"], {"a": a, "b": b})
@@ -153,8 +152,5 @@ def _packages() -> dict[str, str | None]:
         name = _NAME.match(requirement)
         if name is None or "extra == 'dev'" in requirement.replace('"', "'"):
             continue
-        try:
-            versions[name[0]] = metadata.version(name[0])
-        except metadata.PackageNotFoundError:
-            versions[name[0]] = None
+        versions[name[0]] = installed.version(name[0])
     return versions

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmbuilder.arrays import FloatArray
+from llmbuilder.engine.onnxbytes import Node, Value, write_model
 from llmbuilder.engine.session import session_options
 
 ByteArray = npt.NDArray[np.uint8]
@@ -15,7 +16,6 @@ ByteArray = npt.NDArray[np.uint8]
 ROWS, INPUTS, OUTPUTS = 5, 67, 35
 """Sizes that are no multiples of what a processor multiplies at once."""
 _MIDDLE = 128
-_FLOAT, _UINT8 = 1, 2
 
 
 def products_differ() -> int:
@@ -41,48 +41,16 @@ def _multiplied(codes: ByteArray, weight: ByteArray) -> FloatArray:
 
 
 def _graph(weight: ByteArray) -> bytes:
-    """A model of one node, as in a bundle, with a stored weight; fields are numbered as in onnx.proto3."""
-    inputs = ("x", "w", "one", "ones", "middle", "middle")
-    node = _part(
-        1,
-        *(_part(1, name.encode()) for name in inputs),
-        _part(2, b"y"),
-        _part(4, b"MatMulIntegerToFloat"),
-        _part(7, b"com.microsoft"),
+    """A model of one node, as in a bundle, with a stored weight."""
+    inputs = ["x", "w", "one", "ones", "middle", "middle"]
+    return write_model(
+        [Node("MatMulIntegerToFloat", inputs, ["y"], domain="com.microsoft")],
+        [Value("x", np.uint8, ["rows", "inputs"])],
+        [Value("y", np.float32, ["rows", "outputs"])],
+        {
+            "w": weight,
+            "one": np.array(1, np.float32),
+            "ones": np.ones(weight.shape[1], np.float32),
+            "middle": np.array(_MIDDLE, np.uint8),
+        },
     )
-    weights = [
-        _tensor("w", weight),
-        _tensor("one", np.array(1, np.float32)),
-        _tensor("ones", np.ones(weight.shape[1], np.float32)),
-        _tensor("middle", np.array(_MIDDLE, np.uint8)),
-    ]
-    ends = [_part(11, *_value("x", _UINT8)), _part(12, *_value("y", _FLOAT))]
-    graph = _part(7, node, _part(2, b"product"), *weights, *ends)
-    opsets = _part(8, _number(2, 20)), _part(8, _part(1, b"com.microsoft"), _number(2, 1))
-    return b"".join((_number(1, 8), *opsets, graph))
-
-
-def _tensor(name: str, array: npt.NDArray[np.generic]) -> bytes:
-    kind = _number(2, _UINT8 if array.dtype == np.uint8 else _FLOAT)
-    dims = (_number(1, size) for size in array.shape)
-    return _part(5, *dims, kind, _part(8, name.encode()), _part(9, array.tobytes()))
-
-
-def _value(name: str, kind: int) -> tuple[bytes, bytes]:
-    """Name and type of a matrix of any size."""
-    shape = _part(2, _part(1, _part(2, b"rows")), _part(1, _part(2, b"columns")))
-    return _part(1, name.encode()), _part(2, _part(1, _number(1, kind), shape))
-
-
-def _part(field: int, *contents: bytes) -> bytes:
-    content = b"".join(contents)
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    low = bytes([value & 0x7F])
-    return low if value < 0x80 else bytes([low[0] | 0x80]) + _varint(value >> 7)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 
+from llmbuilder import installed
 from llmbuilder.quality.compare import (
     SIGNIFICANT,
     Comparison,
@@ -98,7 +98,6 @@ def to_html(found: Comparison, prompt: str, *, model: str, seed: int | None, dat
         model=model,
         prompt=prompt,
         facts=dict(_facts(found, common, model, seed, date)),
-        names=names,
         measures={**{name: text for name, (text, _) in MEASURES.items()}, "diversity": DIVERSITY},
         rows=list(zip(names, means, found, strict=True)),
         verdicts=[_verdict(verdict, names) for verdict in found.verdicts],
@@ -127,15 +126,8 @@ def _facts(
     yield "Seed", "none" if seed is None else str(seed)
     yield "Date", f"{date:%Y-%m-%d %H:%M}"
     packages = ("llmbuilder-runtime", "onnxruntime", "onnxruntime-gpu", "numpy")
-    versions = [f"{name} {version}" for name in packages if (version := _version(name))]
+    versions = [f"{name} {version}" for name in packages if (version := installed.version(name))]
     yield "Versions", ", ".join([*versions, f"Python {platform.python_version()}"])
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _means(result: ComparisonResult) -> dict[str, Mean]:

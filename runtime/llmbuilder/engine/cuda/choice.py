@@ -7,8 +7,8 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray, Ids, Scores
 from llmbuilder.decoding.remote import RemoteRow, RemoteRows, as_array
-from llmbuilder.engine.cuda.onnxbytes import Node, Value, write_model
 from llmbuilder.engine.cuda.place import Place
+from llmbuilder.engine.onnxbytes import Node, Value, write_model
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmbuilder.engine.cuda.onnxbytes import Node, Value, write_model
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.layout import CacheLayout, CacheTensor
+from llmbuilder.engine.onnxbytes import Node, Value, write_model
 
 _ALIGNMENT = 256
 """Bytes: what cudaMalloc aligns to, and kernels that load vectors rely on."""

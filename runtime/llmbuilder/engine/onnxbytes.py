@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-_IR_VERSION, _OPSET = 10, 20
+_IR_VERSION = 10
+_OPSETS = {"": 20, "com.microsoft": 1}
 _INT = 2  # AttributeProto.INT
 TYPES: Mapping[np.dtype[np.generic], int] = {
     np.dtype(name): number
@@ -20,12 +21,13 @@ TYPES: Mapping[np.dtype[np.generic], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator of ONNX's own domain; attributes are whole numbers."""
+    """An operator; attributes are whole numbers."""
 
     op_type: str
     inputs: Sequence[str]
     outputs: Sequence[str]
     attributes: Mapping[str, int] = field(default_factory=dict)
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ def write_model(
             *(_message(12, _value(value)) for value in outputs),
         ]
     )
-    opset = _text(1, "") + _number(2, _OPSET)
-    return _number(1, _IR_VERSION) + _message(7, graph) + _message(8, opset)
+    domains = dict.fromkeys(["", *(node.domain for node in nodes)])
+    opsets = (_message(8, _text(1, domain) + _number(2, _OPSETS[domain])) for domain in domains)
+    return _number(1, _IR_VERSION) + _message(7, graph) + b"".join(opsets)
 
 
 def _node(node: Node) -> bytes:
@@ -68,6 +71,7 @@ def _node(node: Node) -> bytes:
             *(_text(2, name) for name in node.outputs),
             _text(4, node.op_type),
             *attributes,
+            *([_text(7, node.domain)] if node.domain else []),
         ]
     )
 
