@@ -134,14 +134,14 @@ def export_model(  # noqa: PLR0913 (the public signature)
     """
     where = place_of(source, tokenizer, output, adapter, config)
     target = Path(output) if output is not None else default_output(_path(adapter) or where)
-    named, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
+    asked, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
     check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
     stage = _Stages(progress, advance)
     load = partial(_load, kv_cache, source, _path(tokenizer), _path(config), max_context, _path(adapter))
     traced = _trace(load, where, _path(tokenizer), stage, verify=verify)
     with stage("quantize"):
-        if named is None and device == "cpu" and traced.stored_bits is not None:
+        if asked is None and device == "cpu" and traced.stored_bits is not None:
             quantization = "int4" if traced.stored_bits == 4 else "int8"
             model = keep_blocks(traced.model, traced.stored_bits, progress)
         else:

@@ -93,10 +93,13 @@ def _gpt_neox_japanese(
     return _by_head(place.attended(query, key, value), module.num_attention_heads), None
 
 
-def _gptj(module: Any, place: _Place, hidden_states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
+def _separate(
+    module: Any, place: _Place, hidden_states: torch.Tensor, **_: object
+) -> tuple[torch.Tensor, None]:
+    """Queries, keys and values from layers of their own."""
     query, key, value = (
-        _by_head(project(hidden_states), module.num_attention_heads)
-        for project in (module.q_proj, module.k_proj, module.v_proj)
+        _by_head(projected, projected.shape[2] // module.head_dim)
+        for projected in (project(hidden_states) for project in (module.q_proj, module.k_proj, module.v_proj))
     )
     return module.out_proj(place.attended(place.rotated(query), place.rotated(key), value)), None
 
@@ -141,23 +144,15 @@ def _mpt(module: Any, place: _Place, hidden_states: torch.Tensor, **_: object) -
     return module.out_proj(place.attended(query, key, value, module.softmax_scale)), None
 
 
-def _xglm(module: Any, place: _Place, hidden_states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
-    query, key, value = (
-        _by_head(project(hidden_states), module.num_heads)
-        for project in (module.q_proj, module.k_proj, module.v_proj)
-    )
-    return module.out_proj(place.attended(query, key, value)), None
-
-
 _FAMILIES: Mapping[str, tuple[str, Callable[..., tuple[torch.Tensor, None]]]] = {
     "BloomAttention": ("forward", _bloom),
     "CodeGenAttention": ("forward", _codegen),
     "FalconAttention": ("forward", _falcon),
-    "GPTJAttention": ("forward", _gptj),
+    "GPTJAttention": ("forward", _separate),
     "GPTNeoSelfAttention": ("_attn", _gpt_neo),
     "GPTNeoXJapaneseAttention": ("_attn", _gpt_neox_japanese),
     "MptAttention": ("forward", _mpt),
-    "XGLMAttention": ("forward", _xglm),
+    "XGLMAttention": ("forward", _separate),
 }
 """The method of each class of modules that is replaced, and by what."""
 

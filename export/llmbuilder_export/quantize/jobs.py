@@ -30,8 +30,10 @@ class Job:
 
     def matrix(self) -> FloatArray:
         """The weight as [N, K], a view where the tensor allows it."""
-        array: FloatArray = tensor_of(self.weight).numpy()
-        return array if self.lookup is not None or self.linears[0].rows_are_outputs else array.T
+        if self.lookup is None:
+            return self.linears[0].matrix()
+        table: FloatArray = tensor_of(self.weight).numpy()
+        return table
 
 
 def jobs_of(linears: Sequence[Linear], lookup: ir.Node | None) -> list[Job]:

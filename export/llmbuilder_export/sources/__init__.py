@@ -4,11 +4,9 @@ from pathlib import Path
 
 from llmbuilder.errors import ExportError, ModelNotFoundError
 from llmbuilder_export.networks.network import Source
-from llmbuilder_export.sources.files import read_json, refuse_special
+from llmbuilder_export.sources.files import GGUF_MAGIC, read_json, refuse_special
 from llmbuilder_export.sources.kinds import refuse_other_directory, refuse_other_file
 from llmbuilder_export.sources.weights import refuse_broken_weights
-
-GGUF_MAGIC = b"GGUF"
 
 
 def load_source(

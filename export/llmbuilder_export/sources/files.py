@@ -7,6 +7,8 @@ from typing import Any
 
 from llmbuilder.errors import ExportError
 
+GGUF_MAGIC = b"GGUF"
+"""How a GGUF file begins."""
 _LONGEST_NAME = 120
 _MOST_JSON = 64 << 20
 """Bytes of JSON that are read: an index of 100,000 weights has 10 MB."""

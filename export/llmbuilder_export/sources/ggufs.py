@@ -18,9 +18,8 @@ from gguf.quants import dequantize
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.errors import ExportError
-from llmbuilder_export.sources.files import refuse_special, shown
+from llmbuilder_export.sources.files import GGUF_MAGIC, refuse_special, shown
 
-MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _AGAIN = "Get the file again."
 _MOST_HEADER = 64 << 20
@@ -180,7 +179,7 @@ class _Header:
     def __init__(self, path: Path, content: mmap.mmap) -> None:
         self._path = path
         self._content = content
-        self.at = len(MAGIC)
+        self.at = len(GGUF_MAGIC)
 
     def number(self, kind: str) -> Any:
         return self.numbers(kind, 1)[0].item()
