@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from llmbuilder import benchmark
 from llmbuilder.benchmark import Plan, RowsReport, Run, measure, place_of, run_benchmark, spread
@@ -14,16 +15,6 @@ from llmbuilder.testing import ByteTokenizer, FakeDecoder, FakeModel, fake_engin
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 PLAN = Plan(rows=(1, 3), prompt_tokens=10, new_tokens=5, repeat=2)
-
-
-class Clock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -1,22 +1,13 @@
 """How large chunks of prompts are: while others stream, about as long as one of their steps takes."""
 
 import pytest
+from clocks import Clock
 
 from llmbuilder.decoding.rows import Filling
 from llmbuilder.scheduling.pace import LEAST, Pace
 from llmbuilder.testing import FakeModel, random_rule
 
 MOST = 512
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
