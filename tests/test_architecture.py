@@ -38,7 +38,8 @@ ROOMS = {
 """The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
 GROUND = {
     "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "installed", "logs",
-    "options", "overrides", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata", "_upstream",
+    "options", "overrides", "ranges", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata",
+    "_upstream",
 }  # fmt: skip
 TOP = {"__init__", "api", "benchmark", "demo", "inference", "testing", "verify"}
 
@@ -99,6 +100,12 @@ def test_rooms_import_only_what_lies_below_them():
         if room != "top" and other not in ROOMS[room] | {room, "ground"}
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", [RUNTIME, SERVER, EXPORT, CLI], ids=lambda package: package.name)
+def test_files_can_be_read_at_one_sitting(package):
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in package.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
 
 
 def test_the_plan_has_no_circle():

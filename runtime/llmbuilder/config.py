@@ -8,83 +8,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
-from llmbuilder.checks import is_whole, shown
+from llmbuilder import ranges
+from llmbuilder.checks import shown
 from llmbuilder.errors import ConfigError
 from llmbuilder.options import (
     Option,
-    Range,
-    by_token,
     check_options,
     documented,
-    is_real,
-    number,
-    one_or_many,
     options_of,
     refuse_unknown,
-    whole,
 )
 from llmbuilder.overrides import ELSEWHERE
+from llmbuilder.ranges import is_real
 
 if TYPE_CHECKING:
     from llmbuilder.overrides import GenerationOptions
 
 _WHAT = "generation option"
-_MOST_CHARACTERS = 500_000  # of stop strings; each takes some 350 bytes while they are looked for
-_MOST_ROWS = 1024  # of one prompt; memory may allow fewer
-_MOST_TOKENS = 10**9  # more than any text has, and a number that arrays and floats hold
-_MOST_LOGPROBS = 1000  # of the likeliest, each about 100 bytes for each token
-_MOST_IDS = 1024
-
-
-def _are_ids(value: object) -> bool:
-    many = value if isinstance(value, tuple) else (value,)
-    return 0 < len(many) <= _MOST_IDS and all(is_whole(token, 0) for token in many)
-
-
-def _is_decay(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and is_whole(value[0], 0)
-        and int(value[0]) <= _MOST_TOKENS
-        and is_real(value[1], lambda factor: factor > 0)
-    )
-
-
-def _are_strings(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(isinstance(text, str) and text for text in value)
-        and sum(map(len, value)) <= _MOST_CHARACTERS
-    )
-
-
-_COUNT = whole(1, _MOST_TOKENS)
-_FROM_0 = whole(0, _MOST_TOKENS)
-_SEED = whole(0)
-_LOGPROBS = whole(0, _MOST_LOGPROBS)
-_ROWS = whole(1, _MOST_ROWS)
-_POSITIVE = number(lambda v: v > 0, "above 0")
-_FACTOR = number(lambda v: 1e-30 <= v <= 1e30, "above 0 (1e-30 to 1e30)")  # of logits in float32
-_TEMPERATURE = _FACTOR._replace(
-    text="a number above 0 (1e-30 to 1e30); for greedy decoding set do_sample=False"
-)
-_SHARE = number(lambda v: 0 < v <= 1, "above 0 and at most 1")
-_CUTOFF = number(lambda v: 0 <= v < 1, "from 0 up to, but not including, 1")
-_PENALTY = number(lambda v: v >= 0, "of at least 0")
-_POWER = number(lambda v: abs(v) <= 30, "from -30 to 30")
-_TOKEN = whole(0)._replace(text="a token id, at least 0")
-_IDS = Range(_are_ids, f"a token id, at least 0, or a list of 1 to {_MOST_IDS} of them")
-_DECAY = Range(
-    _is_decay, f"a pair (start, factor) of a whole number from 0 to {_MOST_TOKENS} and a number above 0"
-)
-_TWO = number(lambda v: abs(v) <= 2, "from -2 to 2")
-_BIASES = by_token(100)
-_STRINGS = Range(
-    _are_strings,
-    f"a non-empty string or a list of them, of {_MOST_CHARACTERS} characters at most in all",
-    read=one_or_many,
-)
 
 
 @documented
@@ -96,77 +36,77 @@ class GenerationConfig:
     of a config use `merge`: ``dataclasses.replace`` gives them all, and so hides a bundle's own defaults.
     """
 
-    max_new_tokens: Annotated[int, _COUNT] = 100
+    max_new_tokens: Annotated[int, ranges.COUNT] = 100
     """Most tokens to generate, at least 1."""
-    min_new_tokens: Annotated[int, _FROM_0] = 0
+    min_new_tokens: Annotated[int, ranges.FROM_0] = 0
     """EOS is forbidden before this many new tokens."""
-    max_length: Annotated[int, _COUNT] | None = None
+    max_length: Annotated[int, ranges.COUNT] | None = None
     """Most tokens of prompt and continuation together; with ``max_new_tokens`` the first reached ends."""
 
-    temperature: Annotated[float, _TEMPERATURE] = 0.8
+    temperature: Annotated[float, ranges.TEMPERATURE] = 0.8
     """Logits are divided by this, above 0; below 1 sharpens. Only used when sampling."""
-    top_k: Annotated[int, _FROM_0] | None = 50
+    top_k: Annotated[int, ranges.FROM_0] | None = 50
     """Keep the k most likely tokens, and all that tie with the last of them; 0 or None: off."""
-    top_p: Annotated[float, _SHARE] | None = 0.9
+    top_p: Annotated[float, ranges.SHARE] | None = 0.9
     """Keep the smallest set of likeliest tokens with this probability mass, in (0, 1] (Holtzman et al. 2020)."""
-    min_p: Annotated[float, _SHARE] | None = None
+    min_p: Annotated[float, ranges.SHARE] | None = None
     """Drop tokens less likely than this share of the likeliest, in (0, 1] (Nguyen et al. 2024)."""
-    typical_p: Annotated[float, _SHARE] | None = None
+    typical_p: Annotated[float, ranges.SHARE] | None = None
     """Keep the mass of tokens nearest the expected information content, in (0, 1] (Meister et al. 2023)."""
-    epsilon_cutoff: Annotated[float, _CUTOFF] = 0.0
+    epsilon_cutoff: Annotated[float, ranges.CUTOFF] = 0.0
     """Drop tokens below this probability, in [0, 1) (Hewitt et al. 2022)."""
-    eta_cutoff: Annotated[float, _CUTOFF] = 0.0
+    eta_cutoff: Annotated[float, ranges.CUTOFF] = 0.0
     """Entropy-dependent cutoff, in [0, 1) (Hewitt et al. 2022)."""
-    repetition_penalty: Annotated[float, _FACTOR] = 1.0
+    repetition_penalty: Annotated[float, ranges.FACTOR] = 1.0
     """Above 1 makes tokens of prompt and continuation less likely (Keskar et al. 2019)."""
-    encoder_repetition_penalty: Annotated[float, _FACTOR] = 1.0
+    encoder_repetition_penalty: Annotated[float, ranges.FACTOR] = 1.0
     """Above 1 makes tokens of the prompt more likely. With beams on all of them; in transformers on the first alone."""
-    presence_penalty: Annotated[float, _TWO] = 0.0
+    presence_penalty: Annotated[float, ranges.TWO] = 0.0
     """Subtracted from the score of every token that is among the new ones, -2 to 2 (OpenAI's formula)."""
-    frequency_penalty: Annotated[float, _TWO] = 0.0
+    frequency_penalty: Annotated[float, ranges.TWO] = 0.0
     """The same for each time that it is, -2 to 2."""
-    logit_bias: Annotated[dict[int, float], _BIASES] | None = None
+    logit_bias: Annotated[dict[int, float], ranges.BIASES] | None = None
     """Added to the scores of these ids before any other rule, -100 to 100."""
-    no_repeat_ngram_size: Annotated[int, _FROM_0] = 0
+    no_repeat_ngram_size: Annotated[int, ranges.FROM_0] = 0
     """No n-gram of this size occurs twice in prompt and continuation; 0: off."""
-    exponential_decay_length_penalty: Annotated[tuple[int, float], _DECAY] | None = None
+    exponential_decay_length_penalty: Annotated[tuple[int, float], ranges.DECAY] | None = None
     """(start, factor): EOS becomes exponentially likelier after ``start`` new tokens."""
 
     do_sample: bool = True
     """Draw from the distribution; False takes the likeliest token."""
-    num_beams: Annotated[int, _ROWS] = 1
+    num_beams: Annotated[int, ranges.ROWS] = 1
     """Beams of beam search; 1: none."""
-    num_beam_groups: Annotated[int, _ROWS] = 1
+    num_beam_groups: Annotated[int, ranges.ROWS] = 1
     """Groups of diverse beam search (Vijayakumar et al. 2018)."""
-    diversity_penalty: Annotated[float, _PENALTY] = 0.0
+    diversity_penalty: Annotated[float, ranges.PENALTY] = 0.0
     """Subtracted from a token's score for each earlier group that chose it in the same step."""
-    length_penalty: Annotated[float, _POWER] = 1.0
+    length_penalty: Annotated[float, ranges.POWER] = 1.0
     """Beam scores are divided by length to this power, -30 to 30."""
     early_stopping: bool | Literal["never"] = True
     """With beams as in transformers (whose default is False); with one beam True stops at EOS, False goes past it."""
 
-    eos_token_id: Annotated[int | tuple[int, ...], _IDS] | None = None
+    eos_token_id: Annotated[int | tuple[int, ...], ranges.IDS] | None = None
     """End-of-sequence id or ids; None: those of the bundle."""
-    bos_token_id: Annotated[int, _TOKEN] | None = None
+    bos_token_id: Annotated[int, ranges.TOKEN] | None = None
     """Starts an empty prompt; None: that of the bundle."""
-    pad_token_id: Annotated[int, _TOKEN] | None = None
+    pad_token_id: Annotated[int, ranges.TOKEN] | None = None
     """Fills rectangular id outputs; no row is padded. Groups of beams that are done count as choosing it."""
 
-    max_time: Annotated[float, _POSITIVE] | None = None
+    max_time: Annotated[float, ranges.POSITIVE] | None = None
     """Seconds for one prompt from the start of its prefill; at least one token is generated."""
-    stop_strings: Annotated[tuple[str, ...], _STRINGS] | None = None
+    stop_strings: Annotated[tuple[str, ...], ranges.STRINGS] | None = None
     """End when one occurs in the new text, across token borders; it is not part of the text returned.
 
     One that spells a control token, such as ``<|im_end|>``, ends the text where that token comes."""
     use_cache: bool = True
     """False recomputes the last window for every token, exactly as upstream LLMBuilder does."""
-    batch_size: Annotated[int, _COUNT] | None = None
+    batch_size: Annotated[int, ranges.COUNT] | None = None
     """Most sequences decoded in one run; never changes what they say. A prompt that needs more has runs of its own."""
-    seed: Annotated[int, _SEED] | None = None
+    seed: Annotated[int, ranges.SEED] | None = None
     """Same seed, same text; None: another text every time."""
-    num_return_sequences: Annotated[int, _ROWS] = 1
+    num_return_sequences: Annotated[int, ranges.ROWS] = 1
     """Continuations for each prompt; above 1 only with `TextGenerator.complete` and `complete_batch`."""
-    logprobs: Annotated[int, _LOGPROBS] | None = None
+    logprobs: Annotated[int, ranges.LOGPROBS] | None = None
     """Report the log-probability of each token and of the n likeliest, before any rule; 0: of the token alone."""
     return_full_text: bool = False
     """Put the prompt, as given, before the text."""
@@ -174,7 +114,7 @@ class GenerationConfig:
     """Window full: keep its last three quarters and go on, end with reason ``length``, or raise."""
     truncate_prompt: bool = False
     """Cut a prompt longer than the window at its start; False raises `ContextOverflowError`."""
-    prompt_lookup_num_tokens: Annotated[int, _COUNT] | None = None
+    prompt_lookup_num_tokens: Annotated[int, ranges.COUNT] | None = None
     """Prompt-lookup speculation with this many draft tokens (Saxena 2023)."""
 
     given: frozenset[str] = field(init=False, repr=False, compare=False)

@@ -1,25 +1,21 @@
 """Options that are checked when made. Each stands once, at its field of a dataclass: type, range, default and doc.
 
 A field's annotation says its range, as in ``top_p: Annotated[float, SHARE] | None = 0.9``; ``bool`` and ``Literal`` are
-ranges by themselves. The docstring below the field is read from the source.
+ranges by themselves; `llmbuilder.ranges` makes the others. The docstring below the field is read from the source.
 """
 
 import functools
 import inspect
 import itertools
-import math
-import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from numbers import Real
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
-    NamedTuple,
     TypeVar,
     Union,
     get_args,
@@ -27,40 +23,15 @@ from typing import (
     get_type_hints,
 )
 
-from llmbuilder.checks import is_whole, nearest, shown
+from llmbuilder.checks import nearest, shown
 from llmbuilder.errors import ConfigError
+from llmbuilder.ranges import Range
 
 if TYPE_CHECKING:
     import ast
 
 _Kind = TypeVar("_Kind", bound=type)
 _FEW = 10
-_ID = re.compile(r"[0-9]{1,18}")
-
-
-def plain(value: Any) -> Any:
-    """Lists as tuples, numbers of NumPy as Python's, which cannot overflow."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_number_of_python, value))
-    return _number_of_python(value)
-
-
-def _number_of_python(value: Any) -> Any:
-    return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def one_or_many(value: Any) -> Any:
-    """As `plain`; a text by itself is a list of one."""
-    return (value,) if isinstance(value, str) else plain(value)
-
-
-class Range(NamedTuple):
-    """The values that an option may have. ``text`` goes on after "must be"."""
-
-    holds: Callable[[Any], bool]
-    text: str
-    read: Callable[[Any], Any] = plain
-    """What is made of a value before it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,52 +61,6 @@ class Option:
         if not self._range.holds(kept):
             raise ConfigError(f"{what}{self.name} must be {self.range}, got {shown(kept)}.")
         return kept
-
-
-def is_real(value: object, holds: Callable[[float], bool]) -> bool:
-    """Whether a value is a finite number, no bool, that as a float satisfies ``holds``."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
-    return math.isfinite(number) and holds(number)
-
-
-def whole(least: int, most: int | None = None) -> Range:
-    """Whole numbers from ``least`` on, up to ``most`` if there is such a bound."""
-    if most is not None:
-        return Range(
-            lambda value: is_whole(value, least) and int(value) <= most,
-            f"a whole number from {least} to {most}",
-        )
-    return Range(lambda value: is_whole(value, least), f"a whole number of at least {least}")
-
-
-def number(holds: Callable[[float], bool], text: str) -> Range:
-    """Numbers that satisfy ``holds``, which ``text`` puts in words."""
-    return Range(lambda value: is_real(value, holds), f"a number {text}")
-
-
-def by_token(most: float) -> Range:
-    """Dicts from token ids to numbers from ``-most`` to ``most``. In JSON ids are texts."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            int(i) if isinstance(i, str) and _ID.fullmatch(i) else plain(i): plain(n)
-            for i, n in value.items()
-        }
-
-    def holds(value: object) -> bool:
-        return isinstance(value, dict) and all(
-            is_whole(token, 0) and is_real(number, lambda n: abs(n) <= most)
-            for token, number in value.items()
-        )
-
-    return Range(holds, f"a dict from token ids, at least 0, to numbers from {-most:g} to {most:g}", read)
 
 
 def options_of(kind: type) -> Mapping[str, Option]:

@@ -8,7 +8,7 @@ import pytest
 from oracle_logits_cases import Case, digest, distribution_cases
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.decoding import sampling
+from llmbuilder.decoding import drawing, sampling
 from llmbuilder.decoding.logits import as_ids
 
 CASES = distribution_cases()
@@ -45,7 +45,7 @@ def support(case: Case) -> list[int]:
     config = GenerationConfig(**OFF | case.options)
     rules = sampling.processors(config, prompt_ids=prompt, eos_ids=case.eos_ids)
     row = sampling.process(rules, case.rows[0], as_ids([*prompt, *new]))
-    ids, scores = sampling.candidates(row, config.temperature, sampling.filters(config))
+    ids, scores = drawing.candidates(row, config.temperature, drawing.filters(config))
     possible = np.flatnonzero(scores > -np.inf)
     return (possible if ids is None else ids[possible]).tolist()
 

@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from oracle_logits_cases import EOS, Case, Rows, cases, digest, large_rows, normal, small_rows
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.decoding import logits, sampling
+from llmbuilder.decoding import drawing, logits, sampling
 
 HERE = Path(__file__).parent
 NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": None}
@@ -71,16 +71,16 @@ def ours(case: Case) -> Rows:
     prompt, new = case.ids()
     ids = logits.as_ids([*prompt, *new])
     rules = sampling.processors(config, prompt_ids=prompt, eos_ids=case.eos_ids)
-    filters = sampling.filters(config, case.min_tokens_to_keep)
+    filters = drawing.filters(config, case.min_tokens_to_keep)
     return np.stack(
         [full_row(sampling.process(rules, row, ids), config.temperature, filters) for row in case.rows]
     )
 
 
-def full_row(row: Rows, temperature: float, filters: tuple[sampling.Filter, ...]) -> Rows:
+def full_row(row: Rows, temperature: float, filters: tuple[drawing.Filter, ...]) -> Rows:
     if row.max() == -np.inf:
         return row  # the sampler ends here
-    ids, scores = sampling.candidates(row, temperature, filters)
+    ids, scores = drawing.candidates(row, temperature, filters)
     whole = np.full_like(row, -np.inf)
     whole[slice(None) if ids is None else ids] = scores
     return whole

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import drawing, sampling
 from llmbuilder.decoding import logits as rules
-from llmbuilder.decoding import sampling
 
 SIZE = 24
 SCORES = st.one_of(st.integers(-5, 5).map(float), st.floats(-80, 80, width=32), st.just(-np.inf))
@@ -43,8 +43,8 @@ def generate(sampler: sampling.Sampler, rows: list[rules.Scores]) -> list[int]:
 
 @given(ROWS, st.fixed_dictionaries({}, optional=FILTERS), st.floats(0.05, 20))
 def test_filters_leave_a_distribution_over_possible_tokens(row, options, temperature):
-    steps = sampling.filters(GenerationConfig(**OFF | options))
-    ids, scores = sampling.candidates(row, temperature, steps)
+    steps = drawing.filters(GenerationConfig(**OFF | options))
+    ids, scores = drawing.candidates(row, temperature, steps)
     possible = row if ids is None else row[ids]
     likely = rules.softmax(scores)
     assert abs(likely.sum() - 1) < 1e-5
@@ -53,15 +53,15 @@ def test_filters_leave_a_distribution_over_possible_tokens(row, options, tempera
 
 @given(ROWS, st.integers(1, SIZE), st.floats(1e-9, 1, exclude_max=True), st.integers(1, 3))
 def test_top_k_then_top_p_keeps_the_likeliest_and_what_beams_need(row, k, p, min_tokens_to_keep):
-    steps = sampling.filters(GenerationConfig(top_k=k, top_p=p), min_tokens_to_keep)
-    ids, scores = sampling.candidates(row, 1.0, steps)
+    steps = drawing.filters(GenerationConfig(top_k=k, top_p=p), min_tokens_to_keep)
+    ids, scores = drawing.candidates(row, 1.0, steps)
     assert scores.max() == row.max()
     assert ids.size >= min(min_tokens_to_keep, row.size)
 
 
 @given(ROWS, st.fixed_dictionaries({}, optional=FILTERS), st.integers(1, 3))
 def test_filters_keep_ascending_positions_and_only_forget(row, options, min_tokens_to_keep):
-    for step in sampling.filters(GenerationConfig(**OFF | options), min_tokens_to_keep):
+    for step in drawing.filters(GenerationConfig(**OFF | options), min_tokens_to_keep):
         kept = step(row)
         assert kept.size >= 1
         assert (np.diff(kept) > 0).all()
@@ -81,8 +81,8 @@ ANY_ROWS = arrays(np.float32, st.integers(1, SIZE), elements=st.one_of(SCORES, N
 
 @given(ANY_ROWS, st.integers(1, SIZE), st.floats(1e-30, 1e3))
 def test_top_k_before_the_temperature_spares_it_work_and_changes_nothing(row, k, temperature):
-    ids, scores = sampling.candidates(
-        row, temperature, sampling.filters(GenerationConfig(**OFF | {"top_k": k}))
+    ids, scores = drawing.candidates(
+        row, temperature, drawing.filters(GenerationConfig(**OFF | {"top_k": k}))
     )
     scaled = row if temperature == 1.0 else rules.temperature(row, temperature)
     kept = rules.top_k(scaled, k)
@@ -130,7 +130,7 @@ def test_rows_are_reproducible_and_independent(rows, seed, one, other):
 
 @given(ROWS, st.floats(0, 1, exclude_max=True))
 def test_the_draw_is_always_a_possible_token(row, uniform):
-    assert row[sampling.inverse_cdf(row, uniform)] > -np.inf
+    assert row[drawing.inverse_cdf(row, uniform)] > -np.inf
 
 
 @given(ROWS, TOKENS, st.floats(0.2, 5))

@@ -48,7 +48,7 @@ def drops_it():
 
     def drop():
         generator.close()
-        del generator._engine, generator._maker, generator._lease
+        del generator._engine, generator._maker, generator._source
         for threads in (1, 3, 4):
             opened(threads=threads).close()
         gc.collect()

@@ -31,7 +31,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch):
     door = Door()
-    monkeypatch.setattr("llmbuilder.generator.acquire", door.acquire)
+    monkeypatch.setattr("llmbuilder.generator.source.acquire", door.acquire)
     return door
 
 

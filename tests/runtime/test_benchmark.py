@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from clocks import Clock
 
-from llmbuilder import benchmark
-from llmbuilder.benchmark import Plan, RowsReport, Run, measure, place_of, run_benchmark, spread
+from llmbuilder.benchmark import Plan, RowsReport, Run, measure, measuring, place_of, run_benchmark, spread
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cuda.card import Card
 from llmbuilder.errors import ConfigError, DeviceError
@@ -154,7 +153,7 @@ class TestAPlan:
 
 def test_the_place_is_where_the_bundle_was_opened(make_bundle, engine, monkeypatch):
     some = Card("NVIDIA A", 8, 4, "580.95", "13.0")
-    monkeypatch.setattr(benchmark, "card", lambda index: some)
+    monkeypatch.setattr(measuring, "card", lambda index: some)
     bundle = open_bundle(make_bundle())
     on_cuda = replace(bundle, manifest=replace(bundle.manifest, device="cuda"))
     assert place_of(engine, "auto") == ("cpu", None)

@@ -422,7 +422,7 @@ class TestClosing:
             users.add(lease)
             return lease
 
-        monkeypatch.setattr("llmbuilder.generator.acquire", acquire)
+        monkeypatch.setattr("llmbuilder.generator.source.acquire", acquire)
         return users
 
     @pytest.fixture

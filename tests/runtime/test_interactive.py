@@ -355,7 +355,7 @@ def test_a_system_prompt_is_refused_where_prompts_are_continued(monkeypatch, cap
 
 def test_interactive_cli_returns_when_the_input_ends(monkeypatch, capsys):
     lease = Lease(generator().engine, lambda _: None)
-    monkeypatch.setattr("llmbuilder.generator.acquire", lambda *_, **__: lease)
+    monkeypatch.setattr("llmbuilder.generator.source.acquire", lambda *_, **__: lease)
     monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n"))
     assert interactive_cli("model", "tokenizer", temperature=0.5, max_new_tokens=5) is None
     assert capsys.readouterr().out == f"{ANSWER[:5]}\n"

@@ -8,7 +8,8 @@ import pytest
 from llmbuilder.config import GenerationConfig, generation_options
 from llmbuilder.errors import ConfigError
 from llmbuilder.filtering.settings import FilterSettings
-from llmbuilder.options import Range, check_options, options_of, refuse_unknown, whole
+from llmbuilder.options import check_options, options_of, refuse_unknown
+from llmbuilder.ranges import Range, whole
 
 SHORT = Range(lambda value: isinstance(value, str) and len(value) < 4, "a short text")
 

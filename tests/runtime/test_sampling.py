@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmbuilder.config import GenerationConfig
+from llmbuilder.decoding import drawing, sampling
 from llmbuilder.decoding import logits as rules
-from llmbuilder.decoding import sampling
 from llmbuilder.errors import LLMBuilderError
 
 VOCABULARY = 1_000
@@ -111,8 +111,8 @@ def test_a_sequence_does_not_notice_those_beside_it():
 
 def test_each_draw_uses_one_uniform_number():
     sampler = make(seed=3, temperature=1.0, top_k=0, top_p=None)
-    random = sampling.random_numbers(3, 0)
-    expected = [sampling.inverse_cdf(row(step), random.random()) for step in range(20)]
+    random = drawing.random_numbers(3, 0)
+    expected = [drawing.inverse_cdf(row(step), random.random()) for step in range(20)]
     assert draws(sampler) == expected
 
 
@@ -172,13 +172,13 @@ def test_when_every_token_is_forbidden_and_there_is_no_eos_that_is_an_error():
 
 def test_filters_that_are_off_are_not_run():
     off = GenerationConfig(top_k=None, top_p=1.0, typical_p=1.0)
-    assert sampling.filters(off) == ()
-    assert sampling.filters(GenerationConfig(top_k=0, top_p=None)) == ()
+    assert drawing.filters(off) == ()
+    assert drawing.filters(GenerationConfig(top_k=0, top_p=None)) == ()
 
 
 def test_beams_ask_filters_to_keep_more():
-    filters = sampling.filters(GenerationConfig(top_k=1, top_p=0.01), min_tokens_to_keep=3)
-    ids, scores = sampling.candidates(row(), 0.5, filters)
+    filters = drawing.filters(GenerationConfig(top_k=1, top_p=0.01), min_tokens_to_keep=3)
+    ids, scores = drawing.candidates(row(), 0.5, filters)
     assert ids.tolist() == sorted(rules.largest(row(), 3))
     assert scores.tolist() == (row()[ids] / np.float32(0.5)).tolist()
 
@@ -192,7 +192,7 @@ def test_processors_run_on_log_probabilities_too():
 @pytest.mark.parametrize(("uniform", "position"), [(0.0, 1), (0.49, 1), (0.51, 3), (1 - 2**-53, 3)])
 def test_the_draw_inverts_the_distribution_and_skips_impossible_tokens(uniform, position):
     scores = np.array([-np.inf, 0, -np.inf, 0, -np.inf], dtype=np.float32)
-    assert sampling.inverse_cdf(scores, uniform) == position
+    assert drawing.inverse_cdf(scores, uniform) == position
 
 
 def test_the_draw_from_a_large_vocabulary_inverts_the_cumulative_sum():
@@ -200,7 +200,7 @@ def test_the_draw_from_a_large_vocabulary_inverts_the_cumulative_sum():
     scores[1_000:2_000] = -np.inf
     cumulative = np.exp(scores.astype(np.float64)).cumsum()
     for uniform in np.linspace(0, 1, 500, endpoint=False):
-        position = sampling.inverse_cdf(scores, uniform)
+        position = drawing.inverse_cdf(scores, uniform)
         above, below = (
             cumulative[position] / cumulative[-1],
             (cumulative[position - 1] if position else 0) / cumulative[-1],

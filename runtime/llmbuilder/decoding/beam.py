@@ -17,11 +17,12 @@ from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.continuation import TextStream, check_met
+from llmbuilder.decoding.drawing import random_numbers
 from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.ranking import Candidate, Scorer, best, diversity, drawn
 from llmbuilder.decoding.remote import LogitRow, whole
-from llmbuilder.decoding.sampling import TokenLogprobs, random_numbers, token_logprobs
+from llmbuilder.decoding.sampling import TokenLogprobs, token_logprobs
 from llmbuilder.errors import LLMBuilderError
 
 if TYPE_CHECKING:

@@ -8,16 +8,9 @@ import numpy as np
 
 from llmbuilder.arrays import Positions, Scores
 from llmbuilder.decoding import logits as rules
+from llmbuilder.decoding.drawing import candidates, filters
 from llmbuilder.decoding.prompt import Prompt
-from llmbuilder.decoding.sampling import (
-    candidates,
-    check_row,
-    filters,
-    forced_end,
-    likeliest,
-    process,
-    processors,
-)
+from llmbuilder.decoding.sampling import check_row, forced_end, likeliest, process, processors
 
 
 class Scored(NamedTuple):

@@ -28,6 +28,11 @@ def open_loop(open_decoder: OpenDecoder, groups: Sequence[Group], max_rows: int)
     return loop
 
 
+def completed(group: Group) -> Completion | None:
+    """The completion of a group with one sequence; None where it has not ended by itself."""
+    return group.completions()[0] if group.width == 0 and group.error is None else None
+
+
 def finish_all(loop: Loop, groups: Sequence[Group]) -> list[list[Completion]]:
     """Completions of each group of a loop; the first error ends all."""
     while not loop.idle:

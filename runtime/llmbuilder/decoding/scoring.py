@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmbuilder.decoding.rows import RowDecoder, chunk_sizes
+from llmbuilder.decoding.loop import OpenDecoder
+from llmbuilder.decoding.rows import chunk_sizes
 from llmbuilder.decoding.sampling import TokenLogprobs, token_logprobs
+from llmbuilder.errors import ContextOverflowError
 
 CHUNK = 128
 """Tokens whose rows of logits are held at once."""
@@ -24,8 +26,17 @@ class Score:
     top: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
-def score(decoder: RowDecoder, ids: Sequence[int], top: int = 0) -> Score:
-    """Score ids in a fresh row of ``decoder``; the perplexity of fewer than two is nan."""
+def score(open_decoder: OpenDecoder, ids: Sequence[int], top: int, *, window: int) -> Score:
+    """Score ids, at most ``window`` of them, in a decoder of their own; the perplexity of fewer than two is nan.
+
+    Raises:
+        ContextOverflowError: more ids than that.
+    """
+    if len(ids) > window:
+        raise ContextOverflowError(
+            f"The text has {len(ids)} tokens, the model's window {window}. Score it in parts."
+        )
+    decoder = open_decoder(rows=1, capacity=len(ids), max_rows=0)
     found: list[TokenLogprobs] = []
     done = 0
     for size in chunk_sizes(len(ids), CHUNK):

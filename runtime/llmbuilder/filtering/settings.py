@@ -8,7 +8,8 @@ from llmbuilder.checks import shown
 from llmbuilder.errors import ConfigError
 from llmbuilder.filtering.patterns import compile_pattern
 from llmbuilder.filtering.scripts import SCRIPTS
-from llmbuilder.options import Range, check_options, number, one_or_many, refuse_unknown, whole
+from llmbuilder.options import check_options, refuse_unknown
+from llmbuilder.ranges import Range, number, one_or_many, whole
 
 MOST_PATTERNS = 100
 LONGEST_PATTERN = 500

@@ -1,19 +1,16 @@
-"""What a user may expect of a bundle on this machine: loading, prompts, first token, tokens a second, memory.
+"""Continue prompts, and take the time."""
 
-A run is what `TextGenerator.complete_batch` does with so many prompts: all of the loop, greedy, with the text. Only are
-all prompts computed before the first step here, so that prompts and steps can be told apart.
-"""
-
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, cast
 
 import numpy as np
 
-from llmbuilder.checks import StrPath, check_count, is_list, shown
+from llmbuilder.benchmark.plan import Plan
+from llmbuilder.benchmark.report import Benchmark, RowsReport, Run
+from llmbuilder.checks import StrPath
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.loop import Loop
 from llmbuilder.decoding.rows import LEAST_CHUNK, Filling, RowDecoder
@@ -29,133 +26,6 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
 
 Clock = Callable[[], float]
-
-MOST_ROWS = 1024
-MOST_REPEATS = 1000
-LEAST_WINDOW = 3
-_MOST_TOKENS = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be measured.
-
-    Raises:
-        ConfigError: a number out of its range.
-    """
-
-    rows: Sequence[int] = (1, 8)
-    """Numbers of prompts that are continued at once, each measured."""
-    prompt_tokens: int = 512
-    """Tokens of each prompt, at least 1."""
-    new_tokens: int = 64
-    """Tokens that each is continued with, at least 2."""
-    repeat: int = 3
-    """Runs of each number of rows, after one that does not count."""
-
-    def __post_init__(self) -> None:
-        """Check all numbers."""
-        if not is_list(self.rows) or not self.rows:
-            raise ConfigError(
-                f"rows must be a list of whole numbers, such as [1, 8], got {shown(self.rows)}."
-            )
-        for rows in self.rows:
-            check_count("An entry of rows", rows, most=MOST_ROWS)
-        check_count("prompt_tokens", self.prompt_tokens, most=_MOST_TOKENS)
-        check_count("new_tokens", self.new_tokens, 2, _MOST_TOKENS)
-        check_count("repeat", self.repeat, most=MOST_REPEATS)
-
-    def within(self, window: int) -> Self:
-        """The same with fewer tokens, where a model's window holds no more.
-
-        Raises:
-            ConfigError: it holds less than a prompt of one token and two new ones.
-        """
-        if window < LEAST_WINDOW:
-            raise ConfigError(
-                f"The model's window of {window} tokens is too small to measure: a prompt of one token and two new "
-                f"ones take {LEAST_WINDOW}. Export the model with a larger --max-context."
-            )
-        new = min(self.new_tokens, max(2, window // 2))
-        return replace(self, new_tokens=new, prompt_tokens=min(self.prompt_tokens, window - new))
-
-
-class Run(NamedTuple):
-    """Seconds of one run."""
-
-    first_token: float
-    """From the call until every row has its first token."""
-    prefill: float
-    """The part of this that the model took for the prompts."""
-    decode: float
-    """From then until the texts are complete."""
-    steps: float
-    """The part of this that the model took for the steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowsReport:
-    """What was measured with a number of rows."""
-
-    rows: int
-    prompt_tokens: int
-    new_tokens: int
-    runs: tuple[Run, ...]
-
-    @property
-    def prefill_tokens_per_second(self) -> list[float]:
-        """Tokens of prompts, which are computed one after the other, in each run."""
-        return [self.rows * self.prompt_tokens / run.prefill for run in self.runs]
-
-    @property
-    def first_token_seconds(self) -> list[float]:
-        """From the call until every row has its first token, in each run."""
-        return [run.first_token for run in self.runs]
-
-    @property
-    def tokens_per_second(self) -> list[float]:
-        """New tokens of all rows together, after the first of each, in each run."""
-        return [self.rows * (self.new_tokens - 1) / run.decode for run in self.runs]
-
-    @property
-    def step_seconds(self) -> list[float]:
-        """What one more token for every row takes, in each run."""
-        return [run.decode / (self.new_tokens - 1) for run in self.runs]
-
-    @property
-    def outside_share(self) -> list[float]:
-        """The part, 0 to 1, of a step that is not the model's: choosing tokens, the text, the loop."""
-        return [1 - run.steps / run.decode for run in self.runs]
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """What was measured of a bundle, and on what."""
-
-    device: str
-    card: Card | None
-    """The card as it was after all runs; None on a CPU."""
-    deterministic: bool
-    processor: str
-    threads: int
-    runtime: str
-    """Build and version of ONNX Runtime."""
-    quantization: str
-    bundle_bytes: int
-    window: int
-    plan: Plan
-    """What was measured, within the window."""
-    load_seconds: float
-    """Opening the bundle, once: its files checked, the libraries and the model loaded."""
-    rows: tuple[RowsReport, ...]
-    peak_bytes: int | None
-    """Most memory that the process has had; None where that is not known."""
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Median, and half of the distance between lowest and highest as a part of it."""
-    middle = statistics.median(values)
-    return middle, (max(values) - min(values)) / 2 / middle if middle else 0.0
 
 
 def run_benchmark(

@@ -1,56 +1,24 @@
-"""`TextGenerator`: text in, completions out. Everything else in the package is thin over it."""
+"""Text in, completions out, with one model."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Self, Unpack
 
 from llmbuilder.checks import StrPath, check_count
-from llmbuilder.cleanup import Closing, undone_on_error
+from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, Options, merge_own, one_answer
 from llmbuilder.decoding.completion import Completion
-from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.group import Group
-from llmbuilder.decoding.logits import log_softmax
 from llmbuilder.decoding.loop import Loop
-from llmbuilder.decoding.prompt import Prompt
-from llmbuilder.decoding.running import Answer, finish_all, finish_each, open_loop, stream
+from llmbuilder.decoding.running import Answer, completed, finish_all, finish_each, open_loop, stream
 from llmbuilder.decoding.scoring import Score, score
-from llmbuilder.decoding.strategies import (
-    ConstrainedPrompt,
-    GroupMaker,
-    PromptLike,
-    check_prompts,
-    own_options,
-    requested,
-)
-from llmbuilder.decoding.textlimit import TextLimit
-from llmbuilder.engine.loading import Engine, Lease, acquire
-from llmbuilder.engine.prefix import remembering
+from llmbuilder.decoding.strategies import GroupMaker, PromptLike, check_prompts, own_options, requested
+from llmbuilder.engine.loading import Engine
 from llmbuilder.engine.session import Device
-from llmbuilder.errors import ConfigError, ContextOverflowError
+from llmbuilder.errors import ConfigError
+from llmbuilder.generator.source import take
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.tokenizer import Tokenizer
-
-__all__ = [
-    "Completion",
-    "ConstrainedPrompt",
-    "Constraint",
-    "Device",
-    "Engine",
-    "Options",
-    "Prompt",
-    "PromptLike",
-    "Score",
-    "TextGenerator",
-    "TextLimit",
-    "log_softmax",
-    "named",
-    "opened",
-    "remembering",
-]
-"""What lies above takes from here what it needs of decoding and engine."""
 
 DEFAULT_BATCH_SIZE = 8
 
@@ -92,24 +60,10 @@ class TextGenerator(Closing):
             ConfigError: options that cannot be used.
         """
         config = GenerationConfig.merge(config, overrides)  # a model is not loaded in vain
-        self._lease: Lease | None = None
-        self._reopen: Callable[[], TextGenerator] | None = None
-        if isinstance(model_path, Engine):
-            self._engine = model_path
-        else:
-            self._lease = acquire(
-                model_path, tokenizer_path, device=device, threads=threads, deterministic=deterministic
-            )
-            self._engine = self._lease.engine
-            self._reopen = partial(
-                type(self),
-                Path(model_path).absolute(),
-                None if tokenizer_path is None else Path(tokenizer_path).absolute(),
-                device=device,
-                threads=threads,
-                deterministic=deterministic,
-                config=config,
-            )
+        self._source = take(
+            model_path, tokenizer_path, device=device, threads=threads, deterministic=deterministic
+        )
+        self._engine = self._source.engine
         self._config = config
         self._maker = GroupMaker(self._engine, self._engine.tokenizer)
         self._closed = False
@@ -130,12 +84,12 @@ class TextGenerator(Closing):
             ConfigError: closed, or made from an engine.
         """
         self._open()
-        if self._reopen is None:
+        if self._source.again is None:
             raise ConfigError(
                 "A TextGenerator made from an engine cannot be pickled: it has no path to be opened from elsewhere. "
                 "Make it from a path, or in each process."
             )
-        return self._reopen, ()
+        return partial(type(self), **self._source.again, config=self._config), ()
 
     @property
     def closed(self) -> bool:
@@ -182,7 +136,8 @@ class TextGenerator(Closing):
         merged = one_answer(self._merge(config, overrides))
         if merged.num_beams > 1:
             raise ConfigError("Beam search knows its text only at the end and cannot stream: use generate().")
-        return self._stream(self._group(prompt, merged))
+        group = self._group(prompt, merged)
+        return stream(self._loop([group], 1), group)
 
     def pieces(
         self,
@@ -202,7 +157,7 @@ class TextGenerator(Closing):
     ) -> tuple[Callable[[], Completion | None], Iterator[str]]:
         """As `pieces`, behind what gives their completion: None unless they have come to their end."""
         group = self._group(prompt, one_answer(self._merge(config, overrides)))
-        return lambda: _whole(group), self._stream(group)
+        return lambda: completed(group), stream(self._loop([group], 1), group)
 
     def generate_batch(
         self,
@@ -305,17 +260,12 @@ class TextGenerator(Closing):
         """
         check_count("top", top, 0, self._engine.usable_vocab)
         ids = self._open().encode(text_or_ids)
-        if len(ids) > self._engine.context_length:
-            raise ContextOverflowError(
-                f"The text has {len(ids)} tokens, the model's window {self._engine.context_length}. Score it in parts."
-            )
-        return score(self._engine.model.decoder(capacity=len(ids)), ids, top)
+        return score(self._engine.model.decoder, ids, top, window=self._engine.context_length)
 
     def close(self) -> None:
         """Give the model back; it is unloaded when nobody uses it and newer ones have taken its place."""
         self._closed = True
-        if self._lease is not None:
-            self._lease.close()
+        self._source.close()
 
     def _merge(self, *layers: Options) -> GenerationConfig:
         """Options of a call: its layers over the generator's own and the bundle's."""
@@ -341,36 +291,8 @@ class TextGenerator(Closing):
         groups = [self._group(prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
         return finish_all(self._loop(groups, common.batch_size), groups)
 
-    def _stream(self, group: Group) -> Iterator[str]:
-        return stream(self._loop([group], 1), group)
-
-
-def _whole(group: Group) -> Completion | None:
-    """The completion of a group with one sequence; None where it has not ended by itself."""
-    return group.completions()[0] if group.width == 0 and group.error is None else None
-
 
 def named(thing: object, generator: TextGenerator, *notes: str) -> str:
     """What ``repr`` says of something that works with a generator: its class, its model, and more."""
     notes = (generator.engine.summary, *notes, *(["closed"] if generator.closed else []))
     return f"<{type(thing).__name__}: {', '.join(notes)}>"
-
-
-@contextmanager
-def opened(
-    model: "StrPath | TextGenerator",
-    tokenizer_path: StrPath | None = None,
-    *,
-    device: Device = "auto",
-    threads: int | None = None,
-) -> Iterator[TextGenerator]:
-    """The generator that a class over one works with: opened from a path, or the one that is given.
-
-    If the block fails what was opened here is closed; what was given is left as it is.
-    """
-    if isinstance(model, TextGenerator):
-        yield model
-        return
-    generator = TextGenerator(model, tokenizer_path, device=device, threads=threads)
-    with undone_on_error(generator.close):
-        yield generator
