@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmbuilder.decoding import beam, sampling
+from llmbuilder.decoding import beam, drawing
 from llmbuilder.quality.coherence import cut
 from llmbuilder.quality.text import words
 from llmbuilder_cli.main import app
@@ -45,13 +45,13 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seeded(seed):
     """What is drawn without a seed is drawn with this one."""
-    random_numbers = sampling.random_numbers
+    random_numbers = drawing.random_numbers
 
     def seeded_numbers(own, sequence_index):
         return random_numbers(seed if own is None else own, sequence_index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "random_numbers", seeded_numbers)
+        patch.setattr(drawing, "random_numbers", seeded_numbers)
         patch.setattr(beam, "random_numbers", seeded_numbers)
         yield
 
