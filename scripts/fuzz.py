@@ -1,4 +1,4 @@
-"""Give our code inputs that nobody would write: a million where none needs a session, ten thousand elsewhere.
+"""Give our code inputs that nobody would write: over a million where none needs a session, ten thousand elsewhere.
 
     python scripts/fuzz.py [--share=0.01] [--only=NAME ...] [--processes=2] [--results=FILE]
     python scripts/fuzz.py --show NAME NUMBER        what one input is, and what comes of it

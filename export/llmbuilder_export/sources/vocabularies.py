@@ -4,12 +4,14 @@ transformers converts them. Only those are taken whose ids were compared with th
 tokenizers in Python, of transformers 4.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.errors import TokenizerError
+from llmbuilder.tokenizerfile.reading import check_tokenizer_json
 from llmbuilder_export.sources.files import read_json, refuse_special, shown
 
 _FILES = ("vocab.json", "merges.txt")
@@ -45,6 +47,7 @@ def converted(directory: Path, folder: Path) -> Path | None:
         refuse_special(directory / name)
     if (directory / _FILES[1]).stat().st_size > _LONGEST:
         raise TokenizerError(f"{directory / _FILES[1]} has more than {_LONGEST >> 20} MB. Get it again.")
+    _check_ids(directory / _FILES[0])
     options = read_json(directory / _BESIDE[0])
     if options.get("add_prefix_space"):
         raise TokenizerError(
@@ -61,6 +64,11 @@ def converted(directory: Path, folder: Path) -> Path | None:
         if read_json(directory / name):
             shutil.copyfile(directory / name, folder / name)
     return folder
+
+
+def _check_ids(path: Path) -> None:
+    """Refuse pieces with numbers beyond any vocabulary's: the library counts up to the highest."""
+    check_tokenizer_json(json.dumps({"model": {"vocab": dict(read_json(path))}}).encode(), path)
 
 
 def _load(directory: Path, options: Mapping[str, Any]) -> Any:

@@ -1,7 +1,8 @@
-"""Changes of bytes and of JSON."""
+"""Changes of bytes, of JSON, and of safetensors files."""
 
 import copy
 import json
+import struct
 from random import Random
 from typing import Any
 
@@ -125,3 +126,16 @@ def changed_bytes(content: bytes, random: Random) -> bytes:
         elif random.random() < 0.3:
             del changed[at:]
     return bytes(changed)
+
+
+def changed_safetensors(content: bytes, random: Random) -> bytes:
+    """A file with what its header says of its weights changed, now and then also with a lie about the header."""
+    size = struct.unpack_from("<Q", content)[0]
+    try:
+        changed = json.dumps(changed_value(json.loads(content[8 : 8 + size]), random)).encode()
+    except ValueError:
+        changed = b"{}"
+    if random.random() < 0.3:
+        changed = changed_bytes(changed, random)
+    lie = random.choice((0, 0, 0, 1, 1 << 40, (1 << 63) + 5))
+    return struct.pack("<Q", (len(changed) + lie) % (1 << 64)) + changed + content[8 + size :]

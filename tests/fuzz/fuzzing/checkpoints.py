@@ -1,8 +1,6 @@
 """Checkpoints of LLMBuilder and weights as safetensors, with bytes changed inside and outside of their headers."""
 
 import io
-import json
-import struct
 import zipfile
 from pathlib import Path
 from random import Random
@@ -11,7 +9,7 @@ import torch
 from safetensors.torch import save
 from small_models import gpt_state, model_config
 
-from fuzzing.changes import changed_bytes, changed_value
+from fuzzing.changes import changed_bytes, changed_safetensors
 from llmbuilder_export.sources.llmbuilder import load_llmbuilder
 from llmbuilder_export.sources.weights import stored_in
 
@@ -37,24 +35,12 @@ class Checkpoints:
         """A file's name and its bytes."""
         kind = random.randrange(4)
         if kind == 0:
-            return "model.safetensors", self._safetensors(random)
+            return "model.safetensors", changed_safetensors(self._safe, random)
         if kind == 1:
             return "model.pt", changed_bytes(self._old, random)
         return "model.pt", self._with_other_pickle(random) if kind == 2 else changed_bytes(
             self._archive, random
         )
-
-    def _safetensors(self, random: Random) -> bytes:
-        size = struct.unpack_from("<Q", self._safe)[0]
-        header = json.loads(self._safe[8 : 8 + size])
-        try:
-            changed = json.dumps(changed_value(header, random)).encode()
-        except ValueError:
-            changed = b"{}"
-        if random.random() < 0.3:
-            changed = changed_bytes(changed, random)
-        lie = random.choice((0, 0, 0, 1, 1 << 40, (1 << 63) + 5))
-        return struct.pack("<Q", (len(changed) + lie) % (1 << 64)) + changed + self._safe[8 + size :]
 
     def _with_other_pickle(self, random: Random) -> bytes:
         """The archive with its pickle changed, and sums of it that fit."""

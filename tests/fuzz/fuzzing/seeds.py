@@ -1,5 +1,6 @@
 """Real files and values that inputs are made from."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,26 @@ def manifests() -> list[dict[str, Any]]:
 def replacing(pattern: str, content: str) -> dict[str, Any]:
     """A component that replaces."""
     return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
+
+
+SENTENCEPIECES = 330
+
+
+def sentencepiece() -> bytes:
+    """A small SentencePiece model with bytes for unknown characters."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS[:3]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=SENTENCEPIECES,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return model.getvalue()
 
 
 _LETTERS = "abcdefghijklmnop 012.,eéĠ▁"

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     kind: str
     inputs: int
     light: bool = True
-    """It needs neither a session nor a process of its own; a million inputs are given to these together."""
+    """It needs neither a session nor a process of its own; over a million inputs are given to these together."""
     contained: bool = False
     """Our code runs it in a process that may end or be ended: such an input is refused, and no fault."""
 
@@ -49,12 +49,16 @@ TARGETS = {
     "jsonl": Entry("lines", "Lines", 150_000),
     "conversation": Entry("lines", "Conversations", 100_000),
     "config": Entry("options", "Configurations", 150_000),
+    "gguf": Entry("ggufs", "GGUFs", 50_000),
+    "source-options": Entry("sources", "SourceOptions", 50_000),
     "template": Entry("templates", "Templates", 50_000, contained=True),
     "graph-run": Entry("graphs", "GraphRuns", 2500, light=False),
     "tokenizer-run": Entry("tokenizers", "TokenizerRuns", 3000, light=False),
     "constraint": Entry("generating", "Constraints", 1500, light=False),
     "filter": Entry("generating", "Filters", 1500, light=False),
-    "checkpoint": Entry("checkpoints", "Checkpoints", 1500, light=False),
+    "checkpoint": Entry("checkpoints", "Checkpoints", 2000, light=False),
+    "source": Entry("sources", "Sources", 2500, light=False),
+    "vocabulary": Entry("sources", "Vocabularies", 1000, light=False),
 }
 
 
