@@ -20,11 +20,11 @@ CLI = ROOT / "cli" / "llmbuilder_cli"
 
 ROOMS = {
     "top": {"*"},
-    "files": {"generator"},
+    "files": {"generator", "filtering"},
     "writing": {"generator", "chat"},
-    "interactive": {"generator", "chat", "sessions"},
-    "chat": {"generator", "sessions"},
-    "sessions": {"generator"},
+    "interactive": {"generator", "chat", "sessions", "filtering"},
+    "chat": {"generator", "sessions", "filtering"},
+    "sessions": {"generator", "filtering"},
     "constraints": {"generator"},
     "filtering": {"generator", "quality"},
     "quality": {"generator"},

@@ -34,7 +34,7 @@ def answer(job: Job) -> None:
     passed = True
     with generator:
         if job.interactive:
-            InteractiveGenerator(generator, **job.options).start_session()
+            InteractiveGenerator(generator, **job.options).start_session(gate=job.gate)
         elif job.writing:
             passed = _tell_one(job, _written(job, generator))
         elif job.form:
@@ -96,16 +96,17 @@ def _fields(completion: "Completion") -> dict[str, Any]:
 
 def _tell_one(job: Job, fields: Mapping[str, Any]) -> bool:
     """Print a text, or why it was refused; return whether it passed."""
-    if job.filter:
-        from llmbuilder_cli.filters import find, refusal
+    if job.gate is not None:
+        from llmbuilder.errors import ConstraintError
 
-        report = find(fields["text"], job.filter, job.prompt or "")
-        if not report.passed:
-            _tell_refusal(job, refusal(report))
+        try:
+            text = job.gate.let_through(fields["text"], job.prompt or "")
+        except ConstraintError as error:
+            _tell_refusal(job, str(error))
             return False
-        if report.text != fields["text"]:  # what would spell out what is masked goes
+        if text != fields["text"]:  # what would spell out what is masked goes
             fields = {key: value for key, value in fields.items() if key not in ("token_ids", "logprobs")}
-            fields["text"] = report.text
+            fields["text"] = text
     if job.as_json:
         tell_json(json.dumps(fields, ensure_ascii=False))
     else:

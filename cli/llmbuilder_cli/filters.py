@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmbuilder_cli.flags import Flag
+from llmbuilder_cli.progress import said
 
 if TYPE_CHECKING:
-    from llmbuilder.inference import FilterReport
+    from llmbuilder.inference import OutputGate
 
 FILTERS = {
     "min_length": Flag("--min-characters", int, "Refuse a text with fewer.", metavar="N", least=0),
@@ -27,8 +28,8 @@ FILTERS = {
     "banned_patterns": Flag(
         "--banned-pattern",
         list[str],
-        "Refuse a text in which this regular expression matches; may be repeated. --forbidden keeps the model from "
-        "writing words.",
+        "Refuse a text in which this regular expression matches; may be repeated. `llmb generate --forbidden` "
+        "keeps the model from writing words.",
         metavar="PATTERN",
     ),
     "allowed_scripts": Flag(
@@ -48,40 +49,18 @@ _LENGTHS = re.compile(r"\b(min_length|max_length)=")
 _FIRST = re.compile(rf"^(?:Filter setting )?({_ALTERNATIVES})\b")
 
 
-def check_filter(flags: Mapping[str, Any]) -> None:
-    """Check the values of flags.
+def read_filter(flags: Mapping[str, Any]) -> "OutputGate | None":
+    """What each text must pass; None if no flag is given.
 
     Raises:
-        ConfigError: one is to be refused, by its flag.
+        ConfigError: a value is to be refused, by its flag.
     """
-    from llmbuilder.errors import ConfigError
-    from llmbuilder.filtering.settings import FilterSettings
+    if not flags:
+        return None
+    with said("Reading the filter"):
+        from llmbuilder.inference import OutputGate
 
-    try:
-        FilterSettings.from_mapping(_settings(flags))
-    except ConfigError as error:
-        raise ConfigError(_in_flags(str(error))) from error
-
-
-def find(text: str, flags: Mapping[str, Any], prompt: str) -> "FilterReport":
-    """What the filter finds.
-
-    Raises:
-        ConfigError: it takes too long; by the flag.
-    """
-    from llmbuilder.errors import ConfigError
-    from llmbuilder.inference import OutputFilter
-
-    try:
-        return OutputFilter.check(text, _settings(flags), prompt=prompt)
-    except ConfigError as error:
-        raise ConfigError(_in_flags(str(error))) from error
-
-
-def refusal(report: "FilterReport") -> str:
-    """Why a text is not shown, and what to do."""
-    why = " ".join(_in_flags(failure) for failure in report.failures)
-    return f"The text was refused. {why} Another --seed or another prompt gives another text."
+        return OutputGate(_settings(flags), _in_flags)
 
 
 def _settings(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,4 +73,5 @@ def _in_flags(message: str) -> str:
     """A message of the filter's in the words of the command line."""
     message = _LENGTHS.sub(lambda found: f"{FILTERS[found[1]].words} ", message)
     message = _FIRST.sub(lambda found: FILTERS[found[1]].words, message)
+    message = message.replace("Another seed ", "Another --seed ")
     return message.replace("use re.escape", "write a backslash before what is no letter or digit")

@@ -4,12 +4,15 @@ import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmbuilder_cli.filters import FILTERS
 from llmbuilder_cli.forms import FORMS
 from llmbuilder_cli.options import FLAGS
 from llmbuilder_cli.writing import WRITING
+
+if TYPE_CHECKING:
+    from llmbuilder.inference import OutputGate
 
 _IN_TABLES = FORMS | FILTERS | WRITING
 
@@ -29,6 +32,8 @@ class Job:
     """Arguments of `ConstrainedGenerator`; a JSON schema and a grammar are files."""
     filter: dict[str, Any] = field(default_factory=dict)
     """Settings of `OutputFilter`, as their flags have them."""
+    gate: "OutputGate | None" = None
+    """What they make of them, if there are any."""
     writing: dict[str, Any] = field(default_factory=dict)
     """What `CreativeWriter` is to write, as the flags of `WRITING` have it."""
     device: str = "auto"

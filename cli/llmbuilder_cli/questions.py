@@ -36,7 +36,7 @@ def ask(job: Job) -> Job:
         job, model=model, tokenizer=Path(tokenizer) if tokenizer else None, interactive=_MODES[mode]
     )
     if job.interactive:
-        job = replace(job, as_json=False, form={}, filter={})
+        job = replace(job, as_json=False, form={})
     else:
         job = replace(job, prompt=_ask(terminal, "Prompt", _something, job.prompt))
     job = replace(job, options=job.options | _ask_settings(terminal, _own_defaults(model), job.options))

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from llmbuilder.chat.interface import ChatInterface
     from llmbuilder.config import GenerationConfig
     from llmbuilder.constraints.constrained import ConstrainedGenerator
-    from llmbuilder.filtering import FilterReport, OutputFilter
+    from llmbuilder.filtering import FilterReport, OutputFilter, OutputGate
     from llmbuilder.generator import Completion, Score, TextGenerator
     from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
     from llmbuilder.overrides import GenerationOptions
@@ -31,6 +31,7 @@ __all__ = [
     "GenerationOptions",
     "InteractiveGenerator",
     "OutputFilter",
+    "OutputGate",
     "Score",
     "Style",
     "TextGenerator",
@@ -59,6 +60,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and that there ar
         "GenerationOptions": "overrides",
         "InteractiveGenerator": "interactive.interface",
         "OutputFilter": "filtering",
+        "OutputGate": "filtering",
         "Score": "generator",
         "Style": "writing",
         "TextGenerator": "generator",

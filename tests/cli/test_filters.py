@@ -114,10 +114,52 @@ def test_a_value_of_a_wrong_kind_is_wrong_usage(llmb, opened, flags, word):
     assert word in result.stderr
 
 
-def test_a_session_has_no_filter(llmb, opened):
-    result = llmb("generate", "bundle", "-i", "--mask-profanity")
-    assert result.exit_code == 2
-    assert "filter" in result.stderr
+@pytest.mark.parametrize("command", [("chat",), ("generate", "-i")], ids=" ".join)
+def test_a_session_shows_what_passes_as_it_may_be_shown(llmb, opened, answer, command):
+    given = ("--greedy", "--max-tokens", "30", "--mask-profanity")
+    result = llmb(*command, "-m", "bundle", *given, stdin="Who?\nAnd?\n")
+    assert result.exit_code == 0, result.exception
+    assert result.stdout == f"{answer[:30].replace('shit', '****')}\n" * 2
+
+
+@pytest.mark.parametrize("command", [("chat",), ("generate", "-i")], ids=" ".join)
+def test_a_session_tells_of_what_is_refused_and_goes_on(llmb, opened, command):
+    given = ("--greedy", "--max-tokens", "30", "--max-characters", "5")
+    result = llmb(*command, "-m", "bundle", *given, stdin="Who?\n/settings\n")
+    assert result.exit_code == 0
+    assert result.stdout.strip() == ""
+    assert "Error: The text was refused. --max-characters: 30 characters, more than 5." in result.stderr
+    assert "filter: --max-characters = 5" in result.stderr
+
+
+def test_a_batch_has_what_passes_as_it_may_be_shown(llmb, opened, answer, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"prompt": "x", "do_sample": false}\n')
+    result = llmb("generate", "batch", "b", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--mask-profanity")
+    assert result.exit_code == 0, result.exception
+    record = json.loads((tmp_path / "out.jsonl").read_text())
+    assert record["text"] == answer.replace("shit", "****")
+    assert set(record) == {"id", "text", "finish_reason", "prompt_tokens", "new_tokens"}
+
+
+def test_a_batch_has_the_reason_of_a_refusal_in_its_line_and_goes_on(llmb, opened):
+    lines = '{"prompt": "x", "max_new_tokens": 3}\n{"prompt": "y"}\n{"prompt": "z", "max_new_tokens": 4}\n'
+    result = llmb("generate", "batch", "b", "-", "-", "--greedy", "--max-characters", "5", stdin=lines)
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 1
+    assert (first["id"], third["id"]) == (1, 3)
+    assert {"text"} & set(first) & set(third)
+    assert set(second) == {"id", "error"}
+    assert second["error"].startswith(
+        "The text was refused. --max-characters: 62 characters, more than 5. Another --seed"
+    )
+
+
+@pytest.mark.parametrize("command", [("chat", "b"), ("generate", "batch", "b", "in", "out")], ids=" ".join)
+def test_a_filter_that_cannot_be_is_told_before_a_model_is_loaded(llmb, opened, command):
+    result = llmb(*command, "--max-repetition", "2")
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith("--max-repetition must be ")
+    assert opened == []
 
 
 def test_setup_shows_the_filter_in_its_command(llmb, opened, tmp_path):
@@ -139,3 +181,11 @@ def test_setup_shows_the_filter_in_its_command(llmb, opened, tmp_path):
         "--max-repetition 0.0",
     ):
         assert words in result.stderr
+
+
+def test_setup_keeps_the_filter_for_a_session(llmb, opened):
+    answers = "\n".join(["", "", "interactive", *[""] * 6, "Who?"]) + "\n"
+    given = ("-m", "artifacts/storyteller/bundle", "--max-characters", "5")
+    result = llmb("generate", "--setup", *given, stdin=answers)
+    assert "--interactive --max-characters 5" in result.stderr
+    assert "The text was refused." in result.stderr

@@ -13,6 +13,7 @@ import llmbuilder
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.engine.loading import Lease
 from llmbuilder.errors import ConfigError
+from llmbuilder.filtering import OutputGate
 from llmbuilder.generator import TextGenerator
 from llmbuilder.interactive.interface import InteractiveGenerator, interactive_cli
 from llmbuilder.sessions.commands import COMMANDS, completions
@@ -67,9 +68,9 @@ def chat():
         yield chat
 
 
-def session(partner, *lines):
+def session(partner, *lines, gate=None):
     typist = Typist(*lines)
-    return run_session(partner, name="AI: ", terminal=typist), typist
+    return run_session(partner, name="AI: ", terminal=typist, gate=gate), typist
 
 
 def test_lines_are_answered_and_remembered(chat):
@@ -248,6 +249,38 @@ def test_an_answer_that_fails_again_leaves_the_one_there_was(chat):
     assert typist.notes[-1].startswith("Error:")
 
 
+def test_a_message_without_an_answer_is_what_is_answered_again(chat):
+    state, _ = session(chat, "Who?", "/set max_length 1", "And now?", "/set max_length none", "/retry")
+    assert [turn["user"] for turn in state.conversation] == ["Who?", "And now?"]
+
+
+@pytest.mark.parametrize("forgotten", ["/clear", "/reset"])
+def test_a_message_that_is_forgotten_is_not_answered_again(chat, forgotten):
+    lines = ("/set max_length 1", "Who?", "/set max_length none", forgotten, "/retry")
+    state, typist = session(chat, *lines)
+    assert state.conversation == []
+    assert typist.notes[-1].startswith("Error: There is no answer yet")
+
+
+def test_a_filter_lets_whole_answers_through_as_they_may_be_shown():
+    gate = OutputGate({"profanity_filter": True})
+    with ChatInterface(generator("a shit fox")) as chat:
+        state, typist = session(chat, "Who?", gate=gate)
+    assert typist.shown == "AI: a **** fox\n"
+    assert state.conversation == [{"user": "Who?", "assistant": "a **** fox"}]
+
+
+def test_a_refused_answer_is_told_and_forgotten_and_may_be_asked_for_again(chat):
+    gate = OutputGate({"max_length": 3})
+    state, typist = session(chat, "Who?", "/settings", "/set max_new_tokens 2", "/retry", gate=gate)
+    assert any(
+        note.startswith("Error: The text was refused. max_length: 8 characters") for note in typist.notes
+    )
+    assert "filter: max_length = 3" in typist.notes
+    assert typist.shown == "AI: \nAI: A\n"
+    assert state.conversation == [{"user": "Who?", "assistant": "A"}]
+
+
 @pytest.mark.parametrize("command", ["/retry", "/stats"])
 def test_before_the_first_answer_there_is_nothing_to_repeat_or_to_measure(chat, command):
     _, typist = session(chat, command)
@@ -288,6 +321,12 @@ def test_an_answer_that_is_stopped_counts_as_far_as_it_came():
 
 def test_an_answer_stopped_before_it_begins_never_was():
     assert session(interrupting(0), "Who?")[0].conversation == []
+
+
+def test_a_filtered_answer_that_is_stopped_was_not_shown_and_never_was():
+    state, typist = session(interrupting(2), "Who?", gate=OutputGate({"max_length": 100}))
+    assert (state.conversation, typist.shown) == ([], "AI: \n")
+    assert typist.notes[-1] == "(stopped)"
 
 
 def test_ctrl_c_at_the_prompt_forgets_the_line_only(chat):

@@ -10,6 +10,7 @@ import pytest
 
 from llmbuilder.errors import ConfigError
 from llmbuilder.files.jsonl import generate_file
+from llmbuilder.filtering import OutputGate
 
 LENGTHS = [9, 1, 4, 12, 2, 2, 7, 1, 3, 5]
 PROMPTS = [{"prompt": f"p{n}", "max_new_tokens": length, "seed": n} for n, length in enumerate(LENGTHS)]
@@ -240,7 +241,7 @@ def test_an_output_that_was_emptied_is_begun_anew_with_any_options(random, sourc
     assert generate_file(random, source, target, resume=True, temperature=0.5).resumed == 0
 
 
-def stopped_after(lines, generator, source, target):
+def stopped_after(lines, generator, source, target, **options):
     """A run that is interrupted once this many lines are written."""
 
     def stop(progress):
@@ -248,7 +249,7 @@ def stopped_after(lines, generator, source, target):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate_file(generator, source, target, report=stop)
+        generate_file(generator, source, target, report=stop, **options)
 
 
 @pytest.mark.parametrize("content", ["precious", '{"my": "data"}', '{"my": "data"}\n'])
@@ -312,3 +313,44 @@ def test_errors_of_earlier_runs_count_too(random, source, target):
     assert generate_file(random, source, target).errors == 1
     progress = generate_file(random, source, target, resume=True)
     assert (progress.done, progress.resumed, progress.errors) == (2, 2, 1)
+
+
+def test_a_text_that_a_filter_refuses_is_the_error_of_its_line(random, source, target):
+    generate_file(random, source, target)
+    plain = read(target)
+    progress = generate_file(random, source, target, overwrite=True, gate=OutputGate({"max_length": 4}))
+    refused = {record["id"] for record in plain if len(record["text"].strip()) > 4}
+    assert 0 < len(refused) < len(plain)
+    assert progress.errors == len(refused)
+    for before, now in zip(plain, read(target), strict=True):
+        if before["id"] not in refused:
+            assert now == before
+        else:
+            assert now == {"id": before["id"], "error": now["error"]}
+            assert now["error"].startswith("The text was refused. max_length: ")
+
+
+def test_a_run_is_not_resumed_with_another_filter(random, source, target):
+    gate = OutputGate({"max_length": 4})
+    stopped_after(3, random, source, target, gate=gate)
+    with pytest.raises(ConfigError, match=r"begun with another filter: \{'max_length': 4\}"):
+        generate_file(random, source, target, resume=True)
+    progress = generate_file(random, source, target, resume=True, gate=gate)
+    assert (progress.resumed, progress.done) == (3, 10)
+
+
+def test_a_run_of_an_earlier_release_had_no_filter(random, source, target):
+    stopped_after(3, random, source, target)
+    note = target.with_name("out.jsonl.run")
+    facts = json.loads(note.read_text())
+    del facts["filter"]
+    note.write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match="begun with another filter: none"):
+        generate_file(random, source, target, resume=True, gate=OutputGate({"max_length": 4}))
+    assert generate_file(random, source, target, resume=True).done == 10
+
+
+def test_a_prompt_of_ids_is_filtered_as_any(random, source, target):
+    write(source, [{"prompt": [65, 66], "max_new_tokens": 2, "seed": 1}])
+    gate = OutputGate({"factuality_check": True, "max_length": 100})
+    assert generate_file(random, source, target, gate=gate).errors == 0

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbuilder_cli.filters import FILTERS, read_filter
+from llmbuilder_cli.flags import takes
+from llmbuilder_cli.helping import FILTER
 from llmbuilder_cli.options import (
     Device,
     NamedModel,
@@ -31,6 +34,7 @@ _STANDARD = Path("-")
 
 
 @takes_generation_options
+@takes("filter", FILTERS, FILTER)
 def batch(
     files: Annotated[
         list[Path],
@@ -50,9 +54,13 @@ def batch(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew if OUT.jsonl is there.")] = False,
     device: Device,
     threads: Threads,
+    filter: dict[str, Any],  # noqa: A002 (the name of its flags)
     options: dict[str, Any],
 ) -> None:
-    """Complete every prompt of a JSONL file, in order. Progress goes to stderr."""
+    """Complete every prompt of a JSONL file, in order. Progress goes to stderr.
+
+    The line of a text that a filter refuses has the reason as its error. Exits with 1 if a line has an error.
+    """
     if len(files) not in {2, 3}:
         raise typer.BadParameter(
             "Name the file of prompts and the file of completions, and before them the model.",
@@ -63,6 +71,7 @@ def batch(
     _check_target(completions, resume=resume, overwrite=overwrite)
     if batch_size is not None:
         options = {"batch_size": batch_size, **options}
+    gate = read_filter(filter)
 
     with said(f"Loading {model}"):
         from llmbuilder.files.jsonl import generate_file, generate_lines
@@ -71,7 +80,7 @@ def batch(
         generator = TextGenerator(model, tokenizer, device=device, threads=threads)
     with generator, _as_file(prompts) as source:
         if completions == _STANDARD:
-            errors = _print_lines(generate_lines(generator, source, **options))
+            errors = _print_lines(generate_lines(generator, source, gate=gate, **options))
         else:
             with _Display() as display:
                 progress = generate_file(
@@ -80,6 +89,7 @@ def batch(
                     completions,
                     resume=resume,
                     overwrite=overwrite,
+                    gate=gate,
                     report=display.show,
                     **options,
                 )

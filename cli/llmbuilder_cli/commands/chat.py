@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from llmbuilder_cli.filters import FILTERS, read_filter
+from llmbuilder_cli.flags import takes
+from llmbuilder_cli.helping import FILTER
 from llmbuilder_cli.options import (
     Device,
     Model,
@@ -18,6 +21,7 @@ from llmbuilder_cli.progress import said
 
 
 @takes_generation_options
+@takes("filter", FILTERS, FILTER)
 def chat(
     *,
     model: Model = None,
@@ -31,13 +35,15 @@ def chat(
     ] = None,
     device: Device,
     threads: Threads,
+    filter: dict[str, Any],  # noqa: A002 (the name of its flags)
     options: dict[str, Any],
 ) -> None:
     """Talk with a model: in the form of its chat template, or in plain lines if it has none."""
     model = require_model(model, named)
+    gate = read_filter(filter)
     with said(f"Loading {model}"):
         from llmbuilder.inference import ChatInterface, TextGenerator
 
         generator = TextGenerator(model, tokenizer, device=device, threads=threads)
     with generator, ChatInterface(generator, system_prompt=system, **options) as interface:
-        interface.start(load)
+        interface.start(load, gate=gate)

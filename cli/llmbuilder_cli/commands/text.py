@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llmbuilder_cli.answer import answer
-from llmbuilder_cli.filters import FILTERS, check_filter
+from llmbuilder_cli.filters import FILTERS, read_filter
 from llmbuilder_cli.flags import takes
 from llmbuilder_cli.forms import FORMS
 from llmbuilder_cli.helping import FILTER, FORM, STYLE
@@ -21,7 +21,6 @@ from llmbuilder_cli.options import (
     named_once,
     takes_generation_options,
 )
-from llmbuilder_cli.progress import said
 from llmbuilder_cli.writing import WRITING, check_writing
 
 
@@ -69,14 +68,10 @@ def text(
     model = named_once(model, named)
     whole = {"--interactive": interactive, "--setup": setup, "--verbose": verbose}
     check_writing(writing, options, whole | {FORMS[name].words: value for name, value in form.items()})
-    if interactive and (form or filter):
+    if interactive and form:
         raise typer.BadParameter(
-            "A session takes neither a form of the text nor a filter: leave them out.",
-            param_hint="--interactive",
+            "A session takes no form of the text: leave it out.", param_hint="--interactive"
         )
-    if filter:
-        with said("Reading the filter"):
-            check_filter(filter)
     if options.get("num_return_sequences", 1) > 1 and not as_json:
         raise typer.BadParameter("Several texts need --json: a line for each.", param_hint="--set")
     job = Job(
@@ -89,6 +84,7 @@ def text(
         verbose=verbose,
         form=form,
         filter=filter,
+        gate=read_filter(filter),
         writing=writing,
         device=device,
         threads=threads,

@@ -3,7 +3,7 @@
 import bisect
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from llmbuilder import logs
 from llmbuilder.chat.forms import ending_options, make_form
@@ -23,6 +23,9 @@ from llmbuilder.generator import (
 )
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
+
+if TYPE_CHECKING:
+    from llmbuilder.filtering import OutputGate
 
 _LOG = logs.logger(__name__)
 _KNOWN_COSTS = 4096
@@ -122,15 +125,25 @@ class ChatInterface(Closing):
         """What became of the last reply, with tokens and times; None before the first, and of one that was stopped."""
         return self._completion()
 
-    def start(self, conversation: StrPath | None = None) -> None:
+    def start(
+        self,
+        conversation: StrPath | None = None,
+        *,
+        gate: "OutputGate | None" = None,
+    ) -> None:
         """Chat in the terminal, or line by line where standard input is none, until ``/quit`` or the end of input.
 
         Args:
             conversation: JSON file of a conversation to go on with.
+            gate: what each answer must pass. It is shown when it is whole, perhaps masked; one that is refused is told
+                of and forgotten.
+
+        Raises:
+            ConfigError: the file holds no conversation.
         """
         from llmbuilder.sessions.dialog import run_session
 
-        run_session(self, name="AI: ", conversation=conversation)
+        run_session(self, name="AI: ", conversation=conversation, gate=gate)
 
     def close(self) -> None:
         """Give the model back."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from llmbuilder.cleanup import writing
 from llmbuilder.config import GenerationConfig, greedy_at_zero, one_answer
@@ -23,6 +23,9 @@ from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.files import holding, resuming
 from llmbuilder.generator import Completion, TextGenerator
 from llmbuilder.overrides import GenerationOptions
+
+if TYPE_CHECKING:
+    from llmbuilder.filtering import OutputGate
 
 Result = list[Completion] | LLMBuilderError
 Record = dict[str, Any]
@@ -71,6 +74,7 @@ def generate_file(
     resume: bool = False,
     overwrite: bool = False,
     config: GenerationConfig | None = None,
+    gate: "OutputGate | None" = None,
     report: Callable[[Progress], None] = lambda _: None,
     **overrides: Unpack[GenerationOptions],
 ) -> Progress:
@@ -83,6 +87,7 @@ def generate_file(
         resume: go on after the lines that ``target`` already has, if there are any.
         overwrite: begin anew if ``target`` is there.
         config: options of all prompts; a line's own come first.
+        gate: what each text must pass: its line has it as it may be shown, or the reason why not as its error.
         report: called at the beginning and after every line written.
         overrides: options of all prompts by name.
 
@@ -92,7 +97,8 @@ def generate_file(
         FileError: ``target`` cannot be written, or no longer. What is written stays, so that it can be resumed.
     """
     _check_paths(source, target, resume=resume, overwrite=overwrite)
-    facts = resuming.describe(generator, source, _common(generator, config, overrides))
+    filtered = {} if gate is None else gate.settings
+    facts = resuming.describe(generator, source, _common(generator, config, overrides), filtered)
     with holding.held(target, new=not (resume or overwrite)) as output:
         if output is None:
             raise ConfigError(
@@ -107,7 +113,8 @@ def generate_file(
         holding.cut(output, kept.size)
         resuming.begin(target, facts)
         progress = Progress(done=kept.lines, total=total, resumed=kept.lines, errors=kept.errors)
-        records = _complete(generator, islice(_read(source), kept.lines, None), config, overrides)
+        missing = islice(_read(source), kept.lines, None)
+        records = _complete(generator, missing, config, gate, overrides)
         report(progress)
         for last in _write(records, target, output, progress):
             report(last)
@@ -120,6 +127,8 @@ def generate_lines(
     generator: TextGenerator,
     source: Path,
     config: GenerationConfig | None = None,
+    *,
+    gate: "OutputGate | None" = None,
     **overrides: Unpack[GenerationOptions],
 ) -> Iterator[Record]:
     """Complete every prompt of ``source``, yielding what `generate_file` would write, in the order of the input.
@@ -129,7 +138,7 @@ def generate_lines(
     """
     _check_source(source)
     _common(generator, config, overrides)
-    return _complete(generator, _read(source), config, overrides)
+    return _complete(generator, _read(source), config, gate, overrides)
 
 
 def _write(records: Iterator[Record], target: Path, output: int, progress: Progress) -> Iterator[Progress]:
@@ -204,6 +213,7 @@ def _complete(
     generator: TextGenerator,
     lines: Iterable[_Line],
     config: GenerationConfig | None,
+    gate: "OutputGate | None",
     overrides: Mapping[str, Any],
 ) -> Iterator[Record]:
     """Output records in the order of the lines; what is done too early waits for its turn."""
@@ -220,9 +230,22 @@ def _complete(
                 yield line.request["prompt"], greedy_at_zero(own)
 
     for number, result in generator.complete_each(requests(), config, **overrides):
-        requested.pop(number).result = result
+        line = requested.pop(number)
+        line.result = result if gate is None else _passed(gate, line.request["prompt"], result)
         yield from _take_done(ahead)
     yield from _take_done(ahead)
+
+
+def _passed(gate: "OutputGate", prompt: Any, result: Result) -> Result:
+    """A result as it may be shown; an error if it may not."""
+    if not isinstance(result, list):
+        return result
+    (completion,) = result
+    try:
+        text = gate.let_through(completion.text, prompt if isinstance(prompt, str) else None)
+    except LLMBuilderError as error:
+        return error
+    return [replace(completion, text=text)]
 
 
 def _take_done(ahead: deque[_Line]) -> Iterator[Record]:

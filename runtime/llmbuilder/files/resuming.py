@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,13 +27,16 @@ _ADVICE = "Resume with what it was begun with, or write to another file."
 Facts = dict[str, Any]
 
 
-def describe(generator: TextGenerator, source: Path, options: GenerationConfig) -> Facts:
-    """What completions come from, as JSON: the model, the options and the prompts."""
+def describe(
+    generator: TextGenerator, source: Path, options: GenerationConfig, filtered: Mapping[str, Any]
+) -> Facts:
+    """What completions come from, as JSON: the model, the options, the settings of a filter and the prompts."""
     bundle = generator.engine.bundle
     size = source.stat().st_size
     facts = {
         "model": None if bundle is None else file_sha256(bundle.manifest_file),
         "options": {name: value for name, value in options.options().items() if name != "batch_size"},
+        "filter": dict(filtered),
         "prompts": {"bytes": size, "sha256": _hash_beginning(source, size)},
     }
     stored: Facts = json.loads(json.dumps(facts))
@@ -75,7 +78,7 @@ def check_same_run(target: Path, source: Path, facts: Facts) -> None:
     """Refuse to go on with something else than a run was begun with; prompts may have been added at the end.
 
     Raises:
-        ConfigError: another model, other options or other prompts.
+        ConfigError: another model, other options, another filter or other prompts.
     """
     try:
         begun: Facts = json.loads(note(target).read_text("utf-8"))
@@ -95,6 +98,8 @@ def check_same_run(target: Path, source: Path, facts: Facts) -> None:
     if different:
         was = ", ".join(f"{name}={options.get(name)!r}" for name in different)
         raise ConfigError(f"{target} was begun with other options: {was}. {_ADVICE}")
+    if (filtered := begun.get("filter", {})) != facts["filter"]:  # notes of earlier releases know of none
+        raise ConfigError(f"{target} was begun with another filter: {filtered or 'none'}. {_ADVICE}")
     if not same_prompts:
         raise ConfigError(f"{target} was begun with other prompts than those in {source}. {_ADVICE}")
 

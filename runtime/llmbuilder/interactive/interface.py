@@ -1,7 +1,7 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
 from collections.abc import Callable, Iterator
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.checks import StrPath
@@ -12,6 +12,9 @@ from llmbuilder.generator import Completion, Device, TextGenerator, named, opene
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.dialog import run_session
 from llmbuilder.sessions.state import Turns
+
+if TYPE_CHECKING:
+    from llmbuilder.filtering import OutputGate
 
 
 class InteractiveGenerator(Closing):
@@ -46,15 +49,16 @@ class InteractiveGenerator(Closing):
         """Answer one prompt, whatever was asked before."""
         return "".join(self._partner.stream(prompt, **overrides))
 
-    def start_session(self) -> None:
+    def start_session(self, *, gate: "OutputGate | None" = None) -> None:
         """Answer what is typed, streaming, until ``quit``, ``exit``, ``/quit`` or the end of input.
 
-        On a terminal with history, completion and the commands that ``/help`` lists; from a pipe line by line.
+        On a terminal with history, completion and the commands that ``/help`` lists; from a pipe line by line. What
+        ``gate`` is for, says `ChatInterface.start`.
         """
         if isinstance(self._partner, ChatInterface):
-            self._partner.start()
+            self._partner.start(gate=gate)
         else:
-            run_session(self._partner)
+            run_session(self._partner, gate=gate)
 
     def close(self) -> None:
         """Give the model back."""
@@ -111,10 +115,11 @@ def interactive_cli(
     config: GenerationConfig | None = None,
     device: Device = "auto",
     threads: int | None = None,
+    gate: "OutputGate | None" = None,
     **overrides: Unpack[GenerationOptions],
 ) -> None:
-    """Start a session of `InteractiveGenerator`; returns when it ends."""
+    """Start a session of `InteractiveGenerator`, whose methods describe the arguments; returns when it ends."""
     with InteractiveGenerator(
         model_path, tokenizer_path, config=config, device=device, threads=threads, **overrides
     ) as generator:
-        generator.start_session()
+        generator.start_session(gate=gate)

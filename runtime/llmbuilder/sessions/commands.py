@@ -63,6 +63,9 @@ def _settings(state: State, _: str) -> None:
             state.terminal.note(f"{name} = {getattr(config, name)!r}")
     if state.partner.system_prompt is not None:
         state.terminal.note(f"system prompt: {state.partner.system_prompt}")
+    if state.gate is not None:
+        for name, value in state.gate.settings.items():
+            state.terminal.note(f"filter: {state.gate.words(f'{name} = {value!r}')}")
 
 
 def _set(state: State, rest: str) -> None:
@@ -86,12 +89,12 @@ def _system(state: State, rest: str) -> None:
 def _reset(state: State, _: str) -> None:
     state.partner.config = state.config_at_start
     state.partner.system_prompt = state.system_prompt_at_start
-    state.conversation = []
+    state.go_on_with([])
     state.terminal.note("Everything is as at the beginning.")
 
 
 def _clear(state: State, _: str) -> None:
-    state.conversation = []
+    state.go_on_with([])
     state.terminal.note("The conversation is forgotten.")
 
 
@@ -108,11 +111,14 @@ def _load(state: State, rest: str) -> None:
 
 
 def _retry(state: State, _: str) -> None:
+    if state.unanswered is not None:
+        answer(state, state.unanswered)
+        return
     if not state.conversation:
         raise ConfigError("There is no answer yet to be given again. Ask something.")
     last = state.conversation.pop()
     if not answer(state, last["user"]):
-        state.conversation.append(last)
+        state.go_on_with([*state.conversation, last])
     elif state.partner.config.seed is not None and state.conversation[-1] == last:
         state.terminal.note("The same, because the seed is. /set seed none draws another.")
 

@@ -1,12 +1,16 @@
 """A session: lines are answered as they come, until the input ends or somebody quits."""
 
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from llmbuilder.checks import check_path
 from llmbuilder.sessions.answering import answer
 from llmbuilder.sessions.commands import QUIT, completions, obey
 from llmbuilder.sessions.state import Partner, State
 from llmbuilder.sessions.terminal import Terminal, open_terminal
+
+if TYPE_CHECKING:
+    from llmbuilder.filtering import OutputGate
 
 
 def run_session(
@@ -15,6 +19,7 @@ def run_session(
     name: str = "",
     conversation: str | PathLike[str] | None = None,
     terminal: Terminal | None = None,
+    gate: "OutputGate | None" = None,
 ) -> State:
     """Let somebody talk with ``partner``.
 
@@ -25,11 +30,15 @@ def run_session(
         name: what stands before each answer on a terminal.
         conversation: file of a conversation to go on with.
         terminal: where somebody types; None: what this process is connected to.
+        gate: what each answer must pass: it is shown when it is whole, or refused and forgotten.
 
     Returns:
         How everything stood at the end.
+
+    Raises:
+        ConfigError: a conversation that cannot be read.
     """
-    state = State(partner, terminal or open_terminal(completions()), name)
+    state = State(partner, terminal or open_terminal(completions()), name, gate)
     if conversation is not None:
         state.load(check_path("conversation", conversation))
         state.begin_here()

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.generator import Completion
 from llmbuilder.sessions.conversation import load_conversation
 from llmbuilder.sessions.terminal import Terminal
+
+if TYPE_CHECKING:
+    from llmbuilder.filtering import OutputGate
 
 Turns = list[dict[str, str]]
 
@@ -38,7 +41,11 @@ class State:
     terminal: Terminal
     name: str = ""
     """What stands before each answer on a terminal."""
+    gate: "OutputGate | None" = None
+    """What each answer must pass before it is shown."""
     conversation: Turns = field(default_factory=list, repr=False)
+    unanswered: str | None = None
+    """The last message, if nothing came of it that is remembered."""
     config_at_start: GenerationConfig = field(init=False, repr=False)
     system_prompt_at_start: str | None = field(init=False, repr=False)
 
@@ -59,8 +66,12 @@ class State:
         """
         saved = load_conversation(path)
         self.partner.system_prompt = saved.system_prompt or self.partner.system_prompt
-        self.conversation = saved.conversation
+        self.go_on_with(saved.conversation)
         self.terminal.note(f"{turns(saved.conversation)} from {path}.")
+
+    def go_on_with(self, conversation: Turns) -> None:
+        """Take this for what was said."""
+        self.conversation, self.unanswered = conversation, None
 
 
 def turns(conversation: Turns) -> str:
