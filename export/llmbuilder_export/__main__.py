@@ -8,6 +8,7 @@ from pathlib import Path
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.showing import write_aside
 from llmbuilder.signals import end_on
+from llmbuilder_export.bar import Bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from llmbuilder_export import export_model
 
-        export_model(source, **options)
+        with Bar() as bar:
+            export_model(source, **options, progress=bar.say, advance=bar.advance)
     except ImportError as error:
         from llmbuilder.distribution import install_line
 

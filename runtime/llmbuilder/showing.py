@@ -1,13 +1,18 @@
 """Texts as they may be shown, wherever they are from and whatever they are shown on."""
 
 import json
+import os
 import re
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 _HEAD, _TAIL = 330, 165
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e\xa1-\ud7ff\ue000-\U0010ffff]|[\u2028-\u202e\u2066-\u2069]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_ERASE = "\r\x1b[K"
+_last = SimpleNamespace(stands=False)
+"""Whether the last line on standard error is one that `stand` wrote."""
 
 
 def printable(text: str) -> str:
@@ -24,10 +29,23 @@ def legible(message: str) -> str:
 
 
 def write_aside(text: str) -> None:
-    """Write to standard error what is no result; where that is full or gone it is given up."""
+    """Write to standard error what is no result; where that is full or gone it is given up. A line that stands goes."""
+    if _last.stands:
+        text, _last.stands = _ERASE + text, False
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def is_erasable() -> bool:
+    """Whether standard error is a terminal that can take back what it shows."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def stand(text: str) -> None:
+    """Write a line to standard error that goes when anything else is written there; only where `is_erasable`."""
+    write_aside(text)
+    _last.stands = True
 
 
 def writable(text: str, encoding: str | None) -> str:

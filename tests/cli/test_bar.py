@@ -1,12 +1,16 @@
-"""The bar below the lines of an export: on a terminal that can take it back, and nowhere else."""
+"""What stands on a terminal and is taken back: the bar below the lines of an export, and what a command is doing."""
 
 import io
 import sys
 
 import pytest
 
-from llmbuilder_cli import progress
-from llmbuilder_cli.progress import Bar
+import llmbuilder_export
+from llmbuilder.showing import write_aside
+from llmbuilder_cli.progress import said
+from llmbuilder_export import bar as bars
+from llmbuilder_export.__main__ import main
+from llmbuilder_export.bar import Bar
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def screen(monkeypatch):
         stream = io.StringIO()
         stream.isatty = lambda: is_terminal
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(progress, "_SECONDS_BETWEEN_BARS", 0)
+        monkeypatch.setattr(bars, "_SECONDS_BETWEEN_BARS", 0)
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setenv("TERM", term)
         return stream
@@ -82,9 +86,40 @@ def test_a_narrow_screen_has_the_numbers_without_the_cells(screen):
 
 def test_it_is_not_drawn_for_every_step_of_a_fast_loop(screen, monkeypatch):
     stream = screen(is_terminal=True)
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_BARS", 1e9)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 2e9)
+    monkeypatch.setattr(bars, "_SECONDS_BETWEEN_BARS", 1e9)
+    monkeypatch.setattr(bars.time, "monotonic", lambda: 2e9)
     with Bar() as bar:
         for done in range(1000):
             bar.advance("tokens", done, 1000)
     assert stream.getvalue().count("%") == 1
+
+
+def test_an_export_that_starts_by_itself_shows_it_too(screen, monkeypatch, tmp_path):
+    stream = screen(is_terminal=True)
+    monkeypatch.setattr("llmbuilder_export.__main__.end_on", lambda *_: None)
+
+    def export_model(source, *, progress, advance, **options):
+        progress("load ...")
+        advance("weights", 1, 2)
+        progress("load: 1.0 s")
+
+    monkeypatch.setattr(llmbuilder_export, "export_model", export_model, raising=False)
+    assert main([str(tmp_path)]) == 0
+    assert stream.getvalue() == (
+        "load ...\n 50 %  weights: 1 of 2  [##########----------]\r\x1b[Kload: 1.0 s\n"
+    )
+
+
+def test_what_a_command_is_doing_goes_for_what_is_written_meanwhile(screen):
+    stream = screen(is_terminal=True)
+    with said("Loading model"):
+        write_aside("Exporting model.pt, once.\n")
+    assert stream.getvalue() == "Loading model ...\r\x1b[KExporting model.pt, once.\n"
+
+
+def test_what_a_command_is_doing_goes_at_its_end(screen):
+    stream = screen(is_terminal=True)
+    with said("Loading model"):
+        pass
+    write_aside("done\n")
+    assert stream.getvalue() == "Loading model ...\r\x1b[Kdone\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from llmbuilder_cli.commands.info import measurements
-from llmbuilder_cli.progress import Bar, said
+from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def export(
         raise typer.Exit(run([*elsewhere, "-m", "llmbuilder_cli", *sys.argv[1:]]))
     from llmbuilder.bundle.resolve import checkpoint_in
     from llmbuilder_export import export_model
+    from llmbuilder_export.bar import Bar
 
     tell("loading PyTorch ...", err=True)
     with Bar() as bar:
