@@ -30,11 +30,6 @@ def tell(text: str, *, err: bool = False) -> None:
     sys.stdout.flush()
 
 
-def counted(number: int, thing: str) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def give_up_full(stream: TextIO) -> None:
     """Drop what standard output or error does not take, or Python would end with another exit code."""
     try:

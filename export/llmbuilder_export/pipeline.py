@@ -24,6 +24,7 @@ from llmbuilder.bundle.manifest import (
 )
 from llmbuilder.bundle.resolve import default_output
 from llmbuilder.checks import StrPath
+from llmbuilder.engine.installation import check_installation
 from llmbuilder.showing import write_aside
 from llmbuilder_export.cache import cache_in_int8, refuse_unfit
 from llmbuilder_export.choices import check_options, place_of
@@ -130,6 +131,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     Raises:
         ModelNotFoundError: there is nothing at ``source`` or ``adapter``.
         TokenizerError: no tokenizer, or one that does not fit the model.
+        DeviceError: ONNX Runtime, which the bundle is tried with, is not properly installed.
         ExportError: anything else that keeps the model from being exported. Nothing is left behind.
     """
     where = place_of(source, tokenizer, output, adapter, config)
@@ -137,6 +139,7 @@ def export_model(  # noqa: PLR0913 (the public signature)
     asked, quantization = quantization, quantization or ("int8" if device == "cpu" else "none")
     check_options(quantization, kv_cache, device, max_context)
     refuse_unusable(target, overwrite=overwrite)
+    check_installation()
     stage = _Stages(progress, advance)
     load = partial(_load, kv_cache, source, _path(tokenizer), _path(config), max_context, _path(adapter))
     traced = _trace(load, where, _path(tokenizer), stage, verify=verify)

@@ -28,6 +28,11 @@ def legible(message: str) -> str:
     return message if len(message) <= _HEAD + _TAIL + 5 else legible(message)
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 thread``, ``2,000 threads``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def write_aside(text: str) -> None:
     """Write to standard error what is no result; where that is full or gone it is given up. A line that stands goes."""
     if _last.stands:

@@ -131,7 +131,7 @@ def test_interrupted_it_says_how_far_it_is_and_how_to_go_on(endless, name, statu
     endless.send_signal(getattr(signal, name))
     (said,) = endless.stderr.read().splitlines()
     assert endless.wait() == status
-    assert said.startswith("Stopped. 1 of 201 prompts, 1 tokens in ")
+    assert said.startswith("Stopped. 1 of 201 prompts, 1 token in ")
     command = shlex.split(said.partition("Go on with: ")[2])
     assert command == shlex.split(
         f"llmb generate batch 'in put.jsonl' out.jsonl -m {DEMO} --batch-size 1 --resume"

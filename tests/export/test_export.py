@@ -11,7 +11,7 @@ from small_models import HEADS, LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, mo
 
 from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.model import Model
-from llmbuilder.errors import ExportError, TokenizerError
+from llmbuilder.errors import DeviceError, ExportError, TokenizerError
 from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.sources import load_source
 
@@ -209,6 +209,12 @@ def test_options_out_of_range_are_refused_before_any_work(checkpoint, tmp_path, 
     with pytest.raises(ExportError, match=option):
         export_model(checkpoint, output=tmp_path / "bundle", progress=quiet, **{option: value})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_sound_onnx_runtime_it_is_refused_before_any_work(checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setattr("llmbuilder.installed.has", lambda _: True)
+    with pytest.raises(DeviceError, match="both installed"):
+        export_model(checkpoint, output=tmp_path / "bundle", progress=pytest.fail)
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, sentencepiece_file):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
-from llmbuilder.engine.installation import check_installation, runtime_name
+from llmbuilder.engine.installation import BUILDS, check_installation, runtime_name
 from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.session import open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
@@ -128,6 +128,12 @@ class TestInstallation:
             DeviceError, match=r"onnxruntime is installed but cannot be used.*pip uninstall.*pip install"
         ):
             check_installation()
+
+    def test_a_bundle_that_is_loaded_looks_once(self, monkeypatch):
+        looked = []
+        monkeypatch.setattr("llmbuilder.installed.has", lambda name: looked.append(name) or name == BUILDS[0])
+        load_engine(DEMO)
+        assert looked == list(BUILDS)
 
     def test_its_name_and_version_are_told_without_loading_it(self, installed, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -156,9 +156,11 @@ class _Display(LiveLine):
 
 
 def _summary(progress: "Progress") -> str:
+    from llmbuilder.showing import counted
+
     parts = [
         f"{progress.done} of {progress.total} prompts",
-        f"{progress.tokens} tokens in {_clock(progress.seconds)}, {progress.tokens_per_second:.1f}/s",
+        f"{counted(progress.tokens, 'token')} in {_clock(progress.seconds)}, {progress.tokens_per_second:.1f}/s",
     ]
     parts += [f"{progress.resumed} were there already"] if progress.resumed else []
     parts += [f"{progress.errors} with errors"] if progress.errors else []

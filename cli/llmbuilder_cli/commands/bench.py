@@ -10,7 +10,7 @@ import typer
 
 from llmbuilder_cli.options import Device, Model, Threads, require_model
 from llmbuilder_cli.progress import LiveLine, said
-from llmbuilder_cli.report import counted, tell, tell_json
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.benchmark import Benchmark, RowsReport
@@ -131,6 +131,8 @@ def _heading(model: Path, result: "Benchmark") -> list[str]:
 
 
 def _place(result: "Benchmark") -> str:
+    from llmbuilder.showing import counted
+
     parts = [f"{result.device}: {result.processor}, {counted(result.threads, 'thread')}"]
     if result.card is not None:
         kind = "deterministic" if result.deterministic else "not deterministic"

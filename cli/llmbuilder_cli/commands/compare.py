@@ -19,7 +19,7 @@ from llmbuilder_cli.options import (
     require_model,
 )
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.report import counted, tell, tell_json
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.quality.compare import Comparison
@@ -65,6 +65,7 @@ def compare(
 
     from llmbuilder.cleanup import replace_file, writing
     from llmbuilder.config import greedy_at_zero
+    from llmbuilder.showing import counted
 
     todo = f"{counted(samples, 'text')} with each of {counted(len(options), 'configuration')}"
     with said(f"Loading {model}, then writing {todo}", always=True):

@@ -11,7 +11,7 @@ import typer
 
 from llmbuilder_cli.options import Device, Threads, Tokenizer
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.report import counted, tell
+from llmbuilder_cli.report import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
 ) -> None:
     """Measure coherence, fluency, relevance, diversity and repetition, each 0 to 1."""
+    from llmbuilder.showing import counted
+
     rows = _rows(text)
     doing = "Measuring" if model is None else f"Loading {model}, then measuring"
     with said(f"{doing} {counted(len(rows), 'text')}", always=model is not None):

@@ -7,7 +7,7 @@ import typer
 
 from llmbuilder_cli.options import Model, require_model
 from llmbuilder_cli.progress import said
-from llmbuilder_cli.report import counted, tell, tell_json
+from llmbuilder_cli.report import tell, tell_json
 
 if TYPE_CHECKING:
     from llmbuilder.bundle.manifest import Manifest
@@ -68,6 +68,7 @@ def here(device: str, threads: int) -> Iterator[tuple[str, str]]:
 
 def _processor(threads: int) -> str:
     from llmbuilder.engine.machine import processor_name
+    from llmbuilder.showing import counted
 
     return f"{processor_name()}, {counted(threads, 'thread')}"
 

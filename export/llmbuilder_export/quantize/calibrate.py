@@ -15,7 +15,6 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, PAST, POSITION_IDS, PRESENT
-from llmbuilder.engine.installation import check_installation
 from llmbuilder.engine.session import session_options
 from llmbuilder_export.tracking import tracked
 
@@ -190,7 +189,6 @@ def _session(
     Raises:
         DeviceError: ONNX Runtime is missing or installed twice.
     """
-    check_installation()
     import onnxruntime as ort
 
     proto, weights = _split(model)

@@ -2,7 +2,7 @@
 
 import bisect
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from llmbuilder import logs
@@ -13,7 +13,6 @@ from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ContextOverflowError
 from llmbuilder.generator import (
-    Completion,
     Device,
     TextGenerator,
     TextLimit,
@@ -23,6 +22,7 @@ from llmbuilder.generator import (
 )
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.conversation import Conversation, Turn, read_turns
+from llmbuilder.sessions.partner import Remembering
 
 if TYPE_CHECKING:
     from llmbuilder.filtering import OutputGate
@@ -31,7 +31,7 @@ _LOG = logs.logger(__name__)
 _KNOWN_COSTS = 4096
 
 
-class ChatInterface(Closing):
+class ChatInterface(Remembering, Closing):
     """Chats with one model. Also a context manager.
 
     A model with a chat template is talked to in its own form, any other in lines of ``System:``, ``User:`` and
@@ -67,12 +67,12 @@ class ChatInterface(Closing):
             ConfigError: options that cannot be used, or several sequences for one reply.
             BundleError: the model's chat template cannot be rendered.
         """
+        super().__init__()
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self.system_prompt = None if system_prompt is None else check_text("system_prompt", system_prompt)
             self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
             self.dropped_turns = 0
             """How many of the oldest turns the last reply did without."""
-            self._completion: Callable[[], Completion | None] = lambda: None
             engine, self._memory = remembering(generator.engine)
             self._owner = generator
             self._generator = TextGenerator(engine)
@@ -118,12 +118,8 @@ class ChatInterface(Closing):
         self._limit.check("system_prompt", self.system_prompt or "")
         ids = self._fit(turns, user_input, config)
         endings = ending_options(self._form, self._generator.engine, config)
-        self._completion, pieces = self._generator.running(ids, config, return_full_text=False, **endings)
-        return _trimmed(pieces)
-
-    def last_completion(self) -> Completion | None:
-        """What became of the last reply, with tokens and times; None before the first, and of one that was stopped."""
-        return self._completion()
+        running = self._generator.running(ids, config, return_full_text=False, **endings)
+        return _trimmed(self._remembered(running))
 
     def start(
         self,

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from llmbuilder.decoding.prompt import Prompt
 from llmbuilder.decoding.sampling import TokenLogprobs
+from llmbuilder.showing import counted
 
 FinishReason = Literal["eos", "stop", "length", "time", "cancelled"]
 
@@ -40,9 +41,10 @@ class Completion:
     @property
     def statistics(self) -> str:
         """Tokens and speed, in a line."""
+        prompt, text = counted(self.prompt_tokens, "token"), counted(len(self.token_ids), "token")
         return (
-            f"prompt: {_tokens(self.prompt_tokens)}, first token after {self.seconds_to_first_token:.2f} s; "
-            f"text: {_tokens(len(self.token_ids))}, {self.tokens_per_second:.1f}/s; ended by: {self.finish_reason}"
+            f"prompt: {prompt}, first token after {self.seconds_to_first_token:.2f} s; "
+            f"text: {text}, {self.tokens_per_second:.1f}/s; ended by: {self.finish_reason}"
         )
 
     @classmethod
@@ -67,10 +69,6 @@ class Completion:
             seconds_to_first_token=times.first_token - times.started,
             tokens_per_second=(len(token_ids) - 1) / decoding if decoding > 0 else 0.0,
         )
-
-
-def _tokens(number: int) -> str:
-    return f"{number:,} token{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from llmbuilder import forking
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.checks import is_whole, shown
-from llmbuilder.engine.installation import check_installation
 from llmbuilder.engine.limits import available_threads, recent_memory
 from llmbuilder.engine.mapped import give_back_mapped
 from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
@@ -48,11 +47,10 @@ def open_session(
 
     Raises:
         ConfigError: no such device, or no such number of threads.
-        DeviceError: the device does not fit the graph or is not available, or ONNX Runtime is not properly installed.
+        DeviceError: the device does not fit the graph or is not available.
         BundleError: ONNX Runtime cannot load the graph.
     """
     check_execution(device, threads)
-    check_installation()
     index = card_index(graph.parent, built_for, device)
     if index is None:
         with translated(BundleError, _failure(graph), "Export the model again with this release."):

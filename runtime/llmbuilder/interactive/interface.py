@@ -1,6 +1,6 @@
 """`InteractiveGenerator` and `interactive_cli`: prompts typed one after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from llmbuilder.chat.interface import ChatInterface
@@ -8,10 +8,10 @@ from llmbuilder.checks import StrPath
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Completion, Device, TextGenerator, named, opened
+from llmbuilder.generator import Device, TextGenerator, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.sessions.dialog import run_session
-from llmbuilder.sessions.state import Turns
+from llmbuilder.sessions.partner import Remembering, Turns
 
 if TYPE_CHECKING:
     from llmbuilder.filtering import OutputGate
@@ -65,7 +65,7 @@ class InteractiveGenerator(Closing):
         self._partner.close()
 
 
-class _Continuing:
+class _Continuing(Remembering):
     """Continues each prompt as it stands."""
 
     dropped_turns = 0
@@ -76,9 +76,9 @@ class _Continuing:
         config: GenerationConfig | None = None,
         **overrides: Unpack[GenerationOptions],
     ) -> None:
+        super().__init__()
         self.config = one_answer(GenerationConfig.merge(generator.config, config, overrides))
         self._generator = generator
-        self._completion: Callable[[], Completion | None] = lambda: None
 
     @property
     def system_prompt(self) -> str | None:
@@ -98,11 +98,7 @@ class _Continuing:
         conversation: Turns | None = None,  # noqa: ARG002
         **overrides: Unpack[GenerationOptions],
     ) -> Iterator[str]:
-        self._completion, pieces = self._generator.running(user_input, self.config, **overrides)
-        return pieces
-
-    def last_completion(self) -> Completion | None:
-        return self._completion()
+        return self._remembered(self._generator.running(user_input, self.config, **overrides))
 
     def close(self) -> None:
         self._generator.close()

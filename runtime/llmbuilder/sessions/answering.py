@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.sessions.state import State
+from llmbuilder.showing import counted
 
 
 def answer(state: State, line: str) -> bool:
@@ -29,7 +30,7 @@ def answer(state: State, line: str) -> bool:
     if is_answered:
         state.conversation.append({"user": line, "assistant": "".join(pieces)})
     if state.partner.dropped_turns > dropped:
-        note += f"(The window is full: without the oldest {state.partner.dropped_turns} turns.)"
+        note += f"(The window is full: without the {counted(state.partner.dropped_turns, 'oldest turn')}.)"
     if note:
         state.terminal.note(note)
     return is_answered

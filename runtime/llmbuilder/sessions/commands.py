@@ -15,9 +15,10 @@ from llmbuilder.sessions.conversation import (
     new_conversation,
     save_conversation,
 )
-from llmbuilder.sessions.state import State, turns
+from llmbuilder.sessions.state import State
 from llmbuilder.sessions.terminal import Completions
 from llmbuilder.sessions.values import parse_value
+from llmbuilder.showing import counted
 
 QUIT = ("quit", "exit", "/quit", "/exit")
 """Lines that end a session."""
@@ -101,7 +102,7 @@ def _clear(state: State, _: str) -> None:
 def _save(state: State, rest: str) -> None:
     path = _path(rest) if rest else new_conversation(time.strftime("conversation-%Y%m%d-%H%M%S.json"))
     save_conversation(path, Saved(state.conversation, state.partner.system_prompt))
-    state.terminal.note(f"{turns(state.conversation)} saved to {path}.")
+    state.terminal.note(f"{counted(len(state.conversation), 'turn')} saved to {path}.")
 
 
 def _load(state: State, rest: str) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from llmbuilder.checks import check_path
 from llmbuilder.sessions.answering import answer
 from llmbuilder.sessions.commands import QUIT, completions, obey
-from llmbuilder.sessions.state import Partner, State
+from llmbuilder.sessions.partner import Partner
+from llmbuilder.sessions.state import State
 from llmbuilder.sessions.terminal import Terminal, open_terminal
 
 if TYPE_CHECKING:

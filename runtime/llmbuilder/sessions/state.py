@@ -1,36 +1,17 @@
 """What a session knows."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from llmbuilder.config import GenerationConfig
-from llmbuilder.generator import Completion
 from llmbuilder.sessions.conversation import load_conversation
+from llmbuilder.sessions.partner import Partner, Turns
 from llmbuilder.sessions.terminal import Terminal
+from llmbuilder.showing import counted
 
 if TYPE_CHECKING:
     from llmbuilder.filtering import OutputGate
-
-Turns = list[dict[str, str]]
-
-
-class Partner(Protocol):
-    """Who answers."""
-
-    config: GenerationConfig
-    system_prompt: str | None
-    dropped_turns: int
-    """How many of the oldest turns the last answer did without."""
-
-    def stream(self, user_input: str, conversation: Turns, /) -> Iterator[str]:
-        """Answer, given the turns before."""
-        ...
-
-    def last_completion(self) -> Completion | None:
-        """What became of the last answer; None before the first, and of one that was stopped."""
-        ...
 
 
 @dataclass
@@ -67,13 +48,8 @@ class State:
         saved = load_conversation(path)
         self.partner.system_prompt = saved.system_prompt or self.partner.system_prompt
         self.go_on_with(saved.conversation)
-        self.terminal.note(f"{turns(saved.conversation)} from {path}.")
+        self.terminal.note(f"{counted(len(saved.conversation), 'turn')} from {path}.")
 
     def go_on_with(self, conversation: Turns) -> None:
         """Take this for what was said."""
         self.conversation, self.unanswered = conversation, None
-
-
-def turns(conversation: Turns) -> str:
-    """``1 turn``, ``2 turns``."""
-    return f"{len(conversation)} turn{'' if len(conversation) == 1 else 's'}"

@@ -24,6 +24,7 @@ _MISSING = re.compile(r"Failed to load (?P<library>[^\s:]+)")
 def why_not(index: int = 0) -> str | None:
     """Why graphs cannot run on this CUDA device, in a sentence or two; None if nothing is known to be in the way."""
     try:
+        check_installation()
         check_cuda(index)
     except DeviceError as error:
         return str(error)
@@ -36,7 +37,6 @@ def check_cuda(index: int = 0) -> None:
     Raises:
         DeviceError: ONNX Runtime has no CUDA provider, there is no driver or card, or libraries are missing.
     """
-    check_installation()
     import onnxruntime as ort
 
     if PROVIDER not in ort.get_available_providers():
