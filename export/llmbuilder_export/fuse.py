@@ -99,7 +99,7 @@ def rotate_in_attention(graph: ir.Graph) -> None:
             continue
         for rotation in (query, key):
             rotation.outputs[0].replace_all_uses_with(required(rotation.inputs[0]))
-        node.resize_inputs(_COS_INPUT + 2)
+        node.resize_inputs(max(len(node.inputs), _COS_INPUT + 2))
         node.replace_input_with(_COS_INPUT, cos)
         node.replace_input_with(_COS_INPUT + 1, sin)
         node.attributes["do_rotary"] = ir.AttrInt64("do_rotary", 1)

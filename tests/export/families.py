@@ -96,9 +96,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gpt_neox+all rotated": _rope("default", partial_rotary_factor=1.0),
     "gpt_neox+sequential": {"use_parallel_residual": False},
     "gptj+much rotated": {"hidden_size": 128, "rotary_dim": 32},
+    "gpt_oss+many experts": {"num_local_experts": 32, "num_experts_per_tok": 4},
     "granite+multipliers": {
         "embedding_multiplier": 12.0, "logits_scaling": 8.0, "residual_multiplier": 0.22, "attention_multiplier": 0.03,
     },
+    "granite_swa+rotated by layer": {"layer_rope_theta": [1e4, 1e2]},
     "llama+bias": {"attention_bias": True, "mlp_bias": True},
     "llama+dynamic": _rope("dynamic", factor=2.0),
     "llama+heads of 12": {"head_dim": 12},
@@ -139,7 +141,7 @@ EXPORTED = (
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu",
-    "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", *VARIANTS,
+    "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, POSITION_IDS
-from llmbuilder_export.graph import MICROSOFT, add_initializer, name_of, required, shape_of
+from llmbuilder_export.graph import MICROSOFT, add_initializer, name_of, optional, required, shape_of
+from llmbuilder_export.networks.attention import SINKS_INPUT
 
 _PAST_KEY, _LENGTHS, _WIDTH, _COS = 3, 5, 6, 7
 _SWAP_MIDDLE = (0, 2, 1, 3)
@@ -157,9 +158,11 @@ class _Branch:
         """Add attention over separate queries, keys and values that stand where they belong."""
         options = [each for name, each in original.attributes.items() if "rotary" not in name]
         sizes = original.inputs[_LENGTHS : _WIDTH + 1]
+        sinks = optional(original, SINKS_INPUT)
+        further = [] if sinks is None else [*[None] * (SINKS_INPUT - _WIDTH - 1), sinks]
         return self._add(
             ir.Node(
-                MICROSOFT, original.op_type, [*inputs, *sizes], options, num_outputs=len(original.outputs)
+                MICROSOFT, original.op_type, [*inputs, *sizes, *further], options, num_outputs=len(original.outputs)
             )
         )[0]
 

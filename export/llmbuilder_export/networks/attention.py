@@ -11,6 +11,9 @@ from torch.onnx.ops import symbolic, symbolic_multi_out
 from llmbuilder.bundle.manifest import LayerCache
 from llmbuilder_export.networks.network import Heads
 
+SINKS_INPUT = 11
+"""Of the operator; those before it are for rotation and biases."""
+_WIDTH_INPUT = 6
 _SIZE_STEP = 8
 _END = torch.iinfo(torch.int64).max
 _Option = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
@@ -43,6 +46,7 @@ class CachedAttention:
     ) -> torch.Tensor:
         """Attend over the layer's cache; see `Attention`."""
         past_key, past_value = self._past[layer]
+        sinks = [] if heads.sinks is None else [*[None] * (SINKS_INPUT - _WIDTH_INPUT - 1), heads.sinks]
         query = _widened(query, heads.count, heads.size)
         output, present_key, present_value = symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
@@ -54,6 +58,7 @@ class CachedAttention:
                 past_value,
                 self._last,
                 self._width,
+                *sinks,
             ],
             _operator_options(heads),
             dtypes=[query.dtype, past_key.dtype, past_value.dtype],
@@ -87,7 +92,11 @@ def causal_attention(
     scores = q @ k.transpose(-2, -1) * heads.scale
     if heads.softcap:
         scores = heads.softcap * (scores / heads.softcap).tanh()
-    mixed: torch.Tensor = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+    scores = scores.masked_fill(hidden, -math.inf)
+    if heads.sinks is not None:
+        sinks = heads.sinks.view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        scores = torch.cat((scores, sinks), dim=-1)
+    mixed: torch.Tensor = scores.softmax(-1)[..., : v.shape[2]] @ v
     return mixed.transpose(1, 2).flatten(2)
 
 

@@ -36,6 +36,7 @@ def attend(
     Raises:
         ExportError: the model wants something of it that the operator does not offer.
     """
+    sinks = options.pop("s_aux", None)
     tensors = {name for name, option in options.items() if isinstance(option, torch.Tensor)} - _HARMLESS
     if attention_mask is not None:
         tensors.add("attention_mask")
@@ -45,7 +46,7 @@ def attend(
             f"{OTHERS}"
         )
     layer: Any = module.layer_idx
-    return attended(layer, query, key, value, scaling, sliding_window, softcap), None
+    return attended(layer, query, key, value, scaling, sliding_window, softcap, sinks), None
 
 
 def attended(
@@ -56,6 +57,7 @@ def attended(
     scale: float | None = None,
     window: int | None = None,
     softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of one layer: [B, heads, S, size] in, [B, S, heads, value size] out.
 
@@ -71,6 +73,7 @@ def attended(
         scale=size**-0.5 if scale is None else float(scale),
         window=window,
         softcap=softcap,
+        sinks=sinks,
     )
     q, k, v = (_rows(tensor, widest) for tensor in (query, key, value))
     return _attention.get()(layer, q, k, v, heads).view(batch, length, count, widest)[..., :wanted]

@@ -12,7 +12,11 @@ from llmbuilder.bundle.manifest import ModelFacts, SourceFacts
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Shape and options of one layer's attention. ``window`` counts the tokens seen, the current one included."""
+    """Shape and options of one layer's attention.
+
+    ``window`` counts the tokens seen, the current one included. ``sinks`` [count] are scores of nothing: each takes its
+    part of a softmax, and has no value (Xiao et al. 2023, as learned by gpt-oss).
+    """
 
     count: int
     key_value_count: int
@@ -20,6 +24,7 @@ class Heads:
     scale: float
     window: int | None = None
     softcap: float | None = None
+    sinks: torch.Tensor | None = field(default=None, compare=False)
 
 
 class Attention(Protocol):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,10 @@ from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import fits_attention
 
 _ROTATE = "apply_rotary_pos_emb"
+_ROTATE_COMPLEX = "apply_rotary_emb"
 _CLOSE = 1e-5
+_UNUSUAL = (TypeError, ValueError, RuntimeError, IndexError)
+"""What code raises that has a rotation of another kind, which is traced as it is."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Rotary:
     """What a model rotates by, and its code that makes it and uses it."""
 
     modeling: ModuleType
+    rotate: str
     embedding: nn.Module
     tables: Tables
 
@@ -63,20 +67,16 @@ def find_rotary(model: PreTrainedModel, context_length: int) -> Rotary | None:
         ExportError: the rotation depends on how long the text is.
     """
     modeling = sys.modules[type(model).__module__]
-    original = getattr(modeling, _ROTATE, None)
     embedding = getattr(model.base_model, "rotary_emb", None)
-    if original is None or embedding is None:
+    if embedding is None or not _is_only_one(model, embedding):
         return None
     _refuse_dynamic(model, embedding, context_length)
-    try:
-        with torch.inference_mode():
-            cos, sin = embedding(torch.zeros(1, 1), torch.arange(context_length)[None])
-            half = cos.shape[-1] // 2
-            tables = Tables(cos[0, :, :half].clone(), sin[0, :, :half].clone())
-            usual = _rotates_halves(original, cos[:, -3:], sin[:, -3:])
-    except (TypeError, ValueError, RuntimeError, IndexError):
-        return None  # a rotation of another kind: it is traced as it is
-    return Rotary(modeling, embedding, tables) if usual else None
+    for rotate in (_ROTATE, _ROTATE_COMPLEX):
+        original = getattr(modeling, rotate, None)
+        tables = None if original is None else _tables(original, embedding, context_length)
+        if tables is not None:
+            return Rotary(modeling, rotate, embedding, tables)
+    return None
 
 
 @contextmanager
@@ -89,8 +89,12 @@ def rotating(rotary: Rotary | None, position_ids: torch.Tensor) -> Iterator[None
     def rotate(q: torch.Tensor, k: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
         return rotary.tables.rotated(q, position_ids), rotary.tables.rotated(k, position_ids)
 
-    # What depends on how long the text is, is in the tables: no graph can hold a decision about it.
-    with replaced(rotary.modeling, _ROTATE, rotate), replaced(rotary.embedding, "rope_type", "default"):
+    # What depends on how long the text is, is in the tables: no graph can hold a decision about it, or complex numbers.
+    with ExitStack() as stack:
+        stack.enter_context(replaced(rotary.modeling, rotary.rotate, rotate))
+        stack.enter_context(replaced(rotary.embedding, "rope_type", "default"))
+        if rotary.rotate == _ROTATE_COMPLEX:
+            stack.enter_context(replaced(rotary.embedding, "forward", lambda *_, **__: rotary.tables.cos))
         yield
 
 
@@ -121,17 +125,43 @@ def _refuse_dynamic(model: PreTrainedModel, embedding: nn.Module, context_length
         )
 
 
-def _rotates_halves(rotate: Callable[..., Any], cos: torch.Tensor, sin: torch.Tensor) -> bool:
-    """Whether a model's function pairs the first half of the dimensions with the second, as the operator does.
+def _is_only_one(model: nn.Module, embedding: nn.Module) -> bool:
+    """Whether no layer of a model rotates by other angles than those of its one embedding."""
+    others = [each for each in model.modules() if type(each) is type(embedding)]
+    frequencies = [getattr(each, "inv_freq", None) for each in others]
+    return all(frequencies[0] is each or torch.equal(frequencies[0], each) for each in frequencies)
 
-    Args:
-        rotate: the function.
-        cos: [1, S, size].
-        sin: likewise.
-    """
-    half = cos.shape[-1] // 2
-    x = torch.randn(1, 2, *cos.shape[1:], generator=torch.Generator().manual_seed(0))
-    first, second = x[..., :half], x[..., half:]
-    c, s = cos[:, None, :, :half], sin[:, None, :, :half]
-    expected = torch.cat((first * c - second * s, second * c + first * s), dim=-1)
-    return all(torch.allclose(result, expected, atol=_CLOSE) for result in rotate(x, x, cos, sin))
+
+def _tables(rotate: Callable[..., Any], embedding: nn.Module, context_length: int) -> Tables | None:
+    """The tables with which the operator does what a model's function does, or None if there are none."""
+    with torch.inference_mode():
+        try:
+            angles = embedding(torch.zeros(1, 1), torch.arange(context_length)[None])
+            candidates = _candidates(angles)
+        except _UNUSUAL:
+            return None
+        return next((tables for tables in candidates if _rotates_by(rotate, angles, tables)), None)
+
+
+def _candidates(angles: Any) -> list[Tables]:
+    """The tables that cosines and sines may mean: each twice or once, or both as one complex number."""
+    if isinstance(angles, torch.Tensor):
+        return [Tables(angles.real[0].clone(), angles.imag[0].clone(), interleaved=True)]
+    cos, sin = angles
+    sizes = cos.shape[-1] // 2, cos.shape[-1]
+    return [Tables(cos[0, :, :size].clone(), sin[0, :, :size].clone()) for size in sizes]
+
+
+def _rotates_by(rotate: Callable[..., Any], angles: Any, tables: Tables) -> bool:
+    """Whether a model's function, given its angles of all positions, rotates the last three by these tables."""
+    parts = (angles,) if isinstance(angles, torch.Tensor) else angles
+    cos, sin = tables.cos[-3:], tables.sin[-3:]
+    x = torch.randn(1, 2, len(cos), 2 * cos.shape[-1], generator=torch.Generator().manual_seed(0))
+    first, second = (x[..., ::2], x[..., 1::2]) if tables.interleaved else x.chunk(2, dim=-1)
+    rotated = first * cos - second * sin, second * cos + first * sin
+    expected = torch.stack(rotated, -1).flatten(-2) if tables.interleaved else torch.cat(rotated, -1)
+    try:
+        results = rotate(x, x, *(part[:, -3:] for part in parts))
+    except _UNUSUAL:
+        return False
+    return all(torch.allclose(result, expected, atol=_CLOSE) for result in results)
