@@ -44,6 +44,8 @@ _LATENT = {
     "q_lora_rank": 32, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16,
     "num_key_value_heads": 4,
 }  # fmt: skip
+_GROUPS = {"first_k_dense_replace": 1, "n_routed_experts": 8, "n_group": 4, "topk_group": 2}
+"""Of experts, of which some are chosen first."""
 _PYTHIA = {"hidden_size": 128, "num_attention_heads": 2}
 
 
@@ -51,10 +53,11 @@ def _rope(kind: str, **options: object) -> dict[str, Any]:
     return {"rope_parameters": {**_THETA, "rope_type": kind, **options}}
 
 
+_YARN = _rope("yarn", factor=4.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.8)
 SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "codegen": {"rotary_dim": 8},
-    "deepseek_v2": _LATENT | {"v_head_dim": 8, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
-    "deepseek_v3": _LATENT | {"head_dim": 8, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
+    "deepseek_v2": _LATENT | _GROUPS | {"v_head_dim": 8, "topk_method": "group_limited_greedy"},
+    "deepseek_v3": _LATENT | _GROUPS | {"head_dim": 8},
     "axk1": _LATENT | {"head_dim": 8},
     "gemma3n_text": {
         "num_hidden_layers": 6, "num_kv_shared_layers": 2, "activation_sparsity_pattern": None, "laurel_rank": 8,
@@ -77,6 +80,11 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
 """What a family's own sizes need besides."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cohere+norms": {"use_qk_norm": True},
+    "deepseek_v2+all experts": {
+        "topk_method": "greedy", "num_experts_per_tok": 3, "n_shared_experts": 2, "q_lora_rank": None,
+    } | _YARN,
+    "deepseek_v3+halves": {"rope_interleave": False, "q_lora_rank": None, "norm_topk_prob": False},
+    "deepseek_v3+yarn": {"num_experts_per_tok": 3, "n_shared_experts": 2} | _YARN,
     "deepseek_v3+equal sizes": {"first_k_dense_replace": 2},
     "deepseek_v3+larger values": {"first_k_dense_replace": 2, "v_head_dim": 32},
     "deepseek_v3+smaller values": {"first_k_dense_replace": 2, "v_head_dim": 8},
@@ -141,9 +149,20 @@ EXPORTED = (
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu",
-    "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", *VARIANTS,
+    "deepseek_v2", "deepseek_v3", "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe",
+    "qwen2_moe", "qwen3_moe", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
+ROUTED = (
+    "deepseek_v2", "deepseek_v3", "gpt_oss", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe",
+    "qwen3_moe",
+)  # fmt: skip
+BY_OWN_CODE = (
+    "bloom", "codegen", "falcon", "falcon+biases", "gpt_neo", "gpt_neox_japanese", "gptj", "granite_swa", "mpt",
+    "xglm",
+)  # fmt: skip
+SEEDED = tuple((name, seed) for name in EXPORTED for seed in range(3 if name in ROUTED + BY_OWN_CODE else 1))
+"""What can be exported, with seeds of random weights: three where we have code for the family."""
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 """Every family of transformers that has a causal language model."""
 
@@ -169,7 +188,7 @@ def _layers(usual: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, l
     return {"layer_types": kinds[-options.get("num_hidden_layers", 2) :]} if len(kinds) > 1 else {}
 
 
-def save_family(name: str, directory: Path) -> None:
+def save_family(name: str, directory: Path, seed: int = 0) -> None:
     """Write a model of a family with random weights large enough to matter.
 
     Raises:
@@ -180,9 +199,15 @@ def save_family(name: str, directory: Path) -> None:
         size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     if size > _MOST_PARAMETERS:
         raise ValueError(f"{name} has {size} parameters: name its sizes")
-    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
-        for weight in model.parameters():
+        for weight in (*model.parameters(), *_biases_of_choices(model)):
             weight.add_(torch.randn(weight.shape, generator=generator) * _SPREAD)
     model.save_pretrained(directory)
+
+
+def _biases_of_choices(model: torch.nn.Module) -> list[torch.Tensor]:
+    """What is added to scores of experts before some are chosen; no parameters, but stored."""
+    return [each for name, each in model.named_buffers() if name.endswith("e_score_correction_bias")]

@@ -12,18 +12,20 @@ from llmbuilder import TextGenerator
 from llmbuilder.engine.model import Model
 from llmbuilder_export import export_model
 
-SAMPLE = ("mixtral+window", "falcon+biases of five heads", "gptj", "nemotron")
+SAMPLE = ("mixtral+window", "falcon+biases of five heads", "gptj", "nemotron", "gpt_oss")
 LENGTHS = (3, 20, 100)
 NEW = 16
 IN_HALVES = 2
 EXACT = 1e-3
 
 
-def in_sample_or_proof(name):
-    return pytest.param(name, marks=() if name in SAMPLE else pytest.mark.prove)
+def in_sample_or_proof(name, seed):
+    return pytest.param(name, seed, marks=() if name in SAMPLE and not seed else pytest.mark.prove)
 
 
-every_family = pytest.mark.parametrize("name", [in_sample_or_proof(name) for name in families.EXPORTED])
+every_family = pytest.mark.parametrize(
+    ("name", "seed"), [in_sample_or_proof(name, seed) for name, seed in families.SEEDED]
+)
 
 
 def prompt_of(length, vocabulary):
@@ -66,8 +68,8 @@ def stepped(decoder, prompts, tokens):
 
 
 @every_family
-def test_families_compute_what_transformers_does(name, tmp_path, byte_bpe_file, record_proof):
-    families.save_family(name, tmp_path / "model")
+def test_families_compute_what_transformers_does(name, seed, tmp_path, byte_bpe_file, record_proof):
+    families.save_family(name, tmp_path / "model", seed)
     options = {"output": tmp_path / "bundle", "max_context": families.WINDOW, "progress": lambda _: None}
     report = export_model(tmp_path / "model", byte_bpe_file, quantization="none", **options)
     vocabulary = report.manifest.tokenizer.vocab_size
@@ -101,7 +103,7 @@ def test_families_compute_what_transformers_does(name, tmp_path, byte_bpe_file, 
             prompt, do_sample=False, early_stopping=False, use_cache=True, max_new_tokens=NEW
         )
         assert list(completion.token_ids) == oracle.greedy_past(prompt, NEW, window)
-    record_proof(name, difference=difference)
+    record_proof(f"{name} {seed}" if seed else name, difference=difference)
 
 
 @pytest.mark.prove

@@ -18,6 +18,8 @@ from llmbuilder.errors import ExportError, LLMBuilderError
 from llmbuilder_export.cache import cache_in_int8, refuse_unfit
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
+from llmbuilder_export.graph import optional
+from llmbuilder_export.networks.attention import SINKS_INPUT
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
@@ -46,7 +48,7 @@ def export(name: str, folder: Path, tokenizer: Path) -> Iterator[tuple[Manifest,
         for device, cache in CACHES.items():
             if (mode, device) == ("w8a8", "cuda"):
                 continue  # refused before any work
-            if device == "cuda" and has_experts(model):
+            if device == "cuda" and is_untried(model):
                 with pytest.raises(ExportError, match="nobody has tried on a card"):
                     for_cuda(model, name)
                 continue
@@ -96,8 +98,13 @@ def check_chunk_equals_steps(model):
     assert np.median(difference.max(axis=-1)) < CLOSE * max(1, np.abs(whole).max())
 
 
-def has_experts(model: ir.Model) -> bool:
-    return any(node.op_type in ("MoE", "QMoE") for node in model.graph)
+def is_untried(model: ir.Model) -> bool:
+    """Whether a graph has experts, or attention with sinks."""
+    return any(
+        node.op_type in ("MoE", "QMoE")
+        or (node.op_type == "GroupQueryAttention" and optional(node, SINKS_INPUT))
+        for node in model.graph
+    )
 
 
 def in_sample_or_proof(name):

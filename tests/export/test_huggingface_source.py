@@ -149,10 +149,8 @@ def test_positions_that_depend_on_the_texts_length_limit_the_window(tmp_path):
     assert load_source(tmp_path, max_context=48).network.facts.context_length == 48
 
 
-@pytest.mark.parametrize("kind", ["openai-gpt", "gpt_oss"])
-def test_attention_that_bundles_cannot_express_is_refused(tmp_path, kind):
-    options = {"n_layer": LAYERS, "n_head": 4} if kind == "openai-gpt" else {"num_local_experts": 2}
-    save_model(tmp_path, kind, **options)
+def test_attention_that_bundles_cannot_express_is_refused(tmp_path):
+    save_model(tmp_path, "openai-gpt", n_layer=LAYERS, n_head=4)
     with pytest.raises(ExportError, match="attention"):
         load_source(tmp_path, max_context=WINDOW)
 

@@ -162,7 +162,11 @@ class _Branch:
         further = [] if sinks is None else [*[None] * (SINKS_INPUT - _WIDTH - 1), sinks]
         return self._add(
             ir.Node(
-                MICROSOFT, original.op_type, [*inputs, *sizes, *further], options, num_outputs=len(original.outputs)
+                MICROSOFT,
+                original.op_type,
+                [*inputs, *sizes, *further],
+                options,
+                num_outputs=len(original.outputs),
             )
         )[0]
 

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from llmbuilder.errors import ExportError
 from llmbuilder_export.cuda.types import Types, element_types
-from llmbuilder_export.graph import required
+from llmbuilder_export.graph import nodes_of, optional, required
+from llmbuilder_export.networks.attention import SINKS_INPUT
 
 _F16, _F32 = ir.DataType.FLOAT16, ir.DataType.FLOAT
 _I32, _I64, _U8, _BOOL = ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL
@@ -54,6 +55,7 @@ def refuse_missing(graph: ir.Graph, architecture: str) -> None:
         ExportError: it has no such kernel.
     """
     types = element_types(graph)
+    _refuse_sinks(graph, architecture)
     for node in graph:
         kind = _operand(node, types)
         if kind not in KERNELS.get(node.op_type, ()):
@@ -63,6 +65,14 @@ def refuse_missing(graph: ir.Graph, architecture: str) -> None:
                 f"{architecture} cannot be exported for cuda: it computes {node.op_type} with {kind.name.lower()}, "
                 f"which {reason}. Export it for cpu."
             )
+
+
+def _refuse_sinks(graph: ir.Graph, architecture: str) -> None:
+    if any(optional(node, SINKS_INPUT) is not None for node in nodes_of(graph, "GroupQueryAttention")):
+        raise ExportError(
+            f"{architecture} cannot be exported for cuda: it computes GroupQueryAttention with sinks, which nobody has "
+            "tried on a card. Export it for cpu."
+        )
 
 
 def _operand(node: ir.Node, types: Types) -> ir.DataType:

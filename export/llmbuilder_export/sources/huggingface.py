@@ -20,6 +20,7 @@ from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.adapters import load_adapter
 from llmbuilder_export.sources.files import read_json
 from llmbuilder_export.sources.lora import merge_adapter
+from llmbuilder_export.sources.mxfp4 import unpacking
 from llmbuilder_export.sources.weights import check_files, refuse_holes, refuse_larger
 
 _WINDOWS = {"bloom": "seq_length", "mpt": "max_seq_len"}
@@ -179,6 +180,7 @@ def _load_model(directory: Path) -> PreTrainedModel:
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **unpacking(config),
         )
     refuse_holes(directory, model, loaded)
     evaluated: PreTrainedModel = model.eval().requires_grad_(False)

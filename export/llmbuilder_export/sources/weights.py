@@ -16,6 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from llmbuilder.errors import ExportError
 from llmbuilder_export.sources.checkpoint import read_checkpoint
 from llmbuilder_export.sources.files import inside, listed, read_json, refuse_special, shown
+from llmbuilder_export.sources.mxfp4 import in_mxfp4, is_part, refuse_halves
 
 _PLACES = ("model.safetensors", "pytorch_model.bin")
 _MADE = re.compile(
@@ -55,16 +56,20 @@ def check_files(directory: Path, config: PretrainedConfig) -> Shapes:
         )
     seen: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    packed = in_mxfp4(config)
     for path in _files(directory):
         for name, kind, shape in stored_in(path):
             if name in seen:
                 raise ExportError(f"{shown(name)} is stored twice, in {seen[name]} and {path}. {_AGAIN}")
-            if kind not in _FLOATING.values() and not _MADE.search(name):
+            readable = kind in _FLOATING.values() or (packed and is_part(name, kind))
+            if not readable and not _MADE.search(name):
                 raise ExportError(
                     f"{path} stores {shown(name)} as {kind}: only floating-point weights can be exported. "
                     "Get the model from before it was quantized."
                 )
             seen[name], shapes[name] = path, shape
+    if packed:
+        refuse_halves(directory, shapes)
     layers = getattr(config.get_text_config(), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > len(seen):
         raise ExportError(

@@ -24,6 +24,8 @@ MOST_DIMENSIONS = 8
 _MOST_NUMBERS = 64
 _LARGEST_NUMBER = 1 << 40
 _CODE_BITS = (2, 4, 8)
+_SINKS = 11
+"""Of attention: the input with a score for each head that stands for no token."""
 
 
 class ShapeError(GraphError):
@@ -186,6 +188,9 @@ def attention(call: Call) -> list[Value]:
     cache = [call.shape(index) for index in (3, 4)]
     if len(query) != 3 or heads < 1 or shared < 1 or any(len(past) != 4 for past in cache):
         raise ShapeError("attention has no heads, queries or cache")
+    sinks = call.optional(_SINKS)
+    if sinks is not None and sinks.shape != (heads,):
+        raise ShapeError(f"attention of {heads} heads has sinks of shape {list(sinks.shape)}")
     width = query[2] if call.optional(1) is not None else query[2] * heads // (heads + 2 * shared)
     return [value((query[0], query[1], width)), *(value(past) for past in cache)]
 
