@@ -53,7 +53,6 @@ def _rope(kind: str, **options: object) -> dict[str, Any]:
     return {"rope_parameters": {**_THETA, "rope_type": kind, **options}}
 
 
-_YARN = _rope("yarn", factor=4.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.8)
 SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "codegen": {"rotary_dim": 8},
     "deepseek_v2": _LATENT | _GROUPS | {"v_head_dim": 8, "topk_method": "group_limited_greedy"},
@@ -80,11 +79,6 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
 """What a family's own sizes need besides."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cohere+norms": {"use_qk_norm": True},
-    "deepseek_v2+all experts": {
-        "topk_method": "greedy", "num_experts_per_tok": 3, "n_shared_experts": 2, "q_lora_rank": None,
-    } | _YARN,
-    "deepseek_v3+halves": {"rope_interleave": False, "q_lora_rank": None, "norm_topk_prob": False},
-    "deepseek_v3+yarn": {"num_experts_per_tok": 3, "n_shared_experts": 2} | _YARN,
     "deepseek_v3+equal sizes": {"first_k_dense_replace": 2},
     "deepseek_v3+larger values": {"first_k_dense_replace": 2, "v_head_dim": 32},
     "deepseek_v3+smaller values": {"first_k_dense_replace": 2, "v_head_dim": 8},
@@ -149,12 +143,12 @@ EXPORTED = (
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu",
-    "deepseek_v2", "deepseek_v3", "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe",
+    "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe",
     "qwen2_moe", "qwen3_moe", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 ROUTED = (
-    "deepseek_v2", "deepseek_v3", "gpt_oss", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe",
+    "gpt_oss", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe",
     "qwen3_moe",
 )  # fmt: skip
 BY_OWN_CODE = (
