@@ -128,7 +128,7 @@ def _refuse_dynamic(model: PreTrainedModel, embedding: nn.Module, context_length
 def _is_only_one(model: nn.Module, embedding: nn.Module) -> bool:
     """Whether no layer of a model rotates by other angles than those of its one embedding."""
     others = [each for each in model.modules() if type(each) is type(embedding)]
-    frequencies = [getattr(each, "inv_freq", None) for each in others]
+    frequencies: list[Any] = [getattr(each, "inv_freq", None) for each in others]
     return all(frequencies[0] is each or torch.equal(frequencies[0], each) for each in frequencies)
 
 
