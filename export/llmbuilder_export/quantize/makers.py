@@ -83,10 +83,19 @@ def _outputs(value: ir.Value | None, width: int | None, makers: Mapping[ir.Value
         return None
     start, size = 0, linear.shape[0]
     if split is not None:
-        sizes = tensor_of(required(split.inputs[1])).numpy().tolist()
+        sizes = _sizes(split, size)
         index = list(split.outputs).index(value)
         start, size = sum(sizes[:index]), sizes[index]
     return Maker(linear, np.arange(start, start + size)) if width in (None, size) else None
+
+
+def _sizes(split: ir.Node, width: int) -> list[int]:
+    """Of each output: as said, else all alike but the last, which may be smaller."""
+    told = optional(split, 1)
+    if told is not None:
+        return [int(size) for size in tensor_of(told).numpy()]
+    size = -(-width // len(split.outputs))
+    return [min(size, width - start) for start in range(0, width, size)]
 
 
 def _before_views(value: ir.Value) -> ir.Value:
