@@ -60,6 +60,19 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
+def rank_of(value: ir.Value) -> int:
+    """Dimensions of what layers read: 3, or 2 where networks put the tokens of all sequences one below the other."""
+    while (node := value.producer()) is not None and node.op_type != "GroupQueryAttention":
+        shape = optional(node, 1)
+        if node.op_type == "Reshape" and shape is not None and shape.const_value is not None:
+            return len(tensor_of(shape).numpy())
+        computed = [each for each in node.inputs if each is not None and each.producer() is not None]
+        if not computed:
+            break
+        value = computed[0]
+    return 3
+
+
 def addition_of(matmul: ir.Node, size: int) -> tuple[ir.Node, ir.Value] | None:
     """The Add of a constant vector [size] that is the only use of a MatMul, and that vector."""
     users = list(matmul.outputs[0].uses())

@@ -22,14 +22,14 @@ from llmbuilder_export.quantize.turning import hadamard, turn_size, turned
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 
-FAMILIES = ("llama", "gpt2", "gemma2")
+FAMILIES = ("llama", "opt", "gpt2", "gemma2")
 SPLIT_EVENLY = "glm"
 """Both halves of its gates are outputs of one layer, and the operator that parts them is told no sizes."""
-IN_PROOF = [pytest.param(name, marks=pytest.mark.prove) for name in FAMILIES[1:]]
+IN_PROOF = [pytest.param(name, marks=pytest.mark.prove) for name in FAMILIES[2:]]
 BATCHES = (2, 7, 8, 33)
 
 
-@pytest.fixture(scope="module", params=[FAMILIES[0], *IN_PROOF, "LLMBuilder"])
+@pytest.fixture(scope="module", params=[*FAMILIES[:2], *IN_PROOF, "LLMBuilder"])
 def exported(request, checkpoint, byte_bpe_file, tmp_path_factory):
     """A bundle in w8a8 of each kind: norms without and with biases, layers with biases, a product after GELU."""
     folder = tmp_path_factory.mktemp("w8a8")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder_export.graph import MICROSOFT, add_initializer, drop_unread, name_of, replace
+from llmbuilder_export.graph import MICROSOFT, add_initializer, drop_unread, name_of, rank_of, replace
 from llmbuilder_export.quantize.blocks import ByteArray, refuse_infinite
 from llmbuilder_export.quantize.layers import Linear
 from llmbuilder_export.quantize.turning import hadamard
@@ -128,9 +128,12 @@ class RowProducts:
     def _turn(self, source: ir.Value, size: int) -> list[ir.Node]:
         """Nodes that turn groups of ``size`` features. Each has a matrix of its own, as graphs are checked."""
         matrix = add_initializer(self._graph, f"{name_of(source)}_turn", hadamard(size))
-        groups = ir.node("Reshape", [source, self._constant(f"groups_of_{size}", np.array([0, 0, -1, size]))])
+        kept = [0] * (rank_of(source) - 1)
+        form = "_of_rows" if len(kept) == 1 else ""
+        parts = self._constant(f"groups_of_{size}{form}", np.array([*kept, -1, size]))
+        groups = ir.node("Reshape", [source, parts])
         product = ir.node("MatMul", [groups.outputs[0], matrix])
-        whole = self._constant("whole", np.array([0, 0, -1]))
+        whole = self._constant(f"whole{form}", np.array([*kept, -1]))
         return [groups, product, ir.node("Reshape", [product.outputs[0], whole])]
 
     def _middle(self) -> ir.Value:
