@@ -24,9 +24,9 @@ class Command(TyperCommand):
         return read_plainly(super().get_params(ctx), self.callback)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words of the line of usage; several files that are one argument stand as they are typed."""
+        """The words of the line of usage, as they are typed; several files may be one argument."""
         pieces = super().collect_usage_pieces(ctx)
-        return [piece.strip("{}.") if " " in piece else piece for piece in pieces]
+        return [piece.strip("{}.") if piece.startswith("{") else piece for piece in pieces]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group of options, in the order in which they come."""
@@ -35,6 +35,8 @@ class Command(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 is_argument = parameter.param_type_name == "argument"
+                if is_argument:  # its kind says nothing to whom its name says nothing
+                    record = (record[0].partition(" <")[0], record[1])
                 heading = getattr(parameter, "rich_help_panel", None) or _OWN
                 sections.setdefault("Arguments" if is_argument else heading, []).append(record)
         for heading, records in sections.items():

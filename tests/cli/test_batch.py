@@ -43,6 +43,12 @@ def test_what_cannot_be_files_and_a_model_is_wrong_usage(llmb, opened, arguments
     assert "Name the" in result.stderr
 
 
+def test_a_missing_file_of_prompts_is_told_before_a_model_is_loaded(llmb, opened, tmp_path):
+    result = llmb("generate", "batch", "bundle", tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert "There is no file of prompts at" in str(result.exception)
+    assert opened == []
+
+
 def test_a_dash_is_standard_input_and_output(llmb, opened, answer):
     lines = '{"prompt": "x"}\n{"prompt": "y", "id": "second", "top_p": 5}\n'
     result = llmb("generate", "batch", "bundle", "-", "-", "--greedy", stdin=lines)

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -227,6 +228,16 @@ def test_shells_complete_commands_and_options(line, completions):
 def test_usage_shows_the_files_of_a_batch_as_they_are_typed(llmb):
     usage = llmb("generate", "batch", "--help").stdout
     assert "generate batch [OPTIONS] [MODEL] IN.jsonl OUT.jsonl" in " ".join(usage.split())
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "generate"])
+def test_arguments_are_shown_as_they_are_typed_in_capitals_or_choices(llmb, name):
+    shown = llmb(*(["generate"] if name in GENERATE else []), name, "--help").stdout
+    usage = shown.partition("\n\n")[0].partition("[OPTIONS]")[2]
+    section = shown.partition("Arguments:\n")[2].partition("\n\n")[0]
+    assert not set("{}<>") & set(usage + section)
+    words = re.findall(r"[A-Za-z][\w.|]*", usage)
+    assert all(word.isupper() or "|" in word or word.endswith(".jsonl") for word in words), words
 
 
 @pytest.mark.parametrize(("flag", "name"), [("--num-beams", "num_beams"), ("--typical_p=1", "typical_p")])

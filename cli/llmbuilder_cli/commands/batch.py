@@ -68,10 +68,11 @@ def batch(
         )
     model = require_model(files[0] if len(files) == 3 else None, named)
     prompts, completions = files[-2:]
+    gate = read_filter(filter)
+    _check_source(prompts)
     _check_target(completions, resume=resume, overwrite=overwrite)
     if batch_size is not None:
         options = {"batch_size": batch_size, **options}
-    gate = read_filter(filter)
 
     with said(f"Loading {model}"):
         from llmbuilder.files.jsonl import generate_file, generate_lines
@@ -119,6 +120,13 @@ def _print_lines(records: Iterable[dict[str, Any]]) -> int:
         tell_json(json.dumps(record, ensure_ascii=False))
         errors += "error" in record
     return errors
+
+
+def _check_source(source: Path) -> None:
+    from llmbuilder.errors import ConfigError
+
+    if source != _STANDARD and not source.is_file():  # found before a model is loaded
+        raise ConfigError(f"There is no file of prompts at {source}. Check the path.")
 
 
 def _check_target(target: Path, *, resume: bool, overwrite: bool) -> None:

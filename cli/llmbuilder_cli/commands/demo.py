@@ -9,7 +9,9 @@ from llmbuilder_cli.report import tell
 
 
 def demo(
-    prompt: Annotated[str, typer.Argument(help="How the story begins.")] = "Once upon a time",
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="How the story begins.")
+    ] = "Once upon a time",
     *,
     path: Annotated[bool, typer.Option("--path", help="Print where the demo model is instead.")] = False,
 ) -> None:

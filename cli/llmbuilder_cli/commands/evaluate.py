@@ -26,7 +26,8 @@ def evaluate(
     text: Annotated[
         Path | None,
         typer.Argument(
-            help="Text file, or .jsonl with `text` and maybe `prompt` and `reference`; - or none: stdin, either."
+            metavar="TEXT",
+            help="Text file, or .jsonl with `text` and maybe `prompt` and `reference`; - or none: stdin, either.",
         ),
     ] = None,
     *,

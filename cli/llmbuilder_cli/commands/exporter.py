@@ -11,7 +11,9 @@ from llmbuilder_cli.report import tell
 
 
 def exporter(
-    action: Annotated[Literal["install", "remove"], typer.Argument(help="What to do with it.")],
+    action: Annotated[
+        Literal["install", "remove"], typer.Argument(metavar="install|remove", help="What to do with it.")
+    ],
     *,
     source: Annotated[
         Path | None,
