@@ -25,11 +25,9 @@ def demo_commands() -> list[str]:
     return [line[line.index("llmb ") :] for line in lines if line.startswith("$") and DEMO in line]
 
 
-WITH_TORCH = "docs/guide/modules.md"
-"""Run in tests/export/test_modules.py."""
-PAGES = sorted(
-    {str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "guide").glob("*.md")} - {WITH_TORCH}
-)
+ELSEWHERE = {"docs/guide/modules.md", "docs/guide/from-training.md"}
+"""Run with torch, in tests/export/test_modules.py and tests/interop/test_from_training.py."""
+PAGES = sorted({str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "guide").glob("*.md")} - ELSEWHERE)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md", *PAGES])
@@ -51,9 +49,10 @@ def test_python_blocks_for_cards_run_as_they_would_there(monkeypatch):
         exec(compile(block, "docs/cuda.md", "exec"), {})  # noqa: S102 (our own documents)
 
 
-def test_messages_that_the_page_on_cards_explains_are_in_the_source():
-    page = (ROOT / "docs" / "cuda.md").read_text(encoding="utf-8")
-    table = page[page.index("| message |") :].splitlines()[2:]
+@pytest.mark.parametrize("document", ["docs/cuda.md", "docs/guide/troubleshooting.md"])
+def test_messages_that_a_page_explains_are_in_the_source(document):
+    page = (ROOT / document).read_text(encoding="utf-8")
+    table = page[page.index("| message |") :].partition("\n\n")[0].splitlines()[2:]
     messages = [line.split("|")[1].strip() for line in table]
     sources = (path.read_text(encoding="utf-8") for path in (ROOT / "runtime").rglob("*.py"))
     source = "".join(sources)

@@ -104,11 +104,22 @@ def upstream(proving: bool) -> Callable[[Case], Written]:
     return find
 
 
+def release(version: str) -> str:
+    """The folder of an LLMBuilder release."""
+    return fetched([str(ROOT / "scripts" / "fetch_upstream.py"), version], f"llmbuilder {version}")
+
+
+@pytest.fixture(scope="session")
+def release_2() -> str:
+    """The folder of LLMBuilder 2.0.0, which is no place to import this project from."""
+    return release("2.0.0")
+
+
 def write_cases(folder: Path, cases: list[Case]) -> None:
     """Run upstream's releases, each in a process of its own."""
-    for release in sorted({case.release for case in cases}):
-        path = fetched([str(ROOT / "scripts" / "fetch_upstream.py"), release], f"llmbuilder {release}")
-        wanted = json.dumps([asdict(case) for case in cases if case.release == release])
+    for version in sorted({case.release for case in cases}):
+        path = release(version)
+        wanted = json.dumps([asdict(case) for case in cases if case.release == version])
         with tempfile.TemporaryDirectory() as scratch:  # upstream makes directories where it runs
             subprocess.run(
                 [sys.executable, str(HERE / "upstream_writer.py"), str(folder), wanted],
