@@ -36,6 +36,8 @@ COMMANDS = {
     "config": ("config",),
     "doctor": ("doctor",),
     "serve": ("serve", "MODEL"),
+    "demo": ("demo",),
+    "exporter": ("exporter", "remove"),
 }
 PROGRAM = """
 import os, sys
@@ -60,12 +62,14 @@ MOST_MODULES = 300
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_first_sign_of_life_waits_for_nothing_slow(command, tmp_path):
     (tmp_path / "text.txt").write_text("A text.")
+    (tmp_path / "in.jsonl").write_text('{"prompt": "A text."}\n')
     reading, writing = os.pipe()
     program = PROGRAM.replace("HEAVY", repr(HEAVY)).replace("REPORT", str(writing))
     try:
         subprocess.run(
             [sys.executable, "-c", program, *COMMANDS[command]],
             cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},  # where no exporter is
             check=False,
             capture_output=True,
             pass_fds=[writing],

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmbuilder_cli.answer import print_stream
 from llmbuilder_cli.progress import said
 from llmbuilder_cli.report import tell
 
@@ -21,10 +22,9 @@ def demo(
     if path:
         tell(str(demo_model()))
         return
-    from llmbuilder.inference import TextGenerator
-
     with said("Loading the demo model"):
+        from llmbuilder.inference import TextGenerator
+
         generator = TextGenerator(demo_model())
     with generator:
-        text = generator.generate(prompt, max_new_tokens=400, return_full_text=True)
-    tell(text)
+        print_stream(generator.stream(prompt, max_new_tokens=400, return_full_text=True))
