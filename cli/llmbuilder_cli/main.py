@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from llmbuilder_cli.groups import Group, TextByDefault, not_loaded
-from llmbuilder_cli.report import give_up_full, report_error, tell, write_whatever_comes
+from llmbuilder_cli.report import give_up_full, ready_streams, report_error, tell, write_whatever_comes
 from llmbuilder_cli.settings import read_user_file
 from llmbuilder_cli.table import COMMANDS, GENERATE
 
@@ -79,6 +79,7 @@ def llmb(
 def main() -> None:
     """Entry point of the installed programs."""
     sys.excepthook = report_error
+    ready_streams()
     try:
         typer.main.get_command(app)()  # app() would put a hook of its own in its place
     finally:

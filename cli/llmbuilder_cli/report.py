@@ -7,9 +7,41 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+_LAST_STREAM = 2
+
+
+class _Aside(io.FileIO):
+    """Standard error, of which what finds no room or no reader is given up."""
+
+    def write(self, content: Any) -> int | None:
+        """Write, or pretend to."""
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def ready_streams() -> None:
+    """Let standard error fail unnoticed where it is full, gone or closed, since Typer writes to it unprotected.
+
+    A standard output that is closed is one that cannot be written.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        pass  # a file that is opened later is not to have the number of a stream that was closed
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = _text(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8")  # whose writes fail
+    if sys.stderr is None:
+        sys.stderr = _text(io.FileIO(os.devnull, "w"), "utf-8")
+    elif not sys.stderr.isatty():
+        sys.stderr = _text(_Aside(sys.stderr.fileno(), "w", closefd=False), sys.stderr.encoding)
+
+
+def _text(raw: io.FileIO, encoding: str) -> TextIO:
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True)
 
 
 def write_whatever_comes() -> None:

@@ -123,6 +123,48 @@ def test_a_failure_that_cannot_be_told_is_one_all_the_same(run_saying, arguments
     assert run_saying(arguments, "/dev/full") == (1, "")
 
 
+WRONG_USAGE = {
+    "option": ("generate", "text", "--no-such-option"),
+    "command": ("no-such-command",),
+    "value": ("chat", "--temperature", "hot"),
+    "file": ("info", "--no-such-option"),
+}
+
+
+@DEVICE
+@pytest.mark.parametrize("arguments", WRONG_USAGE.values(), ids=WRONG_USAGE)
+def test_wrong_usage_that_cannot_be_told_is_that_all_the_same(run_saying, arguments):
+    assert run_saying(arguments, "/dev/full") == (2, "")
+
+
+def closing(*numbers):
+    """A script that runs the program as a shell does after ``2>&-``."""
+    names = {1: "stdout", 2: "stderr"}
+    gone = "".join(f"os.close({n}); sys.{names[n]} = sys.__{names[n]}__ = None\n" for n in numbers)
+    return f"import os, runpy, sys\n{gone}runpy.run_module('llmbuilder_cli', run_name='__main__', alter_sys=True)\n"
+
+
+@pytest.mark.parametrize("arguments", [*WRONG_USAGE.values(), PRINTING["version"], ("info", "nowhere")])
+def test_a_standard_error_that_is_closed_is_one_that_nobody_reads(program, arguments):
+    closed, usual = (program(*arguments, script=script) for script in (closing(2), None))
+    assert (closed.returncode, closed.stdout) == (usual.returncode, usual.stdout)
+
+
+@pytest.mark.parametrize("name", ["version", "text", "info"])
+def test_a_standard_output_that_is_closed_cannot_be_written(program, name):
+    result = program(*PRINTING[name], script=closing(1))
+    assert result.returncode == 1
+    error = "Error: The output cannot be written: Bad file descriptor. Make room, or send it elsewhere."
+    assert result.stderr.splitlines()[-1:] == [error]
+
+
+def test_no_file_has_the_number_of_a_stream_that_is_closed(program, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"prompt": "Once"}\n')
+    command = ("generate", "batch", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "-m", DEMO, *SHORT)
+    assert program(*command, script=closing(1, 2)).returncode == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"]
+
+
 @DEVICE
 def test_a_batch_whose_notes_find_no_room_is_written(run_saying, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"prompt": "Once"}\n')
