@@ -101,8 +101,8 @@ def test_a_configuration_that_takes_the_weights_from_elsewhere_is_refused(tmp_pa
 
 def test_a_configuration_of_more_layers_than_weights_is_refused_before_they_are_made(tmp_path):
     save_model(tmp_path, "llama")
-    change_config(tmp_path, num_hidden_layers=10**7)
-    with pytest.raises(ExportError, match=r"says 10000000 layers, but only 21 weights are stored"):
+    change_config(tmp_path, num_hidden_layers=22)
+    with pytest.raises(ExportError, match=r"says 22 layers, but only 21 weights are stored"):
         load_source(tmp_path)
 
 

@@ -15,6 +15,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
+from llmbuilder_export.sources.counts import window_of
 from llmbuilder_export.sources.gguf_models import (
     check_architecture,
     model_config,
@@ -32,9 +33,6 @@ _BITS: dict[GGMLQuantizationType, Literal[4, 8]] = {
     GGMLQuantizationType.Q8_0: 8,
 }
 
-_LONGEST_WINDOW = 1 << 21
-"""Tokens; the table of their positions takes a gigabyte."""
-
 
 def load_gguf(path: Path, max_context: int | None = None) -> Source:
     """Load a file; weights become float32.
@@ -48,11 +46,10 @@ def load_gguf(path: Path, max_context: int | None = None) -> Source:
     """
     file = read_gguf(path)
     check_architecture(file)
-    _check_window(file, max_context)
+    window = window_of(model_config(file)["max_position_embeddings"], max_context, str(path))
     files = tokenizer_files(file)
     model = _load_model(file)
-    window = model.config.max_position_embeddings
-    network = AdaptedNetwork(model, min(window, max_context or window))
+    network = AdaptedNetwork(model, window)
     check_facts(network.facts, model.config)
     return Source(
         network=network,
@@ -61,15 +58,6 @@ def load_gguf(path: Path, max_context: int | None = None) -> Source:
         tokenizer_files=files,
         stored_bits=_stored_bits(file),
     )
-
-
-def _check_window(file: GGUF, max_context: int | None) -> None:
-    """Refuse a window whose table of positions would fill the memory, before anything is made."""
-    window = model_config(file)["max_position_embeddings"]
-    if min(window, max_context or window) > _LONGEST_WINDOW:
-        raise ExportError(
-            f"{file.path} says a window of {window:,} tokens, more than {_LONGEST_WINDOW:,}. Pass --max-context."
-        )
 
 
 def _stored_bits(file: GGUF) -> Literal[4, 8] | None:

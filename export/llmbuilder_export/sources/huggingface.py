@@ -18,6 +18,7 @@ from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.adapters import load_adapter
+from llmbuilder_export.sources.counts import few_parts, refuse_counts, window_of
 from llmbuilder_export.sources.files import read_json
 from llmbuilder_export.sources.lora import merge_adapter
 from llmbuilder_export.sources.mxfp4 import unpacking
@@ -72,7 +73,7 @@ def adapt(model: PreTrainedModel, max_context: int | None, place: str) -> Adapte
     window = _window(model.config) or max_context
     if window is None:
         raise ExportError(f"{place} does not say how long the window is. Pass --max-context.")
-    network = AdaptedNetwork(model, min(window, max_context or window))
+    network = AdaptedNetwork(model, window_of(window, max_context, place))
     check_facts(network.facts, model.config)
     return network
 
@@ -165,10 +166,15 @@ def chat_template(directory: Path) -> str | None:
 def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    refuse_counts(read_json(directory / "config.json"), directory / "config.json")
     with in_our_words(directory):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     stored = check_files(directory, config)
-    with in_our_words(directory), torch.device("meta"):
+    with (
+        in_our_words(directory),
+        torch.device("meta"),
+        few_parts(f"{directory}/config.json", len(stored)),
+    ):
         sketch = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     refuse_larger(directory, sketch, stored)
     with in_our_words(directory):
@@ -192,6 +198,8 @@ def in_our_words(source: Path) -> Iterator[None]:
     """Tell what transformers and safetensors raise, which share no base class, as an `ExportError`."""
     try:
         yield
+    except ExportError:
+        raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise ExportError(

@@ -16,6 +16,7 @@ from llmbuilder.userdata import file_sha256
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.checkpoint import State, find_state
+from llmbuilder_export.sources.counts import window_of
 from llmbuilder_export.sources.files import listed
 from llmbuilder_export.sources.weights import refuse_larger
 
@@ -56,9 +57,9 @@ def load_nanogpt(checkpoint: Mapping[str, Any], path: Path, max_context: int | N
     model = _model(
         GPT2Config(**sizes, activation_function="gelu", bos_token_id=None, eos_token_id=None), state, path
     )
-    window: int = sizes["n_positions"]
+    window = window_of(sizes["n_positions"], max_context, str(path))
     return Source(
-        network=AdaptedNetwork(model, min(window, max_context or window)),
+        network=AdaptedNetwork(model, window),
         facts=SourceFacts(kind="nanogpt", name=path.name, sha256=file_sha256(path)),
     )
 
