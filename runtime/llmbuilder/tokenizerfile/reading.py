@@ -46,7 +46,7 @@ def check_tokenizer_json(content: bytes, path: Path | str) -> int:
 
     Known components pass, with bounds on sizes and on how much longer they make a text. What passes can still be
     no tokenizer at all: that is for the library to say. A pattern of the file may take time that grows with the square
-    of a text, as those of many models do.
+    of a text: the worst that pass 5 s for 10,000 characters.
 
     Args:
         content: the file's bytes.
