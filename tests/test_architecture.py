@@ -38,8 +38,8 @@ ROOMS = {
 """The plan of the house: which rooms of the runtime each one may import. All may import the ground they stand on."""
 GROUND = {
     "arrays", "checks", "cleanup", "config", "detokenizer", "distribution", "errors", "forking", "installed", "logs",
-    "options", "overrides", "ranges", "sentences", "showing", "signals", "tokenizer", "tokenizerfile", "userdata",
-    "_upstream",
+    "options", "overrides", "ranges", "sentences", "showing", "signals", "strictjson", "tokenizer", "tokenizerfile",
+    "userdata", "_upstream",
 }  # fmt: skip
 TOP = {"__init__", "api", "benchmark", "demo", "inference", "testing", "verify"}
 

@@ -16,7 +16,7 @@ _LAST_STREAM = 2
 class _Aside(io.FileIO):
     """Standard error, of which what finds no room or no reader is given up."""
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any, /) -> int:
         """Write, or pretend to."""
         try:
             return super().write(content)

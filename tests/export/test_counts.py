@@ -35,6 +35,8 @@ def refused(tmp_path):
         ("gpt2", "n_layer"),
         ("mixtral", "num_local_experts"),
         ("qwen2_moe", "num_experts"),
+        ("hrm_text", "H_cycles"),
+        ("hrm_text", "num_layers_per_stack"),
     ],
 )
 def test_more_layers_experts_or_heads_than_any_model_has_are_refused_by_name(refused, kind, name):
@@ -47,7 +49,8 @@ def test_numbers_in_a_configuration_within_another_are_looked_at_too(refused):
 
 @pytest.mark.parametrize("name", ["vocab_size", "hidden_size", "intermediate_size", "head_dim"])
 def test_sizes_that_the_weights_do_not_have_are_refused_before_they_take_memory(refused, name):
-    refused(r"config\.json does not belong to the weights|cannot be loaded", **{name: 10**9})
+    refused(r"config\.json does not belong to the weights|cannot be loaded", **{name: 1 << 24})
+    refused(rf"config\.json says {name} 1000000000, more than the 16,777,216 that", **{name: 10**9})
 
 
 def test_a_window_whose_positions_would_fill_the_memory_needs_a_shorter_one(refused, tmp_path):

@@ -140,8 +140,8 @@ def test_other_parts_that_could_grow_or_panic_are_refused(parts, slot, value, me
     [
         (b"{" * 100_000, "is not a readable tokenizer.json"),
         (b"[" * 100_000, "is not a readable tokenizer.json"),
-        (b'{"model": {"vocab": {}}, "model": 1}', "has a key twice"),
-        (b'{"model": NaN}', "has the number NaN"),
+        (b'{"model": {"vocab": {}}, "model": 1}', "the key 'model' stands there twice"),
+        (b'{"model": NaN}', "NaN is no number of JSON"),
         (b"[]", "has no object but []"),
         (b"\xff\xfe", "is not a readable tokenizer.json"),
         (b'{"model": {"vocab": {"a": ' + b"9" * 5000 + b"}}}", "is not a readable tokenizer.json"),
@@ -171,8 +171,8 @@ def test_loading_checks_first(parts, tmp_path):
             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         ),
         (
-            r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
-            r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+            r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+            r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         ),
         r" ?[^(\s|[.,!?…。、।،])]+",
         r"[\p{Han}]+|[\p{L}&&[^\p{Han}]]*[\p{L}\p{M}&&[^\p{Han}]]+",

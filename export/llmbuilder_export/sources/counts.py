@@ -15,9 +15,12 @@ from torch.nn.modules import module as torch_module
 from llmbuilder.errors import ExportError
 from llmbuilder_export.sources.files import shown
 
-_OF_PARTS = re.compile(r"(^|_)(layers?|experts?|heads?|blocks?|groups?)$")
-_MOST_COUNTED = 10_000
-"""Ten times as many layers, experts of a layer, or heads as any model has."""
+_LIMITS = (
+    (re.compile(r"(^|[._])(layers?(_per_\w+)?|experts?|heads?|blocks?|groups?|cycles?)$"), 10_000),
+    (re.compile(r"(^|[._])(dims?|size|width|rank|embd|inner|model)$"), 1 << 24),
+)
+"""By the ends of their names: ten times as many layers, experts of a layer or heads as any model has, and sixteen times
+its largest size, that of a vocabulary."""
 _MOST_PARTS, _PARTS_EACH = 20_000, 20
 """Modules and weights that a model may have in any case, and for each weight that is stored."""
 _LONGEST_WINDOW = 1 << 21
@@ -26,7 +29,7 @@ _AGAIN = "Get the whole model again."
 
 
 def refuse_counts(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse numbers of layers, experts or heads that no model has.
+    """Refuse numbers of layers, experts or heads, and sizes, that no model has.
 
     Args:
         content: what a ``config.json`` says.
@@ -36,10 +39,10 @@ def refuse_counts(content: Mapping[str, Any], path: Path) -> None:
         ExportError: there is such a number; says where.
     """
     for place, value in _numbers(content, ""):
-        if value > _MOST_COUNTED and _OF_PARTS.search(place):
+        most = next((most for name, most in _LIMITS if name.search(place)), value)
+        if value > most:
             raise ExportError(
-                f"{path} says {shown(place)} {shown(value)}, more than the {_MOST_COUNTED:,} that a model may have. "
-                f"{_AGAIN}"
+                f"{path} says {shown(place)} {shown(value)}, more than the {most:,} that a model may have. {_AGAIN}"
             )
 
 

@@ -26,10 +26,8 @@ from llmbuilder.bundle.values import (
     Read,
     choice,
     count,
-    finite,
     flag,
     mapping,
-    no_constant,
     optional,
     record,
     sequence,
@@ -37,11 +35,11 @@ from llmbuilder.bundle.values import (
     shallow,
     shown,
     text,
-    without_twins,
     wrong,
 )
 from llmbuilder.checks import is_whole
 from llmbuilder.errors import BundleError
+from llmbuilder.strictjson import finite, no_constant, without_twins
 
 LARGEST = 16 << 20
 """Bytes of a manifest; of a larger file no more is read."""

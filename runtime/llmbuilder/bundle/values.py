@@ -4,11 +4,9 @@ A reader takes a value and where it stands; it gives what belongs there, or rais
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from llmbuilder.checks import is_whole
@@ -112,29 +110,6 @@ def sequence(read: Read) -> Callable[[Any, str], tuple[Any, ...]]:
         return tuple(read(item, f"{where}[{index}]") for index, item in enumerate(value))
 
     return read_all
-
-
-def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of a list of pairs (an ``object_pairs_hook`` of json), whose keys must all differ."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = sorted(name for name, _ in pairs)
-        twin = next(a for a, b in pairwise(names) if a == b)
-        raise ValueError(f"the key {shown(twin)} stands there twice")
-    return content
-
-
-def finite(number: str) -> float:
-    """A number that is not too large (a ``parse_float`` of json)."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{shown(number)} is too large a number")
-    return value
-
-
-def no_constant(name: str) -> None:
-    """Refuse NaN and infinities (a ``parse_constant`` of json)."""
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def wrong(where: str, expected: str, value: object) -> ValueError:

@@ -1,12 +1,12 @@
 """Read a tokenizer's file and let it pass or refuse it."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from llmbuilder.checks import shown
 from llmbuilder.errors import TokenizerError
+from llmbuilder.strictjson import no_constant, without_twins
 from llmbuilder.tokenizerfile.components import check_component
 from llmbuilder.tokenizerfile.decoders import DECODERS
 from llmbuilder.tokenizerfile.normalizers import NORMALIZERS
@@ -73,19 +73,6 @@ def check_tokenizer_json(content: bytes, path: Path | str) -> int:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content, object_pairs_hook=_without_twins, parse_constant=_no_constant)
-    except RefusedError:
-        raise
+        return json.loads(content, object_pairs_hook=without_twins, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"is not a readable tokenizer.json ({shown(str(error))})") from None
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise RefusedError("has a key twice in one object")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise RefusedError(f"has the number {name}")
