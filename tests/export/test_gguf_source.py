@@ -274,6 +274,35 @@ def test_rules_that_are_not_known_are_refused_by_name(write, byte_bpe, vocabular
     refused(write(vocabulary=byte_vocabulary(byte_bpe, **vocabulary))[0], message)
 
 
+def hostile(kind, tokens, special=False):
+    def add(writer):
+        writer.add_tokenizer_model(kind)
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([3 if special else 1] * len(tokens))
+        writer.add_token_scores([0.0] * len(tokens))
+        writer.add_token_merges([])
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        (hostile("llama", ["a" * 1_000_000]), "has a piece of more than 16384 characters"),
+        (
+            hostile("llama", [f"{number}" * 1000 for number in range(100, 200)]),
+            "longer .*tokens than any model",
+        ),
+        (hostile("gpt2", ["a" * 1_000_000]), "has a piece of more than 16384 characters"),
+        (hostile("gpt2", [f"<{number}>" for number in range(100_001)], special=True), "100001 entries, more"),
+        (hostile("gpt2", [f"{number:016000}" for number in range(70)], special=True), "characters together"),
+    ],
+)
+def test_tokens_that_no_model_has_are_refused_before_they_take_time(write, vocabulary, message):
+    refused(write(vocabulary=vocabulary)[0], message)
+
+
 def test_kinds_of_tokenizers_that_cannot_be_rebuilt_are_refused_by_name(write):
     def bert(writer):
         writer.add_tokenizer_model("bert")

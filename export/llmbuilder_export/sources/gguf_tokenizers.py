@@ -12,6 +12,8 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from llmbuilder.errors import ExportError
+from llmbuilder.tokenizerfile.places import RefusedError
+from llmbuilder.tokenizerfile.vocabulary import check_added, check_model
 from llmbuilder_export.sources.files import shown
 from llmbuilder_export.sources.ggufs import GGUF
 
@@ -19,6 +21,8 @@ _PREFIX = "tokenizer.ggml."
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 """Kinds of tokens that are found in a text before it is split (``gguf.TokenType``)."""
 _SPACE = "\u2581"
+_MOST_SPLIT = 1 << 27
+"""Characters of all halves into which tokens are cut to find their merges: of 262,144 tokens of 22 characters each."""
 _AGAIN = "Export the model from its Hugging Face directory instead."
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"
@@ -78,6 +82,7 @@ def tokenizer_of(file: GGUF) -> Tokenizer:
     """
     kind = file.need(f"{_PREFIX}model", str)
     tokens, kinds = _tokens(file)
+    _check_sizes(file, tokens, kinds)
     if kind == "gpt2":
         result, begins = _bytes_of(file, tokens)
     elif kind == "llama":
@@ -145,6 +150,20 @@ def _tokens(file: GGUF) -> tuple[list[str], Sequence[int]]:
     return tokens, kinds
 
 
+def _check_sizes(file: GGUF, tokens: Sequence[str], kinds: Sequence[int]) -> None:
+    """Refuse tokens that no model has, before they take the library's time, or ours.
+
+    Raises:
+        ExportError: they are too many or too long.
+    """
+    special = [{"content": t, "id": i} for i, t in enumerate(tokens) if kinds[i] in (_CONTROL, _USER_DEFINED)]
+    try:
+        check_model({"vocab": {token: i for i, token in enumerate(tokens)}}, f"{_PREFIX}tokens")
+        check_added(special, f"{_PREFIX}tokens")
+    except RefusedError as error:
+        raise ExportError(f"{file.path} {error}, which no model has. Get the file again.") from None
+
+
 def _bytes_of(file: GGUF, tokens: Sequence[str]) -> tuple[Tokenizer, bool]:
     """Byte-level BPE, and whether its texts have a beginning where nothing is said."""
     name = file.get(f"{_PREFIX}pre", str)
@@ -154,7 +173,7 @@ def _bytes_of(file: GGUF, tokens: Sequence[str]) -> tuple[Tokenizer, bool]:
             f"not known here. {_AGAIN}"
         )
     rule = _RULES[name]
-    merges = [tuple(str(merge).split(" ")) for merge in file.need(f"{_PREFIX}merges", list)]
+    merges = [tuple(str(merge).split(" ", 2)) for merge in file.need(f"{_PREFIX}merges", list)]
     model = _bpe(file, tokens, merges, ignore_merges=rule.whole_words)
     result = Tokenizer(model)
     result.pre_tokenizer = rule.split()
@@ -169,6 +188,8 @@ def _sentencepiece_of(file: GGUF, tokens: Sequence[str]) -> Tokenizer:
         raise ExportError(
             f"{file.path} holds {len(scores)} scores for {len(tokens)} tokens. Get the file again."
         )
+    if sum(len(token) ** 2 for token in tokens) > _MOST_SPLIT:
+        raise ExportError(f"{file.path} has longer {_PREFIX}tokens than any model. Get the file again.")
     unknown = _id(file, "unknown")
     model = _bpe(
         file,
