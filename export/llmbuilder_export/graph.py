@@ -8,6 +8,8 @@ import onnx_ir as ir
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
+_IN_SEQUENCES = frozenset(["Gather", "GroupQueryAttention"])
+"""Operators whose results are [batch, sequence, ...]."""
 
 
 def nodes_of(graph: ir.Graph, op_type: str) -> list[ir.Node]:
@@ -62,15 +64,22 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
 
 def rank_of(value: ir.Value) -> int:
     """Dimensions of what layers read: 3, or 2 where networks put the tokens of all sequences one below the other."""
-    while (node := value.producer()) is not None and node.op_type != "GroupQueryAttention":
-        shape = optional(node, 1)
-        if node.op_type == "Reshape" and shape is not None and shape.const_value is not None:
-            return len(tensor_of(shape).numpy())
+    while (node := value.producer()) is not None and node.op_type not in _IN_SEQUENCES:
+        if node.op_type == "Reshape":
+            return _entries(required(node.inputs[1]))
         computed = [each for each in node.inputs if each is not None and each.producer() is not None]
         if not computed:
             break
         value = computed[0]
     return 3
+
+
+def _entries(shape: ir.Value) -> int:
+    """How many numbers a shape has: a constant, or lengths that Concat puts together one by one."""
+    if shape.const_value is not None:
+        return shape.const_value.size
+    node = producer(shape, "Concat")
+    return 3 if node is None else len(node.inputs)
 
 
 def addition_of(matmul: ir.Node, size: int) -> tuple[ir.Node, ir.Value] | None:

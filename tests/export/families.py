@@ -143,13 +143,14 @@ EXPORTED = (
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu",
-    "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa", "mixtral", "olmoe",
+    "aria_text", "cohere2_moe", "flex_olmo", "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa",
+    "granitemoeshared", "hunyuan_v1_moe", "mellum", "mixtral", "olmoe",
     "qwen2_moe", "qwen3_moe", *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 ROUTED = (
-    "gpt_oss", "granitemoe", "granitemoe_swa", "mixtral", "olmoe", "qwen2_moe",
-    "qwen3_moe",
+    "aria_text", "cohere2_moe", "flex_olmo", "gpt_oss", "granitemoe", "granitemoe_swa", "granitemoeshared",
+    "hunyuan_v1_moe", "mellum", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe",
 )  # fmt: skip
 BY_OWN_CODE = (
     "bloom", "codegen", "falcon", "falcon+biases", "gpt_neo", "gpt_neox_japanese", "gptj", "granite_swa", "mpt",

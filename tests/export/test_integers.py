@@ -22,7 +22,7 @@ from llmbuilder_export.quantize.turning import hadamard, turn_size, turned
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 
-FAMILIES = ("llama", "opt", "gpt2", "gemma2")
+FAMILIES = ("llama", "opt+projected", "gpt2", "gemma2")
 SPLIT_EVENLY = "glm"
 """Both halves of its gates are outputs of one layer, and the operator that parts them is told no sizes."""
 IN_PROOF = [pytest.param(name, marks=pytest.mark.prove) for name in FAMILIES[2:]]

@@ -10,8 +10,9 @@ from small_models import LAYERS, VOCABULARY, WIDTH, WINDOW, gpt_state, model_con
 from llmbuilder.errors import ExportError
 from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.fuse import fuse
+from llmbuilder_export.graph import replace
 from llmbuilder_export.quantize.calibrate import ROWS, mean_squares
-from llmbuilder_export.quantize.layers import find_embedding
+from llmbuilder_export.quantize.layers import find_embedding, find_linears
 from llmbuilder_export.quantize.weights import quantize
 from llmbuilder_export.sources import load_source
 
@@ -217,6 +218,18 @@ def test_a_weight_of_two_layers_is_stored_once():
     quantize(model, "int8", silent, WINDOW)
     first, second = nodes(model, "MatMulNBits")
     assert first.inputs[1] is second.inputs[1]
+
+
+def test_a_layer_reads_what_took_the_place_of_its_input():
+    def build(x, weight):
+        first = ir.node("Neg", [x])
+        return [first, ir.node("MatMul", [first.outputs[0], weight])]
+
+    model = small_graph(build, (64, 48))
+    (linear,) = find_linears(model.graph)
+    before = linear.source.producer()
+    replace(model.graph, [before], [ir.node("Abs", [before.inputs[0]])])
+    assert linear.source.producer().op_type == "Abs"
 
 
 def test_calibration_measures_each_feature_over_all_rows_and_steps(traced):

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import INPUT_IDS
-from llmbuilder_export.graph import addition_of, is_vector, is_weight, shape_of, tensor_of
+from llmbuilder_export.graph import addition_of, is_vector, is_weight, required, shape_of, tensor_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -16,14 +16,17 @@ class Linear:
 
     nodes: tuple[ir.Node, ...]
     """The multiplication, and the addition of the bias if that is a node of its own."""
-    source: ir.Value
-    """What is multiplied, [..., K]."""
     weight: ir.Value
     """An initializer, [N, K] or [K, N]."""
     rows_are_outputs: bool
     """Whether the weight lies as [N, K]."""
     bias: ir.Value | None
     """An initializer, [N]."""
+
+    @property
+    def source(self) -> ir.Value:
+        """What is multiplied, [..., K]; another one where what computed it was replaced."""
+        return required(self.nodes[0].inputs[0])
 
     @property
     def result(self) -> ir.Value:
@@ -87,11 +90,11 @@ def _linear(node: ir.Node) -> Linear | None:
     outputs = shape_of(weight)[0 if transposed else 1]
     if rest and rest[0] is not None:  # Gemm's own bias
         vector = is_vector(rest[0], outputs)
-        return Linear((node,), source, weight, transposed, rest[0]) if vector else None
+        return Linear((node,), weight, transposed, rest[0]) if vector else None
     addition = addition_of(node, outputs)
     if addition is None:
-        return Linear((node,), source, weight, transposed, None)
-    return Linear((node, addition[0]), source, weight, transposed, addition[1])
+        return Linear((node,), weight, transposed, None)
+    return Linear((node, addition[0]), weight, transposed, addition[1])
 
 
 def _are_ids(value: ir.Value | None) -> bool:
