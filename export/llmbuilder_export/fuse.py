@@ -37,6 +37,7 @@ from llmbuilder_export.graph import (
 )
 from llmbuilder_export.networks.attention import fits_attention
 from llmbuilder_export.quantize.layers import find_linears
+from llmbuilder_export.reductions import fix_order
 
 _SWAP_MIDDLE = (0, 2, 1, 3)
 _COS_INPUT = 7
@@ -47,7 +48,9 @@ def fuse(model: ir.Model) -> None:
     graph = model.graph
     model.opset_imports[MICROSOFT] = 1
     fuse_rms_normalization(model)
+    fix_order(graph)
     order_experts(graph)
+    fill_by_expand(graph)
     fuse_tied_head(graph)
     merge_parallel_linears(graph)
     rotate_in_attention(graph)
@@ -61,6 +64,14 @@ def fuse(model: ir.Model) -> None:
     ClearMetadataAndDocStringPass()(model)
     drop_unused_outputs(graph)
     _forget_shapes(graph)
+
+
+def fill_by_expand(graph: ir.Graph) -> None:
+    """Fill a shape with another number than 0.0 by Expand: no operator of a bundle holds a tensor as attribute."""
+    for node in nodes_of(graph, "ConstantOfShape"):
+        if "value" in node.attributes:
+            number = add_initializer(graph, f"{node.name}_value", node.attributes["value"].as_tensor())
+            replace(graph, [node], [ir.node("Expand", [number, node.inputs[0]], name=node.name)])
 
 
 def fuse_tied_head(graph: ir.Graph) -> None:
@@ -135,8 +146,11 @@ def fuse_silu(graph: ir.Graph) -> None:
 
 
 def drop_unused_outputs(graph: ir.Graph) -> None:
-    """Leave out what nobody reads: ONNX Runtime allocates even the statistics of norms, if they have names."""
-    for node in graph:
+    """Leave out what nobody reads: ONNX Runtime allocates even the statistics of norms, if they have names.
+
+    TopK must have both of its outputs.
+    """
+    for node in [each for each in graph if each.op_type != "TopK"]:
         for value in node.outputs:
             if not value.uses() and not value.is_graph_output():
                 value.name = ""

@@ -53,6 +53,7 @@ def _rope(kind: str, **options: object) -> dict[str, Any]:
     return {"rope_parameters": {**_THETA, "rope_type": kind, **options}}
 
 
+_YARN = _rope("yarn", factor=4.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=0.8)
 SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "codegen": {"rotary_dim": 8},
     "deepseek_v2": _LATENT | _GROUPS | {"v_head_dim": 8, "topk_method": "group_limited_greedy"},
@@ -79,6 +80,11 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
 """What a family's own sizes need besides."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cohere+norms": {"use_qk_norm": True},
+    "deepseek_v2+all experts": {
+        "topk_method": "greedy", "num_experts_per_tok": 3, "n_shared_experts": 2, "q_lora_rank": None,
+    } | _YARN,
+    "deepseek_v3+halves": {"rope_interleave": False, "q_lora_rank": None, "norm_topk_prob": False},
+    "deepseek_v3+yarn": {"num_experts_per_tok": 3, "n_shared_experts": 2} | _YARN,
     "deepseek_v3+equal sizes": {"first_k_dense_replace": 2},
     "deepseek_v3+larger values": {"first_k_dense_replace": 2, "v_head_dim": 32},
     "deepseek_v3+smaller values": {"first_k_dense_replace": 2, "v_head_dim": 8},
@@ -132,9 +138,16 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "qwen2+windows": {"use_sliding_window": True, "max_window_layers": 1},
     "qwen2_moe+dense layers": {"decoder_sparse_step": 2, "norm_topk_prob": True},
     "qwen3_moe+many experts": {"num_experts": 32, "num_local_experts": 32, "num_experts_per_tok": 8},
+    "qwen3_moe+six chosen": {
+        "num_experts": 12, "num_local_experts": 12, "num_experts_per_tok": 6, "norm_topk_prob": True,
+    },
     "smollm3+windows": {"use_sliding_window": True},
     "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
 }  # fmt: skip
+ROUTED = (
+    "aria_text", "cohere2_moe", "deepseek_v2", "deepseek_v3", "ernie4_5_moe", "flex_olmo", "gpt_oss", "granitemoe",
+    "granitemoe_swa", "granitemoeshared", "hunyuan_v1_moe", "mellum", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe",
+)  # fmt: skip
 EXPORTED = (
     "apertus", "arcee", "beam", "biogpt", "bitnet", "bloom", "codegen", "cohere", "cohere2", "ctrl", "cwm",
     "ernie4_5", "exaone4", "falcon", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3",
@@ -143,15 +156,9 @@ EXPORTED = (
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
     "starcoder2", "vaultgemma", "xglm", "youtu",
-    "aria_text", "cohere2_moe", "flex_olmo", "gpt_oss", "granite_swa", "granitemoe", "granitemoe_swa",
-    "granitemoeshared", "hunyuan_v1_moe", "mellum", "mixtral", "olmoe",
-    "qwen2_moe", "qwen3_moe", *VARIANTS,
+    "granite_swa", *ROUTED, *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
-ROUTED = (
-    "aria_text", "cohere2_moe", "flex_olmo", "gpt_oss", "granitemoe", "granitemoe_swa", "granitemoeshared",
-    "hunyuan_v1_moe", "mellum", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe",
-)  # fmt: skip
 BY_OWN_CODE = (
     "bloom", "codegen", "falcon", "falcon+biases", "gpt_neo", "gpt_neox_japanese", "gptj", "granite_swa", "mpt",
     "xglm",

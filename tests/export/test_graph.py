@@ -8,7 +8,14 @@ import onnx_ir as ir
 import pytest
 from small_models import LAYERS, VOCABULARY, WIDTH
 
-from llmbuilder_export.fuse import drop_round_trips, fuse_silu, fuse_tied_head, merge_parallel_linears
+from llmbuilder_export.fuse import (
+    drop_round_trips,
+    drop_unused_outputs,
+    fill_by_expand,
+    fuse_silu,
+    fuse_tied_head,
+    merge_parallel_linears,
+)
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +184,29 @@ def test_only_constant_transposed_weights_are_multiplied_as_they_lie():
     graph = graph_of([turned, product], [x, y], [product.outputs[0]])
     fuse_tied_head(graph)
     assert operators(graph) == ["Transpose", "MatMul"]
+
+
+def test_shapes_are_filled_with_numbers_by_expand():
+    size = ir.Value(name="size", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.INT64))
+    ones, zeros = (
+        ir.node("ConstantOfShape", [size], options, name=name)
+        for name, options in (("ones", {"value": ir.tensor([1.0])}), ("zeros", {}))
+    )
+    graph = graph_of([ones, zeros], [size], [ones.outputs[0], zeros.outputs[0]])
+    fill_by_expand(graph)
+    expand, untouched = graph
+    assert (expand.op_type, untouched.op_type) == ("Expand", "ConstantOfShape")
+    assert expand.inputs[0].const_value.numpy().tolist() == [1]
+    assert expand.inputs[1] is size
+
+
+def test_the_largest_of_a_row_have_their_places_where_nobody_reads_them():
+    """TopK must have two outputs."""
+    x = value("x", 2, 4)
+    count = ir.Value(name="count", const_value=ir.tensor([1]))
+    top = ir.node("TopK", [x, count], num_outputs=2)
+    for output, name in zip(top.outputs, ("numbers", "places"), strict=True):
+        output.name = name
+    graph = graph_of([top], [x], [top.outputs[0]], [count])
+    drop_unused_outputs(graph)
+    assert top.outputs[1].name == "places"

@@ -13,9 +13,9 @@ import onnx_ir as ir
 from llmbuilder.bundle.manifest import LOGITS, PAST
 from llmbuilder_export.cuda.types import element_types
 from llmbuilder_export.graph import tensor_of
+from llmbuilder_export.reductions import is_sum
 
 _LOOKUPS = frozenset({"Gather", "GatherBlockQuantized"})
-_SUMS = frozenset({"ReduceMean", "ReduceSum"})
 _ELEMENTWISE = frozenset(["Add", "Clip", "Div", "Max", "Min", "Mul", "Neg", "Sub", "Tanh"])
 _CACHE = PAST.partition("{")[0]
 
@@ -59,8 +59,8 @@ def _after_head(graph: ir.Graph) -> Iterator[ir.Node]:
 def _summed_squares(graph: ir.Graph) -> Iterator[ir.Node]:
     """The squares of which nothing but sums are made."""
     for node in graph:
-        users = [use.node.op_type for use in node.outputs[0].uses()] if node.outputs else []
-        if users and _SUMS.issuperset(users) and _is_square(node):
+        users = [use.node for use in node.outputs[0].uses()] if node.outputs else []
+        if users and all(map(is_sum, users)) and _is_square(node):
             yield node
 
 

@@ -17,6 +17,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
 from llmbuilder_export.networks.experts import Experts
 from llmbuilder_export.networks.interface import IMPLEMENTATION, OTHERS, attending
+from llmbuilder_export.networks.latent import joined_keys
 from llmbuilder_export.networks.network import Attention, Heads, Network
 from llmbuilder_export.networks.own import OwnAttention
 from llmbuilder_export.networks.rotary import Rotary, find_rotary, rotating
@@ -65,6 +66,7 @@ class AdaptedNetwork(Network):
             rotating(self._rotary, position_ids),
             self._own.replaced(position_ids),
             self._experts.replaced(),
+            joined_keys(self.model),
             _positions_from(self.model, start),
         ):
             logits: torch.Tensor = self.model(
