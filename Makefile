@@ -48,7 +48,7 @@ test-lowest: .venv-lowest/.tests .venv-lowest-dev/.everything ## Run the suite w
 	.venv-lowest-dev/bin/$(PYTEST) $(WITH_TORCH)
 
 prove: .venv/.tests .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs that have no result yet, or PART="name ..."
-	$(DEV)/python scripts/prove.py $(PART)
+	$(DEV)/python scripts/prove.py $(PART); status=$$?; $(DEV)/python scripts/families_page.py; exit $$status
 
 fuzz: .venv-dev/.everything ## Give our code a million inputs that nobody would write, or SHARE=0.01 of them
 	$(DEV)/python scripts/fuzz.py --share=$(SHARE)
