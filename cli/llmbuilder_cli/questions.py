@@ -38,7 +38,7 @@ def ask(job: Job) -> Job:
     if job.interactive:
         job = replace(job, as_json=False, form={})
     else:
-        job = replace(job, prompt=_ask(terminal, "Prompt", _something, job.prompt))
+        job = replace(job, prompt=_ask(terminal, "Prompt", _text_or_none, job.prompt))
     job = replace(job, options=job.options | _ask_settings(terminal, _own_defaults(model), job.options))
     terminal.note(f"The same without questions:\n{job.command()}")
     return job
@@ -138,7 +138,7 @@ def _mode(answer: str) -> str:
     return matching[0]
 
 
-def _something(answer: str) -> str:
+def _text_or_none(answer: str) -> str:
     if not answer:
-        raise ValueError("Give a text to continue.")
-    return answer
+        raise ValueError("Give a text to continue, or none to begin from nothing.")
+    return "" if answer.lower() == "none" else answer

@@ -78,6 +78,15 @@ def test_setup_takes_its_answers_from_a_pipe_too(llmb, opened, answer, tmp_path)
     )
 
 
+def test_setup_begins_from_nothing_if_that_is_the_answer(llmb, opened, answer, tmp_path):
+    model = checkpoint(tmp_path)
+    answers = [str(model), "", "text", "", "none", *[""] * 6]
+    result = llmb("generate", "text", "--setup", "--greedy", stdin="\n".join(answers) + "\n")
+    assert "or none to begin from nothing" in result.stderr
+    assert "--prompt '' --greedy\n" in result.stderr
+    assert result.stdout == f"{answer}\n"
+
+
 def test_setup_keeps_what_was_given(llmb, opened, tmp_path):
     model = checkpoint(tmp_path)
     given = [
