@@ -20,6 +20,13 @@ def test_a_refusal_says_which_settings_and_what_they_found():
         gate.let_through("a fox")
 
 
+def test_one_is_one():
+    with pytest.raises(ConstraintError, match="max_length: 1 character, more than 0"):
+        OutputGate({"max_length": 0}).let_through("a")
+    with pytest.raises(ConstraintError, match="1 letter of other scripts"):
+        OutputGate({"allowed_scripts": ["latin"]}).let_through("aлb")
+
+
 def test_the_prompt_is_looked_at_by_what_compares_with_it():
     gate = OutputGate({"factuality_check": True})
     assert gate.let_through("Ben looks at his five apples.") == "Ben looks at his five apples."

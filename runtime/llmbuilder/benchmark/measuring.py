@@ -24,6 +24,7 @@ from llmbuilder.engine.session import Device, card_index
 from llmbuilder.engine.threads import usable_threads
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
+from llmbuilder.showing import counted
 
 Clock = Callable[[], float]
 
@@ -92,7 +93,7 @@ def _measure_rows(
     engine: Engine, rows: int, plan: Plan, progress: Callable[[str], None], clock: Clock
 ) -> RowsReport:
     runs = []
-    what = "1 row" if rows == 1 else f"{rows} rows"
+    what = counted(rows, "row")
     for number in range(plan.repeat + 1):
         progress(f"{what}, run {number} of {plan.repeat}" if number else f"{what}, warming up")
         runs.append(measure(engine, rows, plan, clock))

@@ -11,6 +11,7 @@ from llmbuilder.filtering.personal import find_personal
 from llmbuilder.filtering.scripts import foreign_letters
 from llmbuilder.quality.coherence import coherence
 from llmbuilder.quality.variety import repetition
+from llmbuilder.showing import counted
 
 
 class Finding(NamedTuple):
@@ -23,13 +24,13 @@ class Finding(NamedTuple):
 def check_min_length(text: str, least: int) -> Finding:
     """Score: characters without white space at both ends."""
     length = len(text.strip())
-    return Finding(length, f"{length} characters, fewer than {least}" if length < least else None)
+    return Finding(length, f"{counted(length, 'character')}, fewer than {least}" if length < least else None)
 
 
 def check_max_length(text: str, most: int) -> Finding:
     """Score: characters without white space at both ends."""
     length = len(text.strip())
-    return Finding(length, f"{length} characters, more than {most}" if length > most else None)
+    return Finding(length, f"{counted(length, 'character')}, more than {most}" if length > most else None)
 
 
 def check_repetition(text: str, most: float) -> Finding:
@@ -65,7 +66,8 @@ def check_scripts(text: str, allowed: Sequence[str]) -> Finding:
     kinds, count = foreign_letters(text, frozenset(allowed))
     shown = _listed(list(map(repr, kinds[:5])))
     return Finding(
-        1 - count / letters, f"{count} letters of other scripts, such as {shown}" if count else None
+        1 - count / letters,
+        f"{counted(count, 'letter')} of other scripts, such as {shown}" if count else None,
     )
 
 
