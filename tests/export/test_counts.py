@@ -61,6 +61,10 @@ def test_a_window_whose_positions_would_fill_the_memory_needs_a_shorter_one(refu
     assert load_source(tmp_path, max_context=32).network.facts.context_length == 32
 
 
+def test_heads_of_no_size_are_refused(refused):
+    refused("MptForCausalLM has heads of no size. Correct", "mpt", n_heads=1000)
+
+
 def build(parts):
     made = torch.nn.ModuleList()
     for _ in range(parts):

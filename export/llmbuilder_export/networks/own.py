@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.alibi import alibi_columns, with_columns
 from llmbuilder_export.networks.interface import attended
 from llmbuilder_export.networks.rotary import Tables, replaced
@@ -24,7 +25,7 @@ class OwnAttention:
         """Find the modules and what depends on positions.
 
         Raises:
-            ExportError: the window is too long for its kind of positions.
+            ExportError: the window is too long for its kind of positions, or heads have no size.
         """
         self.tables: Tables | None = None
         self.columns: torch.Tensor | None = None
@@ -37,6 +38,9 @@ class OwnAttention:
             sin, cos = first.embed_positions[:context_length].chunk(2, dim=-1)
             self.tables = Tables(cos.clone(), sin.clone(), interleaved=True)
         if _is_biased(model.config):
+            if first.head_dim < 1:
+                name = type(model).__name__
+                raise ExportError(f"{name} has heads of no size. Correct their number in its configuration.")
             self.columns = alibi_columns(model, _scale(first), first.head_dim, context_length)
 
     @contextmanager
