@@ -145,18 +145,19 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
 }  # fmt: skip
 ROUTED = (
-    "aria_text", "cohere2_moe", "deepseek_v2", "deepseek_v3", "ernie4_5_moe", "flex_olmo", "gpt_oss", "granitemoe",
-    "granitemoe_swa", "granitemoeshared", "hunyuan_v1_moe", "mellum", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe",
+    "afmoe", "aria_text", "cohere2_moe", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5_moe", "exaone_moe",
+    "flex_olmo", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granitemoe", "granitemoe_swa", "granitemoeshared",
+    "hunyuan_v1_moe", "hy_v3", "kolibri1", "laguna", "mellum", "minimax_m2", "mixtral", "olmoe", "qwen2_moe",
+    "qwen3_moe", "solar_open",
 )  # fmt: skip
 EXPORTED = (
     "apertus", "arcee", "beam", "biogpt", "bitnet", "bloom", "codegen", "cohere", "cohere2", "ctrl", "cwm",
-    "ernie4_5", "exaone4", "falcon", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "gpt-sw3",
-    "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "helium",
+    "ernie4_5", "exaone4", "falcon", "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4",
+    "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "helium",
     "hunyuan_v1_dense", "hyperclovax", "internlm3", "iquestcoder", "jais2", "lfm2", "lfm3", "llama", "minicpm3",
     "ministral", "ministral3", "mistral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron", "olmo",
     "olmo2", "olmo3", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
-    "starcoder2", "vaultgemma", "xglm", "youtu",
-    "granite_swa", *ROUTED, *VARIANTS,
+    "granite_swa", "starcoder2", "vaultgemma", "xglm", "youtu", *ROUTED, *VARIANTS,
 )  # fmt: skip
 """What can be exported."""
 BY_OWN_CODE = (
