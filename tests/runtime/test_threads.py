@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from llmbuilder.bundle.manifest import LayerCache, ModelFacts
+from llmbuilder.engine.session import check_execution
 from llmbuilder.engine.threads import usable_threads
+from llmbuilder.errors import ConfigError
 
 FACTS = ModelFacts(
     architecture="tiny",
@@ -31,3 +33,9 @@ def test_by_default_they_are_those_of_the_process(monkeypatch):
 
 def test_where_layers_differ_the_smallest_counts():
     assert usable_threads(UNEVEN, 16) == 2
+
+
+@pytest.mark.parametrize("asked", [0, -1, 1025, 10**9, True, 1.5, "2"])
+def test_numbers_that_would_start_more_than_any_machine_has_are_refused(asked):
+    with pytest.raises(ConfigError, match="threads must be a whole number from 1 to 1024, or None, got"):
+        check_execution("cpu", asked)
