@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, POSITION_IDS
 from llmbuilder_export.graph import MICROSOFT, add_initializer, name_of, optional, required, shape_of
-from llmbuilder_export.networks.attention import SINKS_INPUT
+from llmbuilder_export.networks.attention import SINKS_INPUT, after_width
 
 _PAST_KEY, _LENGTHS, _WIDTH, _COS = 3, 5, 6, 7
 _SWAP_MIDDLE = (0, 2, 1, 3)
@@ -158,8 +158,7 @@ class _Branch:
         """Add attention over separate queries, keys and values that stand where they belong."""
         options = [each for name, each in original.attributes.items() if "rotary" not in name]
         sizes = original.inputs[_LENGTHS : _WIDTH + 1]
-        sinks = optional(original, SINKS_INPUT)
-        further = [] if sinks is None else [*[None] * (SINKS_INPUT - _WIDTH - 1), sinks]
+        further = after_width(optional(original, SINKS_INPUT))
         return self._add(
             ir.Node(
                 MICROSOFT,

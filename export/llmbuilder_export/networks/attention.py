@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch.nn.functional import pad
@@ -18,6 +18,12 @@ _SIZE_STEP = 8
 _END = torch.iinfo(torch.int64).max
 _Option = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 Cache = tuple[torch.Tensor, torch.Tensor]
+_Input = TypeVar("_Input")
+
+
+def after_width(sinks: _Input | None) -> list[_Input | None]:
+    """The operator's inputs behind the width of the mask, without rotation and biases: none, or up to the sinks."""
+    return [] if sinks is None else [*[None] * (SINKS_INPUT - _WIDTH_INPUT - 1), sinks]
 
 
 class CachedAttention:
@@ -46,7 +52,6 @@ class CachedAttention:
     ) -> torch.Tensor:
         """Attend over the layer's cache; see `Attention`."""
         past_key, past_value = self._past[layer]
-        sinks = [] if heads.sinks is None else [*[None] * (SINKS_INPUT - _WIDTH_INPUT - 1), heads.sinks]
         query = _widened(query, heads.count, heads.size)
         output, present_key, present_value = symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
@@ -58,7 +63,7 @@ class CachedAttention:
                 past_value,
                 self._last,
                 self._width,
-                *sinks,
+                *after_width(heads.sinks),
             ],
             _operator_options(heads),
             dtypes=[query.dtype, past_key.dtype, past_value.dtype],
