@@ -46,10 +46,10 @@ def answer(job: Job) -> None:
 
 
 def _written(job: Job, generator: "TextGenerator") -> dict[str, Any]:
-    from llmbuilder_cli.writing import written
+    from llmbuilder_cli.writing import open_writer, written
 
-    with said("Writing"):
-        return {"text": written(generator, job.writing, job.prompt or "", job.options)}
+    with said("Writing"), open_writer(generator, job.writing, job.options) as writer:
+        return {"text": written(writer, job.writing, job.prompt or "")}
 
 
 def _write(job: Job, generator: "TextGenerator") -> bool:

@@ -69,7 +69,10 @@ GENERATE = {
     ),
     "batch": Entry(
         "Complete every prompt of a JSONL file, in order. Progress goes to stderr.",
-        ("llmb generate batch model prompts.jsonl texts.jsonl --seed 1",),
+        (
+            "llmb generate batch model prompts.jsonl texts.jsonl --seed 1",
+            "llmb generate batch model questions.jsonl answers.jsonl --choice yes --choice no",
+        ),
     ),
 }
 """The commands of ``llmb generate``."""

@@ -106,3 +106,69 @@ def test_speakers_that_cannot_be_are_told_by_their_flag(llmb, opened):
     result = llmb("generate", "bundle", "-p", "x", "--write", "dialogue", "--speaker", "Tom")
     assert result.exit_code == 1
     assert str(result.exception).startswith("--speaker must be two or more different names")
+
+
+class TestBatches:
+    """A line's text is what ``generate text`` gives its prompt."""
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            ("--words", "12"),
+            ("--write", "dialogue", "--turns", "2"),
+            ("--write", "character", "--style", "formal"),
+        ],
+        ids=["story", "dialogue", "character"],
+    )
+    def test_a_line_is_what_it_is_alone(self, llmb, flags):
+        lines = [{"prompt": PROMPT, "id": "a"}, {"prompt": "A bear", "seed": 2, "temperature": 0.5}]
+        given = "".join(json.dumps(line) + "\n" for line in lines)
+        result = llmb("generate", "batch", DEMO, "-", "-", "--seed", "1", *flags, stdin=given)
+        assert result.exit_code == 0, result.exception
+        first, second = map(json.loads, result.stdout.splitlines())
+        assert set(first) == {"id", "text"}
+        assert f"{first['text']}\n" == llmb(*ASKED, *flags).stdout
+        own = ("-p", "A bear", "--seed", "2", "--temperature", "0.5")
+        assert f"{second['text']}\n" == llmb("generate", DEMO, *own, *flags).stdout
+
+    def test_a_line_that_cannot_be_written_has_an_error_and_the_others_a_text(self, llmb, opened):
+        lines = ({}, {"max_new_tokens": 9}, {"temprature": 1}, {"batch_size": 2}, {"seed": 3})
+        given = "".join(json.dumps({"prompt": "x", **line}) + "\n" for line in lines)
+        result = llmb("generate", "batch", "bundle", "-", "-", "--words", "3", stdin=given)
+        assert result.exit_code == 1
+        first, tokens, unknown, rows, last = map(json.loads, result.stdout.splitlines())
+        assert first["text"] == last["text"] != ""
+        assert "Leave it out, and give --words." in tokens["error"]
+        assert "Did you mean 'temperature'" in unknown["error"]
+        assert "batch_size holds for all prompts" in rows["error"]
+
+    def test_a_filter_reads_it_and_progress_goes_to_stderr(self, llmb, opened, tmp_path):
+        flags = ("--write", "character", "--banned-pattern", "fox")
+        result = llmb(
+            "generate", "batch", "bundle", "-", tmp_path / "out.jsonl", *flags, stdin='{"prompt": "x"}\n'
+        )
+        assert result.exit_code == 1
+        assert "--banned-pattern" in json.loads((tmp_path / "out.jsonl").read_text())["error"]
+        assert "1 of 1 prompts, in 0:0" in result.stderr
+
+    def test_it_is_not_resumed_with_another_style(self, llmb, opened, tmp_path, monkeypatch):
+        monkeypatch.setattr("llmbuilder.files.resuming.end", lambda _: None)  # as if it had been stopped
+        (tmp_path / "in.jsonl").write_text('{"prompt": "x"}\n')
+        command = ("generate", "batch", "bundle", tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+        assert llmb(*command, "--words", "3").exit_code == 0
+        assert llmb(*command, "--words", "3", "--resume").exit_code == 0
+        assert "another form: {'words': 3}" in str(llmb(*command, "--words", "4", "--resume").exception)
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--style", "story", "--batch-size", "2"), "for --batch-size: It does not go with --style"),
+            (("--style", "story", "--regex", "a"), "for --regex: It does not go with --style"),
+            (("--style", "story", "--max-tokens", "9"), "Give --words."),
+        ],
+    )
+    def test_what_does_not_go_together_is_wrong_usage(self, llmb, opened, flags, message):
+        result = llmb("generate", "batch", "bundle", "-", "-", *flags, stdin="")
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+        assert opened == []

@@ -10,7 +10,7 @@ from chat_templates import TEMPLATE
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
 from llmbuilder.generator import TextGenerator
-from llmbuilder.testing import EOS, fake_engine, scripted
+from llmbuilder.testing import EOS, fake_engine, random_rule, scripted
 from llmbuilder.writing import CreativeWriter, Style, register_style, style_names, styles
 from llmbuilder.writing.dialogue import clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
@@ -247,3 +247,14 @@ def test_dialogues_of_a_chat_model_are_scripts(chat):
 def chat():
     """An engine whose bundle has a chat template."""
     return fake_engine(scripted(" Hello.\nBen: Hi."), context_length=512, chat_template=TEMPLATE)
+
+
+def test_a_writer_with_other_options_writes_as_one_made_with_them():
+    engine = fake_engine(random_rule())
+    writer = CreativeWriter(TextGenerator.from_engine(engine), seed=1, max_new_tokens=20)
+    own = writer.with_options(seed=2)
+    made = CreativeWriter(TextGenerator.from_engine(engine), seed=2, max_new_tokens=20)
+    assert own.develop_character("a bear") == made.develop_character("a bear")
+    assert writer.config.seed == 1
+    with pytest.raises(ConfigError, match="several results"):
+        writer.with_options({"num_return_sequences": 2})

@@ -5,8 +5,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,8 @@ import typer
 
 from llmbuilder_cli.filters import FILTERS, read_filter
 from llmbuilder_cli.flags import takes
-from llmbuilder_cli.helping import FILTER
+from llmbuilder_cli.forms import FORMS, constrained
+from llmbuilder_cli.helping import FILTER, FORM, STYLE
 from llmbuilder_cli.options import (
     Device,
     NamedModel,
@@ -26,15 +27,19 @@ from llmbuilder_cli.options import (
 )
 from llmbuilder_cli.progress import LiveLine, said
 from llmbuilder_cli.report import tell, tell_json
+from llmbuilder_cli.writing import WRITING, InStyle, check_writing
 
 if TYPE_CHECKING:
     from llmbuilder.files.jsonl import Progress
+    from llmbuilder.inference import ConstrainedGenerator, TextGenerator
 
 _STANDARD = Path("-")
 
 
 @takes_generation_options
 @takes("filter", FILTERS, FILTER)
+@takes("writing", WRITING, STYLE)
+@takes("form", FORMS, FORM)
 def batch(
     files: Annotated[
         list[Path],
@@ -54,12 +59,15 @@ def batch(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew if OUT.jsonl is there.")] = False,
     device: Device,
     threads: Threads,
+    form: dict[str, Any],
     filter: dict[str, Any],  # noqa: A002 (the name of its flags)
+    writing: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Complete every prompt of a JSONL file, in order. Progress goes to stderr.
 
-    The line of a text that a filter refuses has the reason as its error. Exits with 1 if a line has an error.
+    A line whose text cannot have its form, or is refused by a filter, has the reason as its error. Exits with 1 if a
+    line has an error.
     """
     if len(files) not in {2, 3}:
         raise typer.BadParameter(
@@ -68,6 +76,8 @@ def batch(
         )
     model = require_model(files[0] if len(files) == 3 else None, named)
     prompts, completions = files[-2:]
+    other = {"--batch-size": batch_size} | {FORMS[name].words: value for name, value in form.items()}
+    check_writing(writing, options, other)
     gate = read_filter(filter)
     _check_source(prompts)
     _check_target(completions, resume=resume, overwrite=overwrite)
@@ -79,25 +89,28 @@ def batch(
         from llmbuilder.inference import TextGenerator
 
         generator = TextGenerator(model, tokenizer, device=device, threads=threads)
-    with generator, _as_file(prompts) as source:
+    with generator, closing(_completer(generator, form, writing)) as completer, _as_file(prompts) as source:
         if completions == _STANDARD:
-            errors = _print_lines(generate_lines(generator, source, gate=gate, **options))
+            errors = _print_lines(generate_lines(completer, source, gate=gate, **options))
         else:
+            whole = {"resume": resume, "overwrite": overwrite, "gate": gate}
             with _Display() as display:
                 progress = generate_file(
-                    generator,
-                    source,
-                    completions,
-                    resume=resume,
-                    overwrite=overwrite,
-                    gate=gate,
-                    report=display.show,
-                    **options,
+                    completer, source, completions, report=display.show, **whole, **options
                 )
             tell(_summary(progress), err=True)
             errors = progress.errors
     if errors:
         raise typer.Exit(1)
+
+
+def _completer(
+    generator: "TextGenerator", form: Mapping[str, Any], writing: Mapping[str, Any]
+) -> "TextGenerator | ConstrainedGenerator | InStyle":
+    """What completes the prompts: texts of a form, in a style, or any."""
+    if form:
+        return constrained(generator, form)
+    return InStyle(generator, writing) if writing else generator
 
 
 @contextmanager
@@ -163,12 +176,18 @@ class _Display(LiveLine):
         self.say(_summary(progress) + left)
 
 
-def _summary(progress: "Progress") -> str:
+def _speed(progress: "Progress") -> str:
     from llmbuilder.showing import counted
 
+    if not progress.tokens:  # none were generated, or those of a style, which nobody counts
+        return f"in {_clock(progress.seconds)}"
+    return f"{counted(progress.tokens, 'token')} in {_clock(progress.seconds)}, {progress.tokens_per_second:.1f}/s"
+
+
+def _summary(progress: "Progress") -> str:
     parts = [
         f"{progress.done} of {progress.total} prompts",
-        f"{counted(progress.tokens, 'token')} in {_clock(progress.seconds)}, {progress.tokens_per_second:.1f}/s",
+        _speed(progress),
     ]
     parts += [f"{progress.resumed} were there already"] if progress.resumed else []
     parts += [f"{progress.errors} with errors"] if progress.errors else []

@@ -1,21 +1,25 @@
 """`ConstrainedGenerator`: texts that say some words, do not say others, or match a grammar."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Unpack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Unpack
 
-from llmbuilder.checks import StrPath, check_texts, is_list, shown
+from llmbuilder.checks import StrPath, check_texts, is_list, is_many, shown
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.constraints.grammar import KINDS, GrammarRules
 from llmbuilder.constraints.vocabulary import Vocabulary
 from llmbuilder.constraints.words import WordRules
-from llmbuilder.errors import ConfigError, ConstraintError
+from llmbuilder.errors import ConfigError
 from llmbuilder.generator import (
+    Answer,
     Completion,
     ConstrainedPrompt,
     Constraint,
     Device,
+    Engine,
+    Options,
     Prompt,
+    PromptLike,
     TextGenerator,
     named,
     opened,
@@ -23,22 +27,10 @@ from llmbuilder.generator import (
 from llmbuilder.overrides import GenerationOptions, LengthlessOptions
 
 DEFAULT_MAX_LENGTH = 200
-_MOST = {"required": 1_000, "forbidden": 100_000}
+_MOST = {"required_words": 1_000, "forbidden_words": 100_000}
 """Words that a text can be made to say, or kept from saying, at once; and their characters."""
 _MOST_CHARACTERS = 500_000
 _CUTTING = ("stop_strings", "max_time")
-
-
-class Requirement(Protocol):
-    """What makes constraints, and judges a finished text."""
-
-    def start(self, prompt: Prompt) -> Constraint:
-        """Where continuations of a prompt begin."""
-        ...
-
-    def complaint(self, text: str) -> str | None:
-        """What is wrong with a finished text."""
-        ...
 
 
 class ConstrainedGenerator(Closing):
@@ -91,16 +83,37 @@ class ConstrainedGenerator(Closing):
             ConstraintError: no text can meet the constraint; the message says why.
             ConfigError: contradicting arguments, or llguidance is missing.
         """
-        words = {"required": required_words, "forbidden": forbidden_words}
+        words = {
+            "required_words": _checked_words("required_words", required_words),
+            "forbidden_words": _checked_words("forbidden_words", forbidden_words),
+        }
         grammars = {"json_schema": json_schema, "regex": regex, "choices": choices, "grammar": grammar}
         self._options = _merged(config, max_length, overrides)
         with opened(model_path, tokenizer_path, device=device, threads=threads) as generator:
             self._generator = generator
-            self._requirement = _make_requirement(generator, words, grammars, ordered=ordered, match=match)
+            self._start = _make_start(generator, words, grammars, ordered=ordered, match=match)
+        how = {"ordered": ordered or None, "match": None if match == "word" else match}
+        given = {name: said or None for name, said in words.items()} | grammars | how
+        self._form = {name: value for name, value in given.items() if value is not None}
 
     def __repr__(self) -> str:
         """Which model it constrains."""
         return named(self, self._generator)
+
+    @property
+    def engine(self) -> Engine:
+        """The model with its tokenizer."""
+        return self._generator.engine
+
+    @property
+    def config(self) -> GenerationConfig:
+        """The options of a call that names none."""
+        return GenerationConfig.merge(self._generator.config, self._options)
+
+    @property
+    def form(self) -> Mapping[str, Any]:
+        """The constraint, as the arguments that made it."""
+        return self._form
 
     def generate(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> str:
         """Continue ``prompt`` and return the text.
@@ -121,8 +134,10 @@ class ConstrainedGenerator(Closing):
             raise ConfigError(
                 f"prompts must be a list of prompts, got {shown(prompts)}. Use generate() for one."
             )
-        one_answer(GenerationConfig.merge(self._generator.config, self._merge(overrides)))
-        return [completions[0].text for completions in self._complete(prompts, overrides)]
+        options = self._merge(overrides)
+        one_answer(GenerationConfig.merge(self._generator.config, options))
+        completed = self._generator.complete_batch(list(map(self._constrained, prompts)), **options)
+        return [completion.text for (completion,) in completed]
 
     def complete(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> list[Completion]:
         """Continue a prompt ``num_return_sequences`` times and report everything about each continuation.
@@ -130,7 +145,31 @@ class ConstrainedGenerator(Closing):
         Raises:
             ConstraintError, ConfigError, ContextOverflowError: as `generate`.
         """
-        return self._complete([prompt], overrides)[0]
+        return self._generator.complete(self._constrained(prompt), **self._merge(overrides))
+
+    def complete_each(
+        self,
+        requests: Iterable[tuple[PromptLike, Options] | None],
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
+    ) -> Iterator[tuple[int, Answer]]:
+        """Continue any number of prompts, each with its own options, as rows come free.
+
+        Args:
+            requests: as of `TextGenerator.complete_each`; ``max_length`` among the options of one counts new tokens.
+            config: options of all, over this generator's; its ``batch_size`` bounds the sequences decoded at once.
+            overrides: as everywhere.
+
+        Yields:
+            The number of a request, from 0, and its completions, in the order in which they are done. A prompt whose
+            text cannot meet the constraint gives its `ConstraintError`, and does not disturb the others.
+
+        Raises:
+            ConfigError: common options that cannot be used.
+        """
+        # What cannot be gone through, or is no request, is told by whom it is passed to.
+        asked = map(self._request, requests) if is_many(requests) else requests
+        return self._generator.complete_each(asked, **self._merge(overrides, config))
 
     def stream(self, prompt: str, **overrides: Unpack[GenerationOptions]) -> Iterator[str]:
         """Continue ``prompt``, yielding text as soon as it is certain. None of it is ever taken back.
@@ -151,31 +190,24 @@ class ConstrainedGenerator(Closing):
         """Give the model back."""
         self._generator.close()
 
-    def _complete(self, prompts: Sequence[str], overrides: Mapping[str, Any]) -> list[list[Completion]]:
-        constrained = [self._constrained(prompt) for prompt in prompts]
-        options = self._merge(overrides)
-        completed = self._generator.complete_batch(constrained, **options)
-        full = options.get("return_full_text", self._generator.config.return_full_text)
-        for prompt, completions in zip(prompts, completed, strict=True):
-            for completion in completions:
-                self._check(completion, len(prompt) if full else 0)
-        return completed
+    def _constrained(self, prompt: Any) -> ConstrainedPrompt:
+        return ConstrainedPrompt(prompt, self._start)
 
-    def _check(self, completion: Completion, start: int) -> None:
-        """A stop string is cut off the text, which begins at ``start``, and perhaps half a word with it."""
-        if completion.finish_reason != "stop":
-            return
-        complaint = self._requirement.complaint(completion.text[start:])
-        if complaint is not None:
-            raise ConstraintError(f"A stop string ended the text where {complaint}. Leave out stop_strings.")
+    def _request(self, request: Any) -> Any:
+        if not is_list(request) or len(request) != 2:
+            return request
+        prompt, own = request
+        return self._constrained(prompt), _in_new_tokens(own) if isinstance(own, Mapping) else own
 
-    def _constrained(self, prompt: str) -> ConstrainedPrompt:
-        return ConstrainedPrompt(prompt, self._requirement.start)
+    def _merge(self, overrides: Mapping[str, Any], config: GenerationConfig | None = None) -> dict[str, Any]:
+        """Options of a call over those of all."""
+        return {**self._options, **GenerationConfig.merge(config).options(), **_in_new_tokens(overrides)}
 
-    def _merge(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Options of a call; its max_length counts new tokens too."""
-        length = {"max_new_tokens": overrides["max_length"]} if "max_length" in overrides else {}
-        return {**self._options, **{k: v for k, v in overrides.items() if k != "max_length"}, **length}
+
+def _in_new_tokens(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by name, of which max_length counts new tokens as that of the generator does."""
+    length = {"max_new_tokens": options["max_length"]} if "max_length" in options else {}
+    return {**{name: value for name, value in options.items() if name != "max_length"}, **length}
 
 
 def _merged(
@@ -185,20 +217,19 @@ def _merged(
     return GenerationConfig.merge({"max_new_tokens": DEFAULT_MAX_LENGTH}, config, length, overrides).options()
 
 
-def _make_requirement(
+def _make_start(
     generator: TextGenerator,
-    words: dict[str, Sequence[str]],
+    words: dict[str, tuple[str, ...]],
     grammars: dict[str, Any],
     *,
     ordered: bool,
     match: str,
-) -> Requirement:
-    """Compile what was asked for, which must be of one kind."""
+) -> Callable[[Prompt], Constraint]:
+    """Compile what was asked for, which must be of one kind; return what begins a prompt's constraint."""
     if type(match) is not str or match not in ("word", "substring"):
         raise ConfigError(f"match must be 'word' or 'substring', got {shown(match)}.")
     if not isinstance(ordered, bool):
         raise ConfigError(f"ordered must be True or False, got {shown(ordered)}.")
-    words = {name: _checked_words(f"{name}_words", given, _MOST[name]) for name, given in words.items()}
     kinds = [kind for kind in KINDS if grammars.get(kind) is not None]
     if len(kinds) > 1 or (kinds and any(words.values())):
         raise ConfigError(
@@ -207,19 +238,19 @@ def _make_requirement(
         )
     vocabulary = Vocabulary(generator.tokenizer.pieces()[: generator.engine.usable_vocab])
     if kinds:
-        return GrammarRules(vocabulary, kinds[0], grammars[kinds[0]])
+        return GrammarRules(vocabulary, kinds[0], grammars[kinds[0]]).start
     return WordRules(
         vocabulary,
         generator.tokenizer.encode,
-        required=words["required"],
-        forbidden=words["forbidden"],
+        required=words["required_words"],
+        forbidden=words["forbidden_words"],
         ordered=ordered,
         whole=match == "word",
-    )
+    ).start
 
 
-def _checked_words(name: str, given: Sequence[str], most: int) -> Sequence[str]:
-    words = check_texts(name, given)
+def _checked_words(name: str, given: Sequence[str]) -> tuple[str, ...]:
+    words, most = check_texts(name, given), _MOST[name]
     size = sum(map(len, words))
     if len(words) > most or size > _MOST_CHARACTERS:
         raise ConfigError(

@@ -77,10 +77,6 @@ class GrammarRules:
         """A short way to complete a text, of at most so many tokens; None if none is found."""
         return shortest_ending(matcher, self._bytes, most)
 
-    def complaint(self, text: str) -> str | None:  # noqa: ARG002 (as of word rules)
-        """Nothing: what a grammar lets end matches."""
-        return None
-
     def _why_unending(self, matcher: Matcher, budget: int) -> str:
         stuck = dead_end(matcher, self._bytes, budget)
         if stuck is None:
@@ -175,6 +171,10 @@ class Grammar:
         if self.matcher.is_accepting() or (self.matcher.is_stopped() and not self.matcher.is_error()):
             return None
         return f"the text does not match the {self.rules.kind} yet"
+
+    def complaint(self, text: str) -> str | None:  # noqa: ARG002 (as of words)
+        """Nothing; see `Constraint`."""
+        return None
 
     def _ways(self, allowed: Scores, ending: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
         """The likeliest tokens after which the text can be completed, and the one known to; with the way from there."""

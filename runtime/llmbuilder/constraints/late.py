@@ -80,3 +80,7 @@ class Late:
     def missing(self) -> str | None:
         """That the text is not complete; see `Constraint`."""
         return self.grammar.missing()
+
+    def complaint(self, text: str) -> str | None:
+        """As of the grammar; see `Constraint`."""
+        return self.grammar.complaint(text)

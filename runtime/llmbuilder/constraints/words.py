@@ -73,15 +73,6 @@ class WordRules:
             fresh=_begins_sentence(prompt.text, fresh=True),
         )
 
-    def complaint(self, text: str) -> str | None:
-        """What is wrong with a finished text, read by itself."""
-        folded = fold(text)
-        spoken = _first(self.forbidden.reader, folded)
-        if spoken is not None:
-            return f"it says the forbidden {spoken!r}"
-        lacking = [w for w in self.required.words if not any(p.found(folded) for p in patterns(w))]
-        return f"it lacks the required {lacking[0]!r}" if lacking else None
-
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -151,6 +142,15 @@ class Words:
         if self.rules.forbidden.is_open(self.spot):
             return "it ends with a forbidden word"
         return None
+
+    def complaint(self, text: str) -> str | None:
+        """The word that a text, read by itself, lacks or should not say; see `Constraint`."""
+        folded = fold(text)
+        spoken = _first(self.rules.forbidden.reader, folded)
+        if spoken is not None:
+            return f"it says the forbidden {spoken!r}"
+        lacking = [w for w in self.rules.required.words if not any(p.found(folded) for p in patterns(w))]
+        return f"it lacks the required {lacking[0]!r}" if lacking else None
 
     @property
     def _ending(self) -> frozenset[int]:

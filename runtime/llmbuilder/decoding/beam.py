@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from llmbuilder.arrays import FloatArray
 from llmbuilder.decoding.completion import Completion, FinishReason, Piece, Times
 from llmbuilder.decoding.constraint import Constraint
-from llmbuilder.decoding.continuation import TextStream, check_met
+from llmbuilder.decoding.continuation import TextStream, check_cut, check_met
 from llmbuilder.decoding.drawing import random_numbers
 from llmbuilder.decoding.group import Group, Move
 from llmbuilder.decoding.prompt import Prompt
@@ -191,8 +191,8 @@ class BeamGroup(Group):
         self._times.append(self.clock())
         if not self._ended():
             return moves
-        if self.prompt.constraint is not None and not self.hypotheses():
-            check_met(self.prompt.constraint, "length")
+        if self.prompt.constraint is not None:
+            self._check_texts(self.prompt.constraint)
         return []
 
     def tail(self, row: int, count: int) -> Sequence[int]:
@@ -259,6 +259,13 @@ class BeamGroup(Group):
         elif limit is not None and self._times[-1] - self._times[0] > limit:
             self.finish("time")
         return all(search.done for search in self._searches)
+
+    def _check_texts(self, constraint: Constraint) -> None:
+        best = self.hypotheses()
+        if not best:
+            check_met(constraint, "length")
+        for finished in best:
+            check_cut(constraint, finished.reason, finished.beam.stream.text)
 
     def _completion(self, finished: Finished) -> Completion:
         beam = finished.beam

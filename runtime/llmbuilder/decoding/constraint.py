@@ -27,3 +27,7 @@ class Constraint(Protocol):
     def missing(self) -> str | None:
         """What the text still lacks if it ends here, as the end of a sentence; None if it may end."""
         ...
+
+    def complaint(self, text: str) -> str | None:
+        """What is wrong with a ``text`` that a stop string has cut, perhaps within a word; None if nothing is."""
+        ...

@@ -106,6 +106,7 @@ class Continuation:
         self._check_end(token)
         if self.constraint is not None and self.finish_reason is not None:
             check_met(self.constraint, self.finish_reason)
+            check_cut(self.constraint, self.finish_reason, self.stream.text)
 
     def finish(self, reason: FinishReason) -> None:
         """End here; held-back text is released, unless a stop string took its place."""
@@ -158,3 +159,10 @@ def check_met(constraint: Constraint, reason: FinishReason) -> None:
             f"The text ended (reason: {reason}) before its constraint was met: {missing}. Give it more room: "
             "a larger max_length, more max_time, fewer stop_strings."
         )
+
+
+def check_cut(constraint: Constraint, reason: FinishReason, text: str) -> None:
+    """Raise `ConstraintError` if a stop string is cut off a text, and perhaps half a word that it must have."""
+    complaint = constraint.complaint(text) if reason == "stop" else None
+    if complaint is not None:
+        raise ConstraintError(f"A stop string ended the text where {complaint}. Leave out stop_strings.")

@@ -2,8 +2,8 @@
 
 An input line is an object with ``prompt``, optionally ``id`` (its line number, from 1, if absent) and any option of
 `GenerationConfig`, where a temperature of 0 is greedy. An output line has ``id text finish_reason prompt_tokens
-new_tokens``, or ``id error``. Lines are written whole and in the order of the input, so the lines that are there say
-exactly what is done. Empty lines count for nothing.
+new_tokens``, or ``id error``; or ``id text`` where a text is made in many steps. Lines are written whole and in the
+order of the input, so the lines that are there say exactly what is done. Empty lines count for nothing.
 """
 
 import codecs
@@ -15,20 +15,46 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from llmbuilder.cleanup import writing
 from llmbuilder.config import GenerationConfig, greedy_at_zero, one_answer
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.files import holding, resuming
-from llmbuilder.generator import Completion, TextGenerator
+from llmbuilder.generator import Completion, Engine, Options
 from llmbuilder.overrides import GenerationOptions
 
 if TYPE_CHECKING:
     from llmbuilder.filtering import OutputGate
 
-Result = list[Completion] | LLMBuilderError
+Result = list[Completion] | str | LLMBuilderError
 Record = dict[str, Any]
+
+
+class Completer(Protocol):
+    """What completes prompts, such as `TextGenerator` or `ConstrainedGenerator`.
+
+    One whose texts have a form has it as ``form`` too, a mapping as JSON has them.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The model with its tokenizer."""
+        ...
+
+    @property
+    def config(self) -> GenerationConfig:
+        """The options of a call that names none."""
+        ...
+
+    def complete_each(
+        self,
+        requests: Iterable[tuple[Any, Options] | None],
+        config: GenerationConfig | None = None,
+        **overrides: Unpack[GenerationOptions],
+    ) -> Iterator[tuple[int, Result]]:
+        """Number and result of each request, as of `TextGenerator`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +93,7 @@ class _Line:
 
 
 def generate_file(
-    generator: TextGenerator,
+    generator: Completer,
     source: Path,
     target: Path,
     *,
@@ -97,8 +123,12 @@ def generate_file(
         FileError: ``target`` cannot be written, or no longer. What is written stays, so that it can be resumed.
     """
     _check_paths(source, target, resume=resume, overwrite=overwrite)
-    filtered = {} if gate is None else gate.settings
-    facts = resuming.describe(generator, source, _common(generator, config, overrides), filtered)
+    facts = resuming.describe(
+        generator.engine,
+        source,
+        _common(generator, config, overrides),
+        {"filter": {} if gate is None else gate.settings, "form": getattr(generator, "form", {})},
+    )
     with holding.held(target, new=not (resume or overwrite)) as output:
         if output is None:
             raise ConfigError(
@@ -124,7 +154,7 @@ def generate_file(
 
 
 def generate_lines(
-    generator: TextGenerator,
+    generator: Completer,
     source: Path,
     config: GenerationConfig | None = None,
     *,
@@ -160,7 +190,7 @@ def _write(records: Iterator[Record], target: Path, output: int, progress: Progr
 
 
 def _common(
-    generator: TextGenerator, config: GenerationConfig | None, overrides: Mapping[str, Any]
+    generator: Completer, config: GenerationConfig | None, overrides: Mapping[str, Any]
 ) -> GenerationConfig:
     """The options of all lines."""
     return one_answer(GenerationConfig.merge(generator.config, config, overrides))
@@ -210,7 +240,7 @@ def _parse(text: bytes, number: int) -> _Line:
 
 
 def _complete(
-    generator: TextGenerator,
+    generator: Completer,
     lines: Iterable[_Line],
     config: GenerationConfig | None,
     gate: "OutputGate | None",
@@ -238,14 +268,14 @@ def _complete(
 
 def _passed(gate: "OutputGate", prompt: Any, result: Result) -> Result:
     """A result as it may be shown; an error if it may not."""
-    if not isinstance(result, list):
+    if isinstance(result, LLMBuilderError):
         return result
-    (completion,) = result
+    written = result if isinstance(result, str) else result[0].text
     try:
-        text = gate.let_through(completion.text, prompt if isinstance(prompt, str) else None)
+        text = gate.let_through(written, prompt if isinstance(prompt, str) else None)
     except LLMBuilderError as error:
         return error
-    return [replace(completion, text=text)]
+    return text if isinstance(result, str) else [replace(result[0], text=text)]
 
 
 def _take_done(ahead: deque[_Line]) -> Iterator[Record]:
@@ -255,6 +285,8 @@ def _take_done(ahead: deque[_Line]) -> Iterator[Record]:
 
 
 def _record(identity: Any, result: Result | None) -> Record:
+    if isinstance(result, str):
+        return {"id": identity, "text": result}
     if not isinstance(result, list):
         return {"id": identity, "error": str(result)}
     (completion,) = result

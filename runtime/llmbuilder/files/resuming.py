@@ -17,26 +17,28 @@ from typing import Any, NamedTuple
 from llmbuilder.cleanup import replace_file
 from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import TextGenerator
+from llmbuilder.generator import Engine
 from llmbuilder.userdata import file_sha256
 
 _BLOCK = 1 << 20
 _RECORD = b'{"id": '
 _ADVICE = "Resume with what it was begun with, or write to another file."
+RULES = ("filter", "form")
+"""What texts must be besides."""
 
 Facts = dict[str, Any]
 
 
 def describe(
-    generator: TextGenerator, source: Path, options: GenerationConfig, filtered: Mapping[str, Any]
+    engine: Engine, source: Path, options: GenerationConfig, rules: Mapping[str, Mapping[str, Any]]
 ) -> Facts:
-    """What completions come from, as JSON: the model, the options, the settings of a filter and the prompts."""
-    bundle = generator.engine.bundle
+    """What completions come from, as JSON: the model, the options, the `RULES` of their texts and the prompts."""
+    bundle = engine.bundle
     size = source.stat().st_size
     facts = {
         "model": None if bundle is None else file_sha256(bundle.manifest_file),
         "options": {name: value for name, value in options.options().items() if name != "batch_size"},
-        "filter": dict(filtered),
+        **{name: dict(rule) for name, rule in rules.items()},
         "prompts": {"bytes": size, "sha256": _hash_beginning(source, size)},
     }
     stored: Facts = json.loads(json.dumps(facts))
@@ -78,7 +80,7 @@ def check_same_run(target: Path, source: Path, facts: Facts) -> None:
     """Refuse to go on with something else than a run was begun with; prompts may have been added at the end.
 
     Raises:
-        ConfigError: another model, other options, another filter or other prompts.
+        ConfigError: another model, other options, another filter or form, or other prompts.
     """
     try:
         begun: Facts = json.loads(note(target).read_text("utf-8"))
@@ -98,8 +100,9 @@ def check_same_run(target: Path, source: Path, facts: Facts) -> None:
     if different:
         was = ", ".join(f"{name}={options.get(name)!r}" for name in different)
         raise ConfigError(f"{target} was begun with other options: {was}. {_ADVICE}")
-    if (filtered := begun.get("filter", {})) != facts["filter"]:  # notes of earlier releases know of none
-        raise ConfigError(f"{target} was begun with another filter: {filtered or 'none'}. {_ADVICE}")
+    for name in RULES:
+        if (rule := begun.get(name, {})) != facts[name]:  # notes of earlier releases know of none
+            raise ConfigError(f"{target} was begun with another {name}: {rule or 'none'}. {_ADVICE}")
     if not same_prompts:
         raise ConfigError(f"{target} was begun with other prompts than those in {source}. {_ADVICE}")
 

@@ -8,6 +8,7 @@ from llmbuilder.decoding.completion import Completion
 from llmbuilder.decoding.constraint import Constraint
 from llmbuilder.decoding.logits import log_softmax
 from llmbuilder.decoding.prompt import Prompt
+from llmbuilder.decoding.running import Answer
 from llmbuilder.decoding.scoring import Score
 from llmbuilder.decoding.strategies import ConstrainedPrompt, PromptLike
 from llmbuilder.decoding.textlimit import TextLimit
@@ -19,6 +20,7 @@ from llmbuilder.generator.textgenerator import DEFAULT_BATCH_SIZE, TextGenerator
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
+    "Answer",
     "Completion",
     "ConstrainedPrompt",
     "Constraint",

@@ -2,13 +2,14 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Any, Unpack
+from copy import copy
+from typing import Any, Self, Unpack
 
 from llmbuilder.checks import StrPath, check_count, check_text, check_texts
 from llmbuilder.cleanup import Closing
 from llmbuilder.config import GenerationConfig, one_answer
 from llmbuilder.errors import ConfigError
-from llmbuilder.generator import Device, PromptLike, TextGenerator, named, opened
+from llmbuilder.generator import Device, Options, PromptLike, TextGenerator, named, opened
 from llmbuilder.overrides import GenerationOptions
 from llmbuilder.writing.dialogue import SILENCE, clean_turn, find_speakers
 from llmbuilder.writing.lengths import count_words, cut_at_last_sentence, cut_near, is_long_enough
@@ -70,6 +71,16 @@ class CreativeWriter(Closing):
     def __repr__(self) -> str:
         """Which model writes, and in what style."""
         return named(self, self._generator, f"style {self.style.name}")
+
+    def with_options(self, config: Options = None, **overrides: Unpack[GenerationOptions]) -> Self:
+        """The same writer with other options, laid over its own. They share the model: closing one closes both.
+
+        Raises:
+            ConfigError: an option that cannot be used; several sequences at once.
+        """
+        other = copy(self)
+        other.config = one_answer(GenerationConfig.merge(self.config, config, overrides))
+        return other
 
     def continue_story(self, text: str, length: int = 300) -> str:
         """Continue a story by about ``length`` words, to the end of a sentence.
