@@ -143,6 +143,14 @@ def test_a_bundle_may_be_reached_through_a_link_to_its_directory(make_bundle, tm
     assert open_bundle(tmp_path / "alias").size == 108
 
 
+def test_a_bundle_is_where_it_was_wherever_the_program_goes(make_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = open_bundle(make_bundle().relative_to(tmp_path))
+    monkeypatch.chdir("/")
+    assert bundle.manifest_file.read_bytes()
+    assert bundle.unlisted == []
+
+
 def test_hashes_are_computed_once_and_then_remembered(make_bundle, monkeypatch):
     directory = make_bundle()
     open_bundle(directory)

@@ -120,7 +120,8 @@ def open_bundle(directory: Path, *, rehash: bool = False) -> Bundle:
     by_path = WEIGHTS_NAME in files and is_read_by_path(directory / GRAPH_NAME, directory / WEIGHTS_NAME)
     weights = files.get(WEIGHTS_NAME)
     check_content(graph, directory / GRAPH_NAME, manifest.model, weights.size if weights else None)
-    return Bundle(directory, manifest, None if by_path else graph, identities)
+    # Absolute: a program may go elsewhere while it uses the bundle.
+    return Bundle(directory.absolute(), manifest, None if by_path else graph, identities)
 
 
 def require_bundle(directory: Path) -> None:
