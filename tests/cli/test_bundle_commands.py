@@ -1,5 +1,6 @@
 """``llmb info``, ``llmb verify``, ``llmb export``: what they pass on and what they print."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -195,6 +196,7 @@ def exported(monkeypatch, tmp_path):
             manifest=MANIFEST,
         )
 
+    importlib.import_module("llmbuilder_export.bar")  # of which the command takes the real one
     module = ModuleType("llmbuilder_export")
     module.export_model = export_model
     monkeypatch.setitem(sys.modules, "llmbuilder_export", module)
