@@ -58,9 +58,10 @@ check: .venv-dev/.everything ## Lint, formatting, types
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
 
-fix: .venv-dev/.everything ## Format, and repair what ruff can
+fix: .venv-dev/.everything ## Format, repair what ruff can, write the API reference anew
 	$(DEV)/ruff check --fix
 	$(DEV)/ruff format
+	$(DEV)/python scripts/api_pages.py
 
 package: .venv-dev/.everything ## Build sdist and wheel, and try the wheel as the Dockerfile installs it
 	rm -rf dist
