@@ -59,8 +59,8 @@ class Found(NamedTuple):
     @property
     def doc(self) -> str:
         """Its docstring, in Markdown."""
-        is_documented = isinstance(self.node, Function | ast.ClassDef)
-        return markdown((ast.get_docstring(self.node) if is_documented else self.below) or "")
+        own = ast.get_docstring(self.node) if isinstance(self.node, Function | ast.ClassDef) else self.below
+        return markdown(own or "")
 
 
 def pages() -> dict[str, str]:
@@ -139,9 +139,9 @@ def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.Assign | ast.AnnA
     for node, after in zip_longest(body, body[1:]):
         if isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            doc = after.value if isinstance(after, ast.Expr) else None
-            is_text = isinstance(doc, ast.Constant) and isinstance(doc.value, str)
-            yield getattr(target, "id", ""), node, inspect.cleandoc(doc.value) if is_text else ""  # type: ignore[union-attr, arg-type]
+            below = after.value if isinstance(after, ast.Expr) else None
+            doc = below.value if isinstance(below, ast.Constant) else None
+            yield getattr(target, "id", ""), node, inspect.cleandoc(doc) if isinstance(doc, str) else ""
 
 
 def _section(name: str, found: Found) -> Iterator[str]:

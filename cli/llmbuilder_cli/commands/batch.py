@@ -93,7 +93,7 @@ def batch(
         if completions == _STANDARD:
             errors = _print_lines(generate_lines(completer, source, gate=gate, **options))
         else:
-            whole = {"resume": resume, "overwrite": overwrite, "gate": gate}
+            whole: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "gate": gate}
             with _Display() as display:
                 progress = generate_file(
                     completer, source, completions, report=display.show, **whole, **options
