@@ -43,7 +43,7 @@ def judge(measured: Mapping[str, float], scale: float, manifest: Manifest) -> No
     elif manifest.device == "cuda":
         _judge_half(largest, divergence, _HALF_DIFFERENCE * scale, manifest.model.architecture)
     else:
-        _judge_exact(largest, allowed_difference(scale))
+        _judge_exact(largest, allowed_difference(scale), manifest.model.architecture)
 
 
 def allowed_difference(scale: float) -> float:
@@ -51,11 +51,11 @@ def allowed_difference(scale: float) -> float:
     return _LARGEST_DIFFERENCE * max(1.0, scale / 100)
 
 
-def _judge_exact(largest: float, allowed: float) -> None:
+def _judge_exact(largest: float, allowed: float, architecture: str) -> None:
     if not largest <= allowed:
         raise ExportError(
-            f"The exported graph does not compute what the model does: logits differ by {largest:.3g}, "
-            f"allowed are {allowed:.3g}. This architecture cannot be exported; please report it."
+            f"{architecture} cannot be exported: its graph does not compute what the model does; logits differ by "
+            f"{largest:.3g}, allowed are {allowed:.3g}. Export a model of another family, and report this one."
         )
 
 

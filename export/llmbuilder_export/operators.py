@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from llmbuilder.bundle.operators import unknown
-from llmbuilder.errors import ExportError
+from llmbuilder_export.networks.refusals import refusal
 
 
 def refuse_unknown(model: ir.Model, architecture: str) -> None:
@@ -15,7 +15,4 @@ def refuse_unknown(model: ir.Model, architecture: str) -> None:
     for node in model.graph.all_nodes():
         attributes = {name: attribute.type.value for name, attribute in node.attributes.items()}
         if odd := unknown(node.domain, node.op_type, attributes):
-            raise ExportError(
-                f"{architecture} cannot be exported: it computes with {odd}, which bundles do not have. "
-                "Please report it."
-            )
+            raise refusal(architecture, f"it computes with the operator {odd}, which bundles do not have")

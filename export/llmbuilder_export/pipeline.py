@@ -31,6 +31,7 @@ from llmbuilder_export.choices import check_options, place_of
 from llmbuilder_export.cuda import for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
+from llmbuilder_export.networks.refusals import in_a_sentence
 from llmbuilder_export.operators import refuse_unknown
 from llmbuilder_export.quantize.weights import keep_blocks, quantize
 from llmbuilder_export.sources import load_source
@@ -44,6 +45,9 @@ from llmbuilder_export.verify import Reference, compare, record
 from llmbuilder_export.write import created_by, write_files, write_manifest
 
 Progress = Callable[[str], None]
+
+_RUNNING = "its code does not run as it is"
+_REWRITING = "its graph is of a form that cannot be rewritten as bundles need it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
     stage = _Stages(progress, advance)
     load = partial(_load, kv_cache, source, _path(tokenizer), _path(config), max_context, _path(adapter))
     traced = _trace(load, where, _path(tokenizer), stage, verify=verify)
-    with stage("quantize"):
+    family = traced.draft.model.architecture
+    with stage("quantize"), in_a_sentence(family, _REWRITING):
         if asked is None and device == "cpu" and traced.stored_bits is not None:
             quantization = "int4" if traced.stored_bits == 4 else "int8"
             model = keep_blocks(traced.model, traced.stored_bits, progress)
@@ -152,8 +157,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
         if kv_cache == "int8":
             cache_in_int8(model, traced.draft.model, progress)
         if device == "cuda":
-            for_cuda(model, traced.draft.model.architecture)
-        refuse_unknown(model, traced.draft.model.architecture)
+            for_cuda(model, family)
+        refuse_unknown(model, family)
     with staged(target, overwrite=overwrite) as folder:
         with stage("write"):
             files = write_files(folder, model, traced.tokenizer, traced.chat_template, where)
@@ -227,10 +232,10 @@ def _trace(
         place = converted(place or path, Path(aside)) or place
         words = load_tokenizer_source(place, path, facts.vocab_size, source.eos_token_ids)
         chat = chat_facts(source.chat_template, words, stage.progress)
-    with stage("run in PyTorch"):
+    with stage("run in PyTorch"), in_a_sentence(facts.architecture, _RUNNING):
         texts = [ids for _, ids in words.facts.golden]
         reference = record(source.network, texts, words.facts.vocab_size, short=not verify)
-    with stage("trace"):
+    with stage("trace"), in_a_sentence(facts.architecture, _REWRITING):
         model = trace(source.network)
         fuse(model)
     draft = Manifest(

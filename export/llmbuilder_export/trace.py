@@ -21,6 +21,7 @@ from llmbuilder.bundle.manifest import (
 from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import Cache, CachedAttention
 from llmbuilder_export.networks.network import Network
+from llmbuilder_export.networks.refusals import in_a_sentence
 
 OPSET = 20
 _IR_VERSION = 10
@@ -59,26 +60,21 @@ def trace(network: Network) -> ir.Model:
     rows = {0: dynamic, 1: dynamic}
     cache = {0: dynamic, 2: dynamic}
     shapes = (rows, rows, rows, [(cache, cache)] * network.facts.num_layers, None)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                wrapped,
-                _example(network.facts),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=shapes,
-                optimize=True,
-                verbose=False,
-            )
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
-        raise ExportError(
-            f"{network.facts.architecture} cannot be traced to ONNX ({reason}). "
-            "Export another architecture, and report this."
-        ) from error
+    family = network.facts.architecture
+    reason = "it computes something that cannot be written as a graph, or changes its steps with the text"
+    with in_a_sentence(family, reason), _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            wrapped,
+            _example(network.facts),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            optimize=True,
+            verbose=False,
+        )
     if program is None:
         raise ExportError(
-            f"{network.facts.architecture} cannot be traced to ONNX by PyTorch {torch.__version__}. "
+            f"{family} cannot be exported: PyTorch {torch.__version__} wrote no graph of it. "
             "Install the tested version, which constraints.txt names."
         )
     model = program.model

@@ -17,6 +17,7 @@ from llmbuilder.engine.model import Model
 from llmbuilder.errors import DeviceError, ExportError
 from llmbuilder_export.judge import judge
 from llmbuilder_export.networks.network import Network
+from llmbuilder_export.networks.refusals import in_a_sentence
 from llmbuilder_export.tracking import tracked
 
 FloatArray = npt.NDArray[np.float32]
@@ -54,17 +55,12 @@ def record(
     sequences = _sequences(texts, vocab_size, window, _SHORT_LENGTHS if short else _LENGTHS)
     prompt = sequences[0][:_GREEDY_PROMPT]
     longest = 0 if short else min(_GREEDY_TOKENS, window - len(prompt))
-    try:
-        with torch.inference_mode():
-            logits = [_logits(network, ids) for ids in tracked(sequences, "texts")]
-            greedy: list[int] = []
-            for _ in tracked(range(longest), "tokens"):
-                greedy.append(int(_logits(network, prompt + greedy)[-1].argmax()))
-    except Exception as error:  # model code of many authors, which may raise anything
-        raise ExportError(
-            f"PyTorch cannot run {network.facts.architecture} without a cache ({error}), so that a bundle "
-            "could not be checked. This architecture cannot be exported."
-        ) from error
+    reason = "its code does not run without a cache, so that no bundle could be compared"
+    with in_a_sentence(network.facts.architecture, reason), torch.inference_mode():
+        logits = [_logits(network, ids) for ids in tracked(sequences, "texts")]
+        greedy: list[int] = []
+        for _ in tracked(range(longest), "tokens"):
+            greedy.append(int(_logits(network, prompt + greedy)[-1].argmax()))
     return Reference(sequences, logits, prompt, greedy)
 
 
@@ -89,8 +85,8 @@ def compare(folder: Path, manifest: Manifest, reference: Reference) -> dict[str,
         greedy = _greedy(model, reference)
     except DeviceError as error:
         raise ExportError(
-            f"ONNX Runtime cannot run the exported graph ({error}). "
-            "This architecture cannot be exported; please report it."
+            f"{manifest.model.architecture} cannot be exported: ONNX Runtime cannot run its graph ({error}). "
+            "Export a model of another family, and report this one."
         ) from error
     measured: dict[str, float | int] = {}
     for way, logits in ways.items():

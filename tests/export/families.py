@@ -58,7 +58,7 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "codegen": {"rotary_dim": 8},
     "deepseek_v2": _LATENT | _GROUPS | {"v_head_dim": 8, "topk_method": "group_limited_greedy"},
     "deepseek_v3": _LATENT | _GROUPS | {"head_dim": 8},
-    "axk1": _LATENT | {"head_dim": 8},
+    "axk1": _LATENT | _GROUPS | {"head_dim": 8},
     "gemma3n_text": {
         "num_hidden_layers": 6, "num_kv_shared_layers": 2, "activation_sparsity_pattern": None, "laurel_rank": 8,
         "layer_types": ["sliding_attention", "full_attention"] * 3,
@@ -105,6 +105,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gpt_neox+sequential": {"use_parallel_residual": False},
     "gptj+much rotated": {"hidden_size": 128, "rotary_dim": 32},
     "gpt_oss+many experts": {"num_local_experts": 32, "num_experts_per_tok": 4},
+    "granitemoehybrid+attention": {"layer_types": ["attention", "attention"]},
     "granite+multipliers": {
         "embedding_multiplier": 12.0, "logits_scaling": 8.0, "residual_multiplier": 0.22, "attention_multiplier": 0.03,
     },
@@ -145,7 +146,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
 }  # fmt: skip
 ROUTED = (
-    "afmoe", "aria_text", "cohere2_moe", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5_moe", "exaone_moe",
+    "afmoe", "aria_text", "axk1", "cohere2_moe", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5_moe", "exaone_moe",
     "flex_olmo", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granitemoe", "granitemoe_swa", "granitemoeshared",
     "hunyuan_v1_moe", "hy_v3", "kolibri1", "laguna", "mellum", "minimax_m2", "mixtral", "olmoe", "qwen2_moe",
     "qwen3_moe", "solar_open",

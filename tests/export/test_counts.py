@@ -62,7 +62,7 @@ def test_a_window_whose_positions_would_fill_the_memory_needs_a_shorter_one(refu
 
 
 def test_heads_of_no_size_are_refused(refused):
-    refused("MptForCausalLM has heads of no size. Correct", "mpt", n_heads=1000)
+    refused("mpt has heads of no size. Correct", "mpt", n_heads=1000)
 
 
 def build(parts):

@@ -159,8 +159,8 @@ def test_attention_that_bundles_cannot_express_is_refused(tmp_path):
     ("config", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ('{"model_type": "no_such_model"}', "cannot be loaded"),
-        ("{}", "cannot be loaded"),
+        ('{"model_type": "no_such_model"}', "does not know"),
+        ("{}", "cannot be loaded.*model_type"),
     ],
 )
 def test_a_directory_that_holds_no_model_is_refused(tmp_path, config, message):
@@ -183,7 +183,7 @@ def test_code_in_the_directory_is_not_run(tmp_path):
         "auto_map": {"AutoModelForCausalLM": "modeling.M", "AutoConfig": "modeling.C"},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ExportError, match="cannot be loaded"):
+    with pytest.raises(ExportError, match="code of its own, which no export runs"):
         load_source(tmp_path)
     assert not target.exists()
 

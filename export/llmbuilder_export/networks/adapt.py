@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from llmbuilder.bundle.manifest import ModelFacts
-from llmbuilder.errors import ExportError
+from llmbuilder_export.judge import allowed_difference
 from llmbuilder_export.networks.attention import cached, causal_attention, positions_from
 from llmbuilder_export.networks.experts import Experts
-from llmbuilder_export.networks.interface import IMPLEMENTATION, OTHERS, attending
+from llmbuilder_export.networks.interface import IMPLEMENTATION, attending
 from llmbuilder_export.networks.latent import joined_keys
 from llmbuilder_export.networks.network import Attention, Heads, Network
 from llmbuilder_export.networks.own import OwnAttention
+from llmbuilder_export.networks.refusals import family_of, in_a_sentence, refusal
 from llmbuilder_export.networks.rotary import Rotary, find_rotary, rotating
 from llmbuilder_export.networks.simplify import simplify
 
@@ -38,15 +38,20 @@ class AdaptedNetwork(Network):
             ExportError: the model attends in a way that a bundle cannot express.
         """
         super().__init__()
-        simplify(model)
+        family = family_of(model)
         self.model = model
         self._rotary: Rotary | None = None
-        self._experts = Experts(model)
-        self._own = OwnAttention(model, context_length)
+        with in_a_sentence(family, "its modules are not put together as others are"):
+            simplify(model)
+            self._experts = Experts(model)
+            self._own = OwnAttention(model, context_length)
         self.keys_hold_positions = self._own.columns is not None
-        heads, vocab_size = self._try()
+        with in_a_sentence(family, "its code does not run with the attention of a bundle in the place of its own"):
+            heads, vocab_size = self._try()
+        with in_a_sentence(family, "its code does not run without a cache, so that no bundle could be compared"):
+            self._refuse_sight()
         self.facts = ModelFacts(
-            architecture=model.config.model_type,
+            architecture=family,
             vocab_size=vocab_size,
             context_length=context_length,
             hidden_size=model.get_input_embeddings().weight.shape[1],
@@ -54,7 +59,8 @@ class AdaptedNetwork(Network):
             parameters=sum(weight.numel() for weight in model.parameters()),
             layers=tuple(map(cached, heads)),
         )
-        self._rotary = find_rotary(model, context_length)
+        with in_a_sentence(family, "what it rotates positions by cannot be tabulated"):
+            self._rotary = find_rotary(model, context_length)
 
     def forward(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention: Attention, start: torch.Tensor
@@ -84,33 +90,41 @@ class AdaptedNetwork(Network):
         """Run two tokens; return each layer's heads and the size of the vocabulary.
 
         Raises:
-            ExportError: the model cannot run like this, or its layers do not all attend alike.
+            ExportError: its layers do not all attend alike.
         """
+        family = family_of(self.model)
         seen: list[Heads] = []
 
         def attend(
             layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
         ) -> torch.Tensor:
             if layer != len(seen):
-                raise ExportError(
-                    f"{_name(self.model)} does not attend once in each layer, in order. {OTHERS}"
+                raise refusal(
+                    family, "its layers do not each attend once, in order, and a bundle has one cache for each"
                 )
             seen.append(heads)
             return causal_attention(layer, query, key, value, heads)
 
         ids = torch.zeros(1, 2, dtype=torch.int64)
-        try:
-            with torch.inference_mode():
-                logits = self(ids, torch.arange(2)[None], attend, torch.tensor([-2]))
-        except ExportError:
-            raise
-        except Exception as error:  # model code of many authors, which may raise anything
-            raise ExportError(f"{_name(self.model)} cannot be run for export: {error}. {OTHERS}") from error
+        with torch.inference_mode():
+            logits = self(ids, torch.arange(2)[None], attend, torch.tensor([-2]))
+        if not seen:
+            raise refusal(family, "its attention is code of its own, in whose place a bundle's cannot be put")
         if len({(heads.count, heads.key_value_count, heads.size) for heads in seen}) != 1:
-            raise ExportError(
-                f"{_name(self.model)} computes attention in its own way, which bundles cannot express. {OTHERS}"
+            raise refusal(
+                family, "its layers have heads of different numbers or sizes, which bundles cannot express"
             )
         return seen, int(logits.shape[-1])
+
+    def _refuse_sight(self) -> None:
+        """Refuse a model in which a token changes what those before it give."""
+        with torch.inference_mode():
+            first, second = self.reference(torch.tensor([[0, 0], [0, 1]]))[:, 0]
+        if float((first - second).abs().max()) > allowed_difference(float(first.abs().max())):
+            raise refusal(
+                family_of(self.model),
+                "it reads a text in both directions, so that each further token would change what came before",
+            )
 
 
 @contextmanager
@@ -123,7 +137,3 @@ def _positions_from(model: PreTrainedModel, start: torch.Tensor) -> Iterator[Non
         yield
     finally:
         hook.remove()
-
-
-def _name(module: nn.Module) -> str:
-    return type(module).__name__

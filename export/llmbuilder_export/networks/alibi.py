@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import cached_size
+from llmbuilder_export.networks.refusals import family_of
 
 _PARTS = 3
 _LARGEST = 8192
@@ -37,7 +38,7 @@ def alibi_columns(model: PreTrainedModel, scale: float, size: int, context_lengt
     bias = _biases(model, context_length)
     if (largest := float(bias.max())) > _LARGEST:
         raise ExportError(
-            f"{type(model).__name__} adds up to {largest:.0f} to scores at the end of {context_length} tokens, which "
+            f"{family_of(model)} adds up to {largest:.0f} to scores at the end of {context_length} tokens, which "
             f"makes them too coarse. Export it with --max-context {int(context_length * _LARGEST / largest)}."
         )
     rest, parts = bias / scale, []

@@ -15,7 +15,7 @@ from torch.onnx.ops import symbolic
 from transformers import PreTrainedModel
 
 from llmbuilder.errors import ExportError
-from llmbuilder_export.networks.interface import OTHERS
+from llmbuilder_export.networks.refusals import family_of, refusal
 
 try:
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
@@ -48,12 +48,12 @@ class Experts:
             "experts" in name.split(".") for name, _ in model.named_modules()
         ):
             raise ExportError(
-                f"{type(model).__name__} is a mixture of experts, which only transformers 5 or newer can hand over. "
+                f"{family_of(model)} is a mixture of experts, which only transformers 5 or newer can hand over. "
                 "Install it: pip install -U transformers"
             )
         self._model = model
         found = [module for module in model.modules() if hasattr(module, "is_concatenated")]
-        self._gates = {module: _gate(module) for module in found}
+        self._gates = {module: _gate(module, family_of(model)) for module in found}
 
     @contextmanager
     def replaced(self) -> Iterator[None]:
@@ -104,7 +104,7 @@ if ALL_EXPERTS_FUNCTIONS is not None:
     ALL_EXPERTS_FUNCTIONS.register(_IMPLEMENTATION, mixture)
 
 
-def _gate(experts: Any) -> _Gate:
+def _gate(experts: Any, family: str) -> _Gate:
     """The attributes with which the operator computes what lies between the two products of an expert."""
     if experts.has_gate:
         x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 5
@@ -115,9 +115,9 @@ def _gate(experts: Any) -> _Gate:
             if torch.allclose(_gated(gates, others, gate), expected, atol=_CLOSE):
                 fusion = SIDE_BY_SIDE if experts.is_concatenated else INTERLEAVED
                 return gate | {"swiglu_fusion": fusion, TRANSPOSED: int(experts.is_transposed)}
-    raise ExportError(
-        f"{type(experts).__name__} has experts of a kind that ONNX Runtime does not compute: only those with a gate "
-        f"that goes through SiLU. {OTHERS}"
+    raise refusal(
+        family,
+        "it has experts of a kind that ONNX Runtime does not compute: only those with a gate that goes through SiLU",
     )
 
 

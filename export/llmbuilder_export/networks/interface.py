@@ -10,11 +10,10 @@ from torch import nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
-from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.network import Attention, Heads
+from llmbuilder_export.networks.refusals import family_of, refusal
 
 IMPLEMENTATION = "llmbuilder_export"
-OTHERS = "Export another model, or report this one."
 
 _HARMLESS = frozenset({"position_ids", "cache_position"})
 _attention: ContextVar[Attention] = ContextVar("attention")
@@ -41,9 +40,9 @@ def attend(
     if attention_mask is not None:
         tensors.add("attention_mask")
     if tensors:
-        raise ExportError(
-            f"{type(module).__name__} uses {', '.join(sorted(tensors))} in attention, which cannot be exported. "
-            f"{OTHERS}"
+        raise refusal(
+            family_of(module),
+            "its attention adds something of its own to scores, a mask or biases, which bundles cannot express",
         )
     layer: Any = module.layer_idx
     return attended(layer, query, key, value, scaling, sliding_window, softcap, sinks), None

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.alibi import alibi_columns, with_columns
 from llmbuilder_export.networks.interface import attended
+from llmbuilder_export.networks.refusals import family_of
 from llmbuilder_export.networks.rotary import Tables, replaced
 
 
@@ -39,8 +40,7 @@ class OwnAttention:
             self.tables = Tables(cos.clone(), sin.clone(), interleaved=True)
         if _is_biased(model.config):
             if first.head_dim < 1:
-                name = type(model).__name__
-                raise ExportError(f"{name} has heads of no size. Correct their number in its configuration.")
+                raise ExportError(f"{family_of(model)} has heads of no size. Correct their number in its configuration.")
             self.columns = alibi_columns(model, _scale(first), first.head_dim, context_length)
 
     @contextmanager

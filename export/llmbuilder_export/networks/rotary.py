@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from llmbuilder.errors import ExportError
 from llmbuilder_export.networks.attention import fits_attention
+from llmbuilder_export.networks.refusals import family_of
 
 _ROTATE = "apply_rotary_pos_emb"
 _ROTATE_COMPLEX = "apply_rotary_emb"
@@ -120,7 +121,7 @@ def _refuse_dynamic(model: PreTrainedModel, embedding: nn.Module, context_length
     original = parameters.get("original_max_position_embeddings", original)
     if kind in ("dynamic", "longrope") and context_length > original:
         raise ExportError(
-            f"{type(model).__name__} rotates positions by how long the text is ({kind}) beyond {original} tokens, "
+            f"{family_of(model)} rotates positions by how long the text is ({kind}) beyond {original} tokens, "
             f"which a cache cannot follow. Export it with --max-context {original}."
         )
 

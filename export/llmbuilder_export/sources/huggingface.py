@@ -18,13 +18,16 @@ from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.sources.adapters import load_adapter
+from llmbuilder_export.networks.refusals import refuse_states
 from llmbuilder_export.sources.counts import few_parts, refuse_counts, window_of
+from llmbuilder_export.sources.families import refuse_other_purpose, refuse_unknown_family
 from llmbuilder_export.sources.files import read_json
 from llmbuilder_export.sources.lora import merge_adapter
 from llmbuilder_export.sources.mxfp4 import unpacking
 from llmbuilder_export.sources.weights import check_files, refuse_holes, refuse_larger
 
 _WINDOWS = {"bloom": "seq_length", "mpt": "max_seq_len"}
+_SAID = (ValueError, OSError, ImportError)
 _STRATEGY = frozenset({"do_sample", "num_beams"})  # the last to be given up
 # Token ids belong to the tokenizer's facts.
 _ELSEWHERE = frozenset({"eos_token_id", "bos_token_id", "pad_token_id"})
@@ -70,6 +73,7 @@ def adapt(model: PreTrainedModel, max_context: int | None, place: str) -> Adapte
     Raises:
         ExportError: the window is not known, or the architecture cannot be exported.
     """
+    refuse_states(model)
     window = _window(model.config) or max_context
     if window is None:
         raise ExportError(f"{place} does not say how long the window is. Pass --max-context.")
@@ -95,7 +99,7 @@ def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
     if layers is not None and layers != observed.num_layers:
         raise ExportError(
             f"{observed.architecture} attends in {observed.num_layers} of its {layers} layers; what the others keep "
-            "of a text is no attention, which a bundle cannot express. This architecture cannot be exported."
+            "of a text is no attention, which a bundle cannot express. Export a model of another family."
         )
     try:
         read = NormalizedConfigManager.get_normalized_config_class(config.model_type)
@@ -109,7 +113,7 @@ def check_facts(observed: ModelFacts, config: PretrainedConfig) -> None:
         raise ExportError(
             f"{observed.architecture} was seen to attend in {observed.num_layers} layers with "
             f"{observed.num_attention_heads} heads, but its configuration says {configured.num_layers} and "
-            f"{configured.num_attention_heads}: this architecture cannot be exported."
+            f"{configured.num_attention_heads}. Export a model of another family, and report this one."
         )
 
 
@@ -166,9 +170,12 @@ def chat_template(directory: Path) -> str | None:
 def _load_model(directory: Path) -> PreTrainedModel:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    refuse_counts(read_json(directory / "config.json"), directory / "config.json")
+    content = read_json(directory / "config.json")
+    refuse_unknown_family(content, directory / "config.json")
+    refuse_counts(content, directory / "config.json")
     with in_our_words(directory):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    refuse_other_purpose(config)
     stored = check_files(directory, config)
     with (
         in_our_words(directory),
@@ -176,6 +183,7 @@ def _load_model(directory: Path) -> PreTrainedModel:
         few_parts(f"{directory}/config.json", len(stored)),
     ):
         sketch = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+    refuse_states(sketch)
     refuse_larger(directory, sketch, stored)
     with in_our_words(directory):
         model, loaded = AutoModelForCausalLM.from_pretrained(
@@ -201,8 +209,14 @@ def in_our_words(source: Path) -> Iterator[None]:
     except ExportError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:300]
         raise ExportError(
-            f"{source} cannot be loaded as a causal language model ({reason}). "
+            f"{source} cannot be loaded as a causal language model{_quoted(error)}. "
             "Check that transformers loads it, and that all its files are there."
         ) from error
+
+
+def _quoted(error: Exception) -> str:
+    """What transformers says of files and configurations; what Python or torch say of its code helps nobody."""
+    about_field = type(error).__module__.startswith("huggingface_hub") and error.__cause__ is not None
+    said = str(error.__cause__ if about_field else error).strip().partition("\n")[0][:300]
+    return f" ({said})" if said and (about_field or isinstance(error, _SAID)) else ""
