@@ -12,7 +12,9 @@ from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.networks.refusals import in_a_sentence
 from llmbuilder_export.sources import load_source
 
-FOREIGN = re.compile(r"'NoneType'|Error\b|ForCausalLM|[Ee]xception|%\w|\bnode\b|call_function|aten|torch\.|mat1|shape '\[")
+FOREIGN = re.compile(
+    r"NoneType|Error\b|ForCausalLM|[Ee]xception|%\w|\bnode\b|call_function|aten|torch\.|mat1|shape '"
+)
 """Words of torch, transformers, onnx or Python itself."""
 ADVICE = "Export a model of another family"
 REFUSED = {
@@ -48,16 +50,14 @@ def test_families_are_refused_by_name_with_a_reason_before_anything_is_asked(nam
 
 def test_what_cannot_be_written_as_a_graph_is_said_without_names_of_nodes(tmp_path, byte_bpe_file):
     families.save_family("llama4_text", tmp_path / "model")
-    with pytest.raises(ExportError, match="llama4_text cannot be exported: .* graph") as refused:
+    with pytest.raises(ExportError, match=r"llama4_text cannot be exported: .* graph") as refused:
         export_model(tmp_path / "model", byte_bpe_file, tmp_path / "bundle", progress=lambda _: None)
     assert ADVICE in str(refused.value)
     assert not FOREIGN.search(str(refused.value))
 
 
 @pytest.mark.parametrize("stage", ["fuse", "quantize", "record"])
-def test_a_stage_that_fails_in_whatever_way_names_the_family(
-    stage, tmp_path, byte_bpe_file, monkeypatch
-):
+def test_a_stage_that_fails_in_whatever_way_names_the_family(stage, tmp_path, byte_bpe_file, monkeypatch):
     def fail(*_, **__):
         raise KeyError("val_17")
 
@@ -70,12 +70,17 @@ def test_a_stage_that_fails_in_whatever_way_names_the_family(
 
 
 def test_memory_that_is_missing_is_said_as_such():
-    with pytest.raises(ExportError, match="llama cannot be exported: there is not enough memory") as refused, in_a_sentence("llama", "it is odd"):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    with (
+        pytest.raises(ExportError, match="not enough memory") as refused,
+        in_a_sentence("llama", "it is odd"),
+    ):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
     assert "Allocator" not in str(refused.value)
 
 
-@pytest.mark.parametrize("error", [TokenizerError("ours"), OSError(28, "No space left on device"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [TokenizerError("ours"), OSError(28, "No space left on device"), MemoryError()]
+)
 def test_errors_that_say_what_is_wrong_stay(error):
     with pytest.raises(type(error)) as raised, in_a_sentence("llama", "it is odd"):
         raise error

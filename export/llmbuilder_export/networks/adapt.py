@@ -46,9 +46,13 @@ class AdaptedNetwork(Network):
             self._experts = Experts(model)
             self._own = OwnAttention(model, context_length)
         self.keys_hold_positions = self._own.columns is not None
-        with in_a_sentence(family, "its code does not run with the attention of a bundle in the place of its own"):
+        with in_a_sentence(
+            family, "its code does not run with the attention of a bundle in the place of its own"
+        ):
             heads, vocab_size = self._try()
-        with in_a_sentence(family, "its code does not run without a cache, so that no bundle could be compared"):
+        with in_a_sentence(
+            family, "its code does not run without a cache, so that no bundle could be compared"
+        ):
             self._refuse_sight()
         self.facts = ModelFacts(
             architecture=family,
@@ -100,7 +104,8 @@ class AdaptedNetwork(Network):
         ) -> torch.Tensor:
             if layer != len(seen):
                 raise refusal(
-                    family, "its layers do not each attend once, in order, and a bundle has one cache for each"
+                    family,
+                    "its layers do not each attend once, in order, and a bundle has one cache for each",
                 )
             seen.append(heads)
             return causal_attention(layer, query, key, value, heads)

@@ -40,7 +40,9 @@ class OwnAttention:
             self.tables = Tables(cos.clone(), sin.clone(), interleaved=True)
         if _is_biased(model.config):
             if first.head_dim < 1:
-                raise ExportError(f"{family_of(model)} has heads of no size. Correct their number in its configuration.")
+                raise ExportError(
+                    f"{family_of(model)} has heads of no size. Correct their number in its configuration."
+                )
             self.columns = alibi_columns(model, _scale(first), first.head_dim, context_length)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What is said of a model that cannot be exported: its family, what of it bundles have no way to do, what to do instead.
+"""What is said of a model that cannot be exported: its family, what of it bundles cannot do, and what to do instead.
 
 Models are code of many authors, which may fail in any way. What it raises stays behind our sentence, as its cause.
 """
@@ -13,7 +13,7 @@ from llmbuilder.errors import ExportError, LLMBuilderError
 
 _OTHERS = "Export a model of another family, or report this one"
 _STATES = frozenset({"linear_attention", "hybrid", "hybrid_sliding", "conv"})
-"""Kinds of layers, as configurations of transformers call them, that keep something else of a text than keys and values."""
+"""Kinds of layers, by their names in configurations, that keep something else of a text than keys and values."""
 
 
 def family_of(module: nn.Module) -> str:

@@ -17,8 +17,8 @@ from llmbuilder.config import GenerationConfig
 from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
-from llmbuilder_export.sources.adapters import load_adapter
 from llmbuilder_export.networks.refusals import refuse_states
+from llmbuilder_export.sources.adapters import load_adapter
 from llmbuilder_export.sources.counts import few_parts, refuse_counts, window_of
 from llmbuilder_export.sources.families import refuse_other_purpose, refuse_unknown_family
 from llmbuilder_export.sources.files import read_json
