@@ -1,5 +1,6 @@
 """Tiny configurations of the causal language models that transformers knows, by family and variant."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,10 @@ BY_OWN_CODE = (
 )  # fmt: skip
 SEEDED = tuple((name, seed) for name in EXPORTED for seed in range(3 if name in ROUTED + BY_OWN_CODE else 1))
 """What can be exported, with seeds of random weights: three where we have code for the family."""
+FOREIGN_WORDS = re.compile(
+    r"NoneType|Error\b|ForCausalLM|LMHead|[Ee]xception|%\w|\bnode\b|call_function|aten|torch\.|mat1|shape '"
+)
+"""What no refusal says: words of torch, transformers, onnx or Python itself."""
 KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 """Every family of transformers that has a causal language model."""
 

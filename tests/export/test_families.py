@@ -134,4 +134,8 @@ def test_families_that_cannot_be_exported_say_so_in_our_words(name, tmp_path, by
         pytest.skip(f"there is no tiny model of it: {error}")
     with pytest.raises(LLMBuilderError) as refused:
         list(export(name, tmp_path, byte_bpe_file))
-    record_proof(name, refused=str(refused.value).partition("\n")[0][:120])
+    message = str(refused.value)
+    kind = families.configure(name).model_type
+    assert message.startswith(f"{kind} cannot be exported: ")
+    assert not families.FOREIGN_WORDS.search(message)
+    record_proof(name, refused=message.partition(". Export ")[0])

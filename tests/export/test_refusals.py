@@ -1,7 +1,6 @@
 """What cannot be exported is refused by its family, what of it bundles have no way to do, and what to do instead."""
 
 import json
-import re
 
 import families
 import pytest
@@ -12,10 +11,6 @@ from llmbuilder_export import export_model, pipeline
 from llmbuilder_export.networks.refusals import in_a_sentence
 from llmbuilder_export.sources import load_source
 
-FOREIGN = re.compile(
-    r"NoneType|Error\b|ForCausalLM|[Ee]xception|%\w|\bnode\b|call_function|aten|torch\.|mat1|shape '"
-)
-"""Words of torch, transformers, onnx or Python itself."""
 ADVICE = "Export a model of another family"
 REFUSED = {
     "axk2": "its code does not run with the attention of a bundle",
@@ -45,7 +40,7 @@ def test_families_are_refused_by_name_with_a_reason_before_anything_is_asked(nam
     assert message.startswith(f"{name} cannot be exported: ")
     assert reason in message
     assert ADVICE in message
-    assert not FOREIGN.search(message)
+    assert not families.FOREIGN_WORDS.search(message)
 
 
 def test_what_cannot_be_written_as_a_graph_is_said_without_names_of_nodes(tmp_path, byte_bpe_file):
@@ -53,7 +48,7 @@ def test_what_cannot_be_written_as_a_graph_is_said_without_names_of_nodes(tmp_pa
     with pytest.raises(ExportError, match=r"llama4_text cannot be exported: .* graph") as refused:
         export_model(tmp_path / "model", byte_bpe_file, tmp_path / "bundle", progress=lambda _: None)
     assert ADVICE in str(refused.value)
-    assert not FOREIGN.search(str(refused.value))
+    assert not families.FOREIGN_WORDS.search(str(refused.value))
 
 
 @pytest.mark.parametrize("stage", ["fuse", "quantize", "record"])
@@ -100,7 +95,7 @@ def test_configurations_of_other_things_are_refused_by_name(content, message, tm
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ExportError, match=message) as refused:
         load_source(tmp_path)
-    assert not FOREIGN.search(str(refused.value))
+    assert not families.FOREIGN_WORDS.search(str(refused.value))
 
 
 def test_a_hybrid_family_whose_layers_all_attend_is_none(tmp_path):
