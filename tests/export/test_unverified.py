@@ -27,7 +27,7 @@ ATTENTION_FIRST = {"num_hidden_layers": 3, "layer_types": ["full_attention", "fu
 
 def test_layers_that_do_not_attend_are_found(export):
     """Its last layer keeps a state that is no attention, which a bundle would forget after each step."""
-    with pytest.raises(ExportError, match="1 of its 3 layers keep a state"):
+    with pytest.raises(ExportError, match="a state of the text in 1 of its 3 layers"):
         export("lfm2", model=ATTENTION_FIRST)
 
 

@@ -68,9 +68,9 @@ def refuse_states(model: nn.Module) -> None:
     kinds = getattr(text, "layer_types", None) or ()
     count = sum(kind in _STATES for kind in kinds)
     if count or (not kinds and getattr(model, "_is_stateful", False)):
-        which = f"{count} of its {len(kinds)} layers" if count else "its layers"
+        where = f"in {count} of its {len(kinds)} layers" if count else "in its layers"
         raise refusal(
             family_of(model),
-            f"{which} keep a state of the text (state space, convolution or recurrence), and a bundle's cache "
-            "holds keys and values only",
+            f"it keeps a state of the text {where} (state space, convolution or recurrence), where a bundle's cache "
+            "has keys and values only",
         )
