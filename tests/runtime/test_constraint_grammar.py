@@ -139,7 +139,7 @@ def test_a_missing_llguidance_says_what_to_install(monkeypatch):
         (r"\{a", "cannot say '{a' at its beginning"),
         ("[ab]{2}xa", "cannot say 'xa' after 'aa'"),
         ("ab[x-z]", "has no way to go on after 'ab'"),
-        ("a{11}", "Raise max_length"),
+        ("a{11}", "Allow more new tokens"),
     ],
 )
 def test_a_text_that_the_vocabulary_cannot_say_is_told_from_one_that_is_too_long(pattern, lacking, capfd):

@@ -82,7 +82,7 @@ class GrammarRules:
         if stuck is None:
             return (
                 f"No text that matches the {self.kind} was found to fit into the {budget} tokens that may be "
-                "generated. Raise max_length, or ask for less."
+                "generated. Allow more new tokens, or ask for less."
             )
         said, needed = (part.decode(errors="replace") for part in (stuck.said, stuck.needed))
         place = f"after {said!r}" if said else "at its beginning"

@@ -61,7 +61,7 @@ class WordRules:
         if needed > budget:
             raise ConstraintError(
                 f"The required words {', '.join(map(repr, self.required.words))} take at least {needed} tokens, but "
-                f"only {budget} may be generated. Raise max_length, or require fewer."
+                f"only {budget} may be generated. Allow more new tokens, or require fewer."
             )
         return Words(
             rules=self,

@@ -157,7 +157,7 @@ def check_met(constraint: Constraint, reason: FinishReason) -> None:
     if missing is not None:
         raise ConstraintError(
             f"The text ended (reason: {reason}) before its constraint was met: {missing}. Give it more room: "
-            "a larger max_length, more max_time, fewer stop_strings."
+            "more new tokens, more max_time, fewer stop_strings."
         )
 
 

@@ -41,7 +41,9 @@ def classes() -> None:
     lb.InteractiveGenerator("bundle").generate("a", top="x")  # mistake
     lb.ConstrainedGenerator("bundle", required_words=["a"], max_length="long")  # mistake
     lb.ConstrainedGenerator("bundle", required_words=["a"]).generate("a", max_lenght=3)  # mistake
+    lb.ConstrainedGenerator("bundle").complete_each(["a"])  # mistake
     lb.CreativeWriter("bundle", stil="creative")  # mistake
+    lb.CreativeWriter("bundle").with_options(sed=2)  # mistake
     lb.compare_generations("bundle", prompt="a", configs=[{}], max_new_token=1)  # mistake
 
 

@@ -51,7 +51,10 @@ def classes() -> None:
     lb.InteractiveGenerator(BUNDLE, seed=1).generate("a", seed=2)
     words = lb.ConstrainedGenerator(BUNDLE, required_words=["a"], max_length=20, temperature=0.5)
     words.generate("a", max_length=30, stop_strings=["x"])
-    lb.CreativeWriter(BUNDLE, style="creative", top_p=0.5).continue_story("a", length=30)
+    for _, answer in words.complete_each([("a", None), ("b", {"seed": 1})], batch_size=2):
+        print(answer if isinstance(answer, lb.LLMBuilderError) else answer[0].text)
+    writer = lb.CreativeWriter(BUNDLE, style="creative", top_p=0.5)
+    writer.with_options(seed=2).continue_story("a", length=30)
     report: lb.FilterReport = lb.OutputFilter.check("a", {"min_length": 3})
     evaluation = lb.evaluate_generation("a", prompt="b")
     best = lb.compare_generations(
