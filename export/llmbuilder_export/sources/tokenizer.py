@@ -9,6 +9,7 @@ from llmbuilder.bundle.manifest import TokenizerFacts
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer import Tokenizer, load_tokenizer
 from llmbuilder_export.sources.files import read_json
+from llmbuilder_export.sources.pieces import refuse_other_ids
 
 SENTENCEPIECE_NAME = "tokenizer.model"
 JSON_NAME = "tokenizer.json"
@@ -61,6 +62,8 @@ def load_tokenizer_source(
             "Pass the tokenizer the model was trained with."
         )
     is_json = path.suffix == ".json"
+    if not is_json:
+        refuse_other_ids(path, tokenizer.vocab_size)
     bos, eos, pad = _json_specials(path, vocab_size) if is_json else _sentencepiece_specials(path)
     prefix, suffix = _added(tokenizer)
     facts = TokenizerFacts(
