@@ -177,7 +177,7 @@ def test_a_schema_that_is_wrong_or_too_large_is_refused(serving):
     with serving(max_schema=200) as client:
         assert refusal(post(client, TEXT | wanted({"type": "nothing"})), 400)["param"] == "response_format"
         assert "characters" in refusal(post(client, TEXT | wanted({"enum": ["x" * 300]})), 400)["message"]
-        assert "max_length" in refusal(post(client, TEXT | wanted({"enum": ["x" * 30]})), 400)["message"]
+        assert "more new tokens" in refusal(post(client, TEXT | wanted({"enum": ["x" * 30]})), 400)["message"]
 
 
 def test_a_model_that_fails_is_a_503(serving):

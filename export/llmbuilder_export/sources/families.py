@@ -33,7 +33,7 @@ def refuse_unknown_family(content: Mapping[str, Any], place: Path) -> None:
         )
     raise ExportError(
         f"{place} is of the family {shown(family)}, which transformers {transformers.__version__} does not know. "
-        "Install a newer one (pip install -U transformers), or export a model of another family."
+        "Upgrade transformers if a newer one does, or export a model of another family."
     )
 
 
