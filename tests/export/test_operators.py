@@ -29,5 +29,5 @@ def test_known_operators_pass():
     ],
 )
 def test_another_operator_ends_the_export_by_name(node, name):
-    with pytest.raises(ExportError, match=f"gpt cannot be exported: it computes with {name},"):
+    with pytest.raises(ExportError, match=f"gpt cannot be exported: it computes with the operator {name},"):
         refuse_unknown(graph_of(node), "gpt")
