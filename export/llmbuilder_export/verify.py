@@ -17,7 +17,7 @@ from llmbuilder.engine.model import Model
 from llmbuilder.errors import DeviceError, ExportError
 from llmbuilder_export.judge import judge
 from llmbuilder_export.networks.network import Network
-from llmbuilder_export.networks.refusals import in_a_sentence
+from llmbuilder_export.networks.refusals import WITHOUT_CACHE, in_a_sentence
 from llmbuilder_export.tracking import tracked
 
 FloatArray = npt.NDArray[np.float32]
@@ -55,8 +55,7 @@ def record(
     sequences = _sequences(texts, vocab_size, window, _SHORT_LENGTHS if short else _LENGTHS)
     prompt = sequences[0][:_GREEDY_PROMPT]
     longest = 0 if short else min(_GREEDY_TOKENS, window - len(prompt))
-    reason = "its code does not run without a cache, so that no bundle could be compared"
-    with in_a_sentence(network.facts.architecture, reason), torch.inference_mode():
+    with in_a_sentence(network.facts.architecture, WITHOUT_CACHE), torch.inference_mode():
         logits = [_logits(network, ids) for ids in tracked(sequences, "texts")]
         greedy: list[int] = []
         for _ in tracked(range(longest), "tokens"):

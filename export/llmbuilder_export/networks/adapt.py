@@ -19,7 +19,7 @@ from llmbuilder_export.networks.interface import IMPLEMENTATION, attending
 from llmbuilder_export.networks.latent import joined_keys
 from llmbuilder_export.networks.network import Attention, Heads, Network
 from llmbuilder_export.networks.own import OwnAttention
-from llmbuilder_export.networks.refusals import family_of, in_a_sentence, refusal
+from llmbuilder_export.networks.refusals import WITHOUT_CACHE, family_of, in_a_sentence, refusal
 from llmbuilder_export.networks.rotary import Rotary, find_rotary, rotating
 from llmbuilder_export.networks.simplify import simplify
 
@@ -50,9 +50,7 @@ class AdaptedNetwork(Network):
             family, "its code does not run with the attention of a bundle in the place of its own"
         ):
             heads, vocab_size = self._try()
-        with in_a_sentence(
-            family, "its code does not run without a cache, so that no bundle could be compared"
-        ):
+        with in_a_sentence(family, WITHOUT_CACHE):
             self._refuse_sight()
         self.facts = ModelFacts(
             architecture=family,

@@ -11,6 +11,8 @@ from torch import nn
 
 from llmbuilder.errors import ExportError, LLMBuilderError
 
+WITHOUT_CACHE = "its code does not run without a cache, so that no bundle could be compared"
+"""Why a model is refused whose plain logits cannot be had."""
 _OTHERS = "Export a model of another family, or report this one"
 _STATES = frozenset({"linear_attention", "hybrid", "hybrid_sliding", "conv"})
 """Kinds of layers, by their names in configurations, that keep something else of a text than keys and values."""
