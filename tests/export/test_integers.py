@@ -16,7 +16,7 @@ from llmbuilder_export.graph import name_of
 from llmbuilder_export.quantize.calibrate import ROWS, sample_rows
 from llmbuilder_export.quantize.integers import candidates, multiply_integers
 from llmbuilder_export.quantize.layers import find_linears
-from llmbuilder_export.quantize.rows import LARGEST, MIDDLE, relative_error, round_outputs
+from llmbuilder_export.quantize.rows import LARGEST, relative_error, round_outputs
 from llmbuilder_export.quantize.smooth import even_out
 from llmbuilder_export.quantize.turning import hadamard, turn_size, turned
 from llmbuilder_export.quantize.weights import quantize
@@ -50,7 +50,7 @@ def test_all_layers_but_the_head_multiply_whole_numbers(exported):
     assert exported.manifest.quantization == "w8a8"
     assert len(nodes(model, "MatMulNBits")) == 1
     assert len(nodes(model, "MatMulIntegerToFloat")) >= 4 * exported.manifest.model.num_layers
-    assert {node.inputs[1].dtype for node in nodes(model, "MatMulIntegerToFloat")} == {ir.DataType.UINT8}
+    assert {node.inputs[1].dtype for node in nodes(model, "MatMulIntegerToFloat")} == {ir.DataType.INT8}
 
 
 def test_layers_of_one_input_share_its_rounding(exported):
@@ -169,17 +169,17 @@ def test_a_product_in_whole_numbers_is_numpys_and_rows_of_zeros_give_zeros():
     weight, inputs = round_outputs(turned(matrix, 64)), turned(x, 64)
     largest = np.abs(inputs).max(-1, keepdims=True)
     codes = np.rint(inputs / np.where(largest > 0, largest, 1) * LARGEST)
-    sums = codes.astype(np.int64) @ (weight.codes.astype(np.int64) - MIDDLE)
+    sums = codes.astype(np.int64) @ weight.codes.astype(np.int64)
     result = run(model, x)
     np.testing.assert_allclose(result, sums * weight.scales * largest / LARGEST, rtol=1e-3, atol=0.02)
     assert not result[1, 2].any()
     assert np.isfinite(result).all()
 
 
-def test_weights_have_the_largest_code_at_most_and_zeros_the_middle_one():
+def test_weights_have_the_largest_code_at_most_and_zeros_code_zero():
     weight = np.array([[0.5, -1, 0], [0, 0, 0]], np.float32)
     found = round_outputs(weight)
-    assert found.codes.T.tolist() == [[192, 1, 128], [128, 128, 128]]
+    assert found.codes.T.tolist() == [[64, -127, 0], [0, 0, 0]]
     np.testing.assert_array_equal(found.scales, np.array([1, 1], np.float32) / np.float32(127))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
+from llmbuilder.engine import products
 from llmbuilder.engine.installation import BUILDS, check_installation, runtime_name
 from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.session import open_session
@@ -270,3 +271,32 @@ class TestPacking:
             decoder = engine.model.decoder()
             found.append([np.array(decoder.prefill(0, [1, 2, 3])), np.array(decoder.step([4]))])
         assert all(map(np.array_equal, *found))
+
+
+class TestWholeNumbers:
+    """Signed weights are made unsigned where ONNX Runtime's sums would overflow, and nowhere else."""
+
+    @pytest.mark.parametrize("overflow", [False, True])
+    @pytest.mark.parametrize("whole_numbers", [False, True])
+    def test_are_widened_where_they_would_overflow(
+        self, runtime, graph, monkeypatch, overflow, whole_numbers
+    ):
+        monkeypatch.setattr("llmbuilder.engine.session.sums_overflow", lambda: overflow)
+        session = opened(graph, whole_numbers=whole_numbers)
+        assert (products.WIDENED in session.options.entries) == (overflow and whole_numbers)
+
+    @pytest.mark.parametrize("overflow", [False, True])
+    def test_are_exact_once_widened(self, monkeypatch, overflow):
+        """Clipped to 16 bits, as some processors add them, until they are widened."""
+        exact = products._multiplied
+
+        def multiplied(codes, weight, *, widened):
+            return exact(codes, weight, widened=widened).clip(max=None if widened or not overflow else 32767)
+
+        monkeypatch.setattr(products, "_multiplied", multiplied)
+        products.sums_overflow.cache_clear()
+        try:
+            assert products.sums_overflow() == overflow
+            assert products.products_differ() == 0
+        finally:
+            products.sums_overflow.cache_clear()

@@ -3,8 +3,9 @@
 Sums of whole numbers are exact, so a row's result does not depend on the rows beside it. The inputs are rounded by
 plain operators, because those of ONNX Runtime that round and multiply in one take one scale for all rows.
 
-Weights are stored as unsigned codes with 128 in the place of zero. Signed ones would be computed faster by x86
-processors with AVX2 and without VNNI, but wrongly: there, ONNX Runtime adds their products in 16 bits, which overflow.
+Weights are signed and inputs unsigned: that is what processors with VNNI multiply. x86 without it would add such
+products in 16 bits, which overflow, so the runtime has ONNX Runtime turn the weights unsigned there
+(`llmbuilder.engine.products`).
 """
 
 from dataclasses import dataclass
@@ -15,39 +16,41 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder_export.graph import MICROSOFT, add_initializer, drop_unread, name_of, rank_of, replace
-from llmbuilder_export.quantize.blocks import ByteArray, refuse_infinite
+from llmbuilder_export.quantize.blocks import refuse_infinite
 from llmbuilder_export.quantize.layers import Linear
 from llmbuilder_export.quantize.turning import hadamard
 
 LARGEST = 127
-"""Largest code, less the middle one: codes go as far below it as above."""
+"""Largest code, less that of zero: codes go as far below as above."""
 MIDDLE = 128
-MOST_INPUTS = 1 << 17
-"""Inputs whose products add up to less than 2 ** 31."""
+"""The code of an input that stands for zero."""
+MOST_INPUTS = 1 << 16
+"""Inputs whose products, of at most 255 by 127, add up to less than 2 ** 31."""
+SignedArray = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class RowCodes:
-    """A weight as MatMulIntegerToFloat reads it: w = scale * (code - 128).
+    """A weight as MatMulIntegerToFloat reads it: w = scale * code.
 
     Attributes:
         codes: [K, N].
         scales: [N].
     """
 
-    codes: ByteArray
+    codes: SignedArray
     scales: FloatArray
 
 
 def round_outputs(weight: FloatArray) -> RowCodes:
-    """Quantize weight [N, K]: the largest weight of an output gets code 128 +- 127.
+    """Quantize weight [N, K]: the largest weight of an output gets code 127 or -127.
 
     Raises:
         ExportError: the weight holds infinities or NaN.
     """
     refuse_infinite(weight)
     levels, scales = _levels(weight)
-    return RowCodes((levels.T + MIDDLE).astype(np.uint8), scales)
+    return RowCodes(levels.T.astype(np.int8), scales)
 
 
 def relative_error(rows: FloatArray, weight: FloatArray) -> float:
@@ -97,8 +100,8 @@ class RowProducts:
         # An input's scale is its largest number over 127; that part of it is in the weight's.
         scales = add_initializer(self._graph, f"{name}_scales", weight.scales / np.float32(LARGEST))
         rounded, largest = self._round(linear, turn)
-        one, middle = self._constant("one", np.float32(1)), self._middle()
-        operands = [rounded, codes, one, scales, middle, middle]
+        one, zero = self._constant("one", np.float32(1)), self._constant("zero", np.int8(0))
+        operands = [rounded, codes, one, scales, self._middle(), zero]
         product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT, name=linear.nodes[0].name)
         nodes = [product, ir.node("Mul", [product.outputs[0], largest])]
         if linear.bias is not None:

@@ -93,6 +93,7 @@ class Model(LoadedGraph):
                 threads=threads if index is not None else usable_threads(manifest.model, threads),
                 content=content,
                 deterministic=deterministic,
+                whole_numbers=manifest.quantization == "w8a8",
             )
 
         def load_anew() -> "onnxruntime.InferenceSession":

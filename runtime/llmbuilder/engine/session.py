@@ -9,6 +9,7 @@ from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.limits import available_threads, recent_memory
 from llmbuilder.engine.mapped import give_back_mapped
+from llmbuilder.engine.products import WIDENED, sums_overflow
 from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def open_session(
     threads: int | None,
     content: bytes | None = None,
     deterministic: bool = True,
+    whole_numbers: bool = False,
 ) -> "onnxruntime.InferenceSession":
     """Load a graph for execution.
 
@@ -44,6 +46,7 @@ def open_session(
         threads: CPU threads, at least 1; None: as many as this process may use.
         content: the file's, to be loaded in its place; None: ONNX Runtime reads the file.
         deterministic: on a card, take the attention whose results are the same from run to run.
+        whole_numbers: the graph has products of signed 8-bit weights, which must be exact on this processor too.
 
     Raises:
         ConfigError: no such device, or no such number of threads.
@@ -54,7 +57,10 @@ def open_session(
     index = card_index(graph.parent, built_for, device)
     if index is None:
         with translated(BundleError, _failure(graph), "Export the model again with this release."):
-            session = _load(graph, content, ["CPUExecutionProvider"], threads)
+            settings = _settings(graph, threads)
+            if whole_numbers and sums_overflow():
+                settings.add_session_config_entry(WIDENED, "1")
+            session = _load(graph, content, ["CPUExecutionProvider"], settings)
         give_back_mapped(graph.parent / WEIGHTS_NAME)
         return session
     import onnxruntime as ort
@@ -70,7 +76,7 @@ def open_session(
     provider = (starting.PROVIDER, starting.provider_options(index, deterministic=deterministic))
     advice = "Where memory is short, free some, export with --quantize int8, or take another card (cuda:N)."
     with starting.quietly(ort), translated(DeviceError, f"{_failure(graph)} on cuda:{index}", advice):
-        session = _load(graph, content, [provider], threads, enable_fallback=False)
+        session = _load(graph, content, [provider], _settings(graph, threads), enable_fallback=False)
     starting.check_started(session, index)
     return session
 
@@ -93,14 +99,24 @@ def card_index(where: object, built_for: str, device: Device) -> int | None:
     return int(found["index"] or 0)
 
 
-def _load(
-    graph: Path, content: bytes | None, providers: list[Any], threads: int | None, **options: Any
-) -> "onnxruntime.InferenceSession":
+def _settings(graph: Path, threads: int | None) -> "onnxruntime.SessionOptions":
     import onnxruntime as ort
 
     settings = session_options(ort, threads)
     if packs_in_parallel(graph.parent / WEIGHTS_NAME, threads or available_threads()):
         settings.add_session_config_entry("session.prepack.enable_parallel", "1")
+    return settings
+
+
+def _load(
+    graph: Path,
+    content: bytes | None,
+    providers: list[Any],
+    settings: "onnxruntime.SessionOptions",
+    **options: Any,
+) -> "onnxruntime.InferenceSession":
+    import onnxruntime as ort
+
     with forking.LOADING:
         if content is not None:
             settings.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.parent))
