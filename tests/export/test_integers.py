@@ -87,6 +87,15 @@ def test_a_row_of_a_batch_has_the_bits_of_the_row_alone(exported):
         assert all(np.array_equal(together[:, row], alone[row]) for row in range(rows)), f"{rows} rows"
 
 
+def test_weights_that_are_made_unsigned_have_the_same_bits(exported, monkeypatch):
+    """As on processors where sums of signed ones would overflow; elsewhere ONNX Runtime may leave them signed."""
+    found = []
+    for overflow in (False, True):
+        monkeypatch.setattr("llmbuilder.engine.session.sums_overflow", lambda chosen=overflow: chosen)
+        found.append(steps(load_engine(exported.path).model.decoder(rows=2), [[1, 2, 3], [4]]))
+    assert np.array_equal(*found)
+
+
 def test_a_prompt_in_parts_has_the_bits_of_the_whole(exported):
     engine = load_engine(exported.path)
     ids = np.random.default_rng(1).integers(engine.usable_vocab, size=WINDOW - 8).tolist()

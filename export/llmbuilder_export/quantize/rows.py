@@ -100,7 +100,9 @@ class RowProducts:
         # An input's scale is its largest number over 127; that part of it is in the weight's.
         scales = add_initializer(self._graph, f"{name}_scales", weight.scales / np.float32(LARGEST))
         rounded, largest = self._round(linear, turn)
-        one, zero = self._constant("one", np.float32(1)), self._constant("zero", np.int8(0))
+        one = self._constant("one", np.float32(1))
+        # One for each product: ONNX Runtime, where it makes weights unsigned, makes the zero so as often as it is read.
+        zero = add_initializer(self._graph, f"{name}_zero", np.array(0, np.int8))
         operands = [rounded, codes, one, scales, self._middle(), zero]
         product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT, name=linear.nodes[0].name)
         nodes = [product, ir.node("Mul", [product.outputs[0], largest])]
