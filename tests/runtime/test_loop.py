@@ -238,6 +238,20 @@ class TestChunks:
         ]  # fmt: skip
         assert model.runs[8:10] == [("fill", 0, 2), ("step", 0, 2)]
 
+    def test_what_is_still_to_be_computed_is_told(self):
+        generator, model = make()
+        loop = Loop(model.decoder, max_rows=4, chunk=4)
+        assert (loop.rows, loop.texts) == (0, [])
+        for prompt in ("ab", "x" * 13, "abc"):
+            loop.add(generator.group(prompt, max_new_tokens=8, num_return_sequences=2, early_stopping=False))
+        loop.admit()
+        assert (loop.rows, loop.texts) == (4, [2, 13])
+        loop.advance()
+        assert loop.texts == [11]
+        for _ in range(2):
+            loop.advance()
+        assert (loop.rows, loop.texts) == (4, [7])
+
     def test_of_short_prompts_share_a_turn(self):
         generator, model = make()
         loop = generator.loop(4)

@@ -33,6 +33,12 @@ class _Entry:
     filling: Filling | None = None
     """The first of these texts, under way."""
 
+    @property
+    def left(self) -> list[int]:
+        """Tokens left of each of these texts."""
+        done = 0 if self.filling is None else self.filling.done
+        return [len(text) - done * (number == 0) for number, text in enumerate(self.texts)]
+
 
 class Batch:
     """Groups that share the runs of one decoder."""
@@ -59,6 +65,11 @@ class Batch:
     def is_filling(self) -> bool:
         """Whether texts wait to be computed."""
         return bool(self._filling)
+
+    @property
+    def texts(self) -> list[int]:
+        """Tokens left of each text that waits, in the order in which they are computed."""
+        return [left for entry in self._filling for left in entry.left]
 
     def add(self, group: Group) -> None:
         """Take a group in, whose prompt is computed in its turn."""

@@ -90,12 +90,23 @@ class Loop:
     @property
     def has_room(self) -> bool:
         """Whether another group could join at once."""
-        return not any(self._waiting) and self._rows < self._max_rows
+        return not any(self._waiting) and self.rows < self._max_rows
 
     @property
     def waiting(self) -> list[Group]:
         """Groups that have not joined yet."""
         return [group for queue in self._waiting for _, group in queue]
+
+    @property
+    def rows(self) -> int:
+        """Rows of those who have joined, without those of a group that is wider than all."""
+        batches = [self._common, *self._speculating]
+        return sum(group.width for batch in batches for group in batch.groups)
+
+    @property
+    def texts(self) -> list[int]:
+        """Tokens of each text that is still to be computed in the rows that are shared, in order."""
+        return self._common.texts
 
     def add(self, group: Group) -> None:
         """Let a group join as soon as there is room."""
@@ -150,12 +161,6 @@ class Loop:
     def _groups(self) -> list[Group]:
         return [group for batch in self._batches for group in batch.groups]
 
-    @property
-    def _rows(self) -> int:
-        """Rows that are reserved, without those of a group that is wider than all."""
-        batches = [self._common, *self._speculating]
-        return sum(group.width for batch in batches for group in batch.groups)
-
     def _begin_turn(self) -> None:
         if self._speculating or self._wide:
             self._drop_empty()
@@ -181,7 +186,7 @@ class Loop:
     def _has_rows(self, group: Group) -> bool:
         if group.width > self._max_rows:
             return not self._wide
-        return self._rows + group.width <= self._max_rows
+        return self.rows + group.width <= self._max_rows
 
     def _has_memory(self, group: Group) -> bool:
         taken = sum(most_tokens(other) for other in self._groups)

@@ -121,7 +121,9 @@ class Lane:
         loop.admit()
         self._note_joined(loop)
         streaming = any(request.streams for request in self._requests())
-        loop.chunk = self._pace.chunk(loop.largest_chunk, streaming=streaming)
+        loop.chunk = self._pace.chunk(
+            loop.largest_chunk, streaming=streaming, rows=loop.rows, texts=loop.texts
+        )
         for group in loop.advance():
             self._tell(group)
 
