@@ -196,7 +196,7 @@ def _sources() -> Path:
         folder = SOURCES.parent
         folder.mkdir(parents=True, exist_ok=True)
         package = f"llama-cpp-python=={RELEASE}"
-        options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(folder)]
+        options = ["--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder)]
         call(["python3", "-m", "pip", "download", *options, package])
         (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
         with tarfile.open(archive) as packed:

@@ -194,7 +194,6 @@ def test_texts_begin_and_end_as_the_file_says(write, byte_bpe):
     assert first(pre="llama-bpe") == 1
     assert first(pre="llama-bpe", add_bos_token=False) == 0
     assert first(add_bos_token=True, add_eos_token=True) == 2
-    assert first(add_bos_token=True, bos_token_id=None) == 0
 
 
 @pytest.mark.parametrize("prefix", [True, False])

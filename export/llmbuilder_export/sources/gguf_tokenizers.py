@@ -1,6 +1,7 @@
 """Tokenizers of GGUF files as ``tokenizer.json``, with the ids that the file gives its tokens.
 
-A file names the rule by which text is split before it is merged, one of those in llama.cpp's ``llama-vocab.cpp``.
+A file names the rule by which text is split before it is merged, one of those in llama.cpp's ``llama-vocab.cpp``. What
+llama.cpp does against the file is not done: it takes some names, such as ``</s>``, for control tokens that are none.
 """
 
 import json
@@ -9,20 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, processors
 
 from llmbuilder.errors import ExportError
 from llmbuilder.tokenizerfile.places import RefusedError
 from llmbuilder.tokenizerfile.vocabulary import check_added, check_model
 from llmbuilder_export.sources.files import shown
+from llmbuilder_export.sources.gguf_pieces import FOUND_FIRST, USER_DEFINED, bpe, sentencepiece_of
 from llmbuilder_export.sources.ggufs import GGUF
 
 _PREFIX = "tokenizer.ggml."
-_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
-"""Kinds of tokens that are found in a text before it is split (``gguf.TokenType``)."""
-_SPACE = "\u2581"
-_MOST_SPLIT = 1 << 27
-"""Characters of all halves into which tokens are cut to find their merges: of 262,144 tokens of 22 characters each."""
+_USUAL_IDS = {"llama": {"bos": 1, "eos": 2, "unknown": 0}}
+"""Those of a kind of tokenizer, where a file does not say them."""
+_TAKES_SPACE = ("phi-3", "phi3")
+"""Parts of models' names for which llama.cpp lets control tokens take in the white space behind them."""
 _AGAIN = "Export the model from its Hugging Face directory instead."
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"
@@ -81,22 +82,28 @@ def tokenizer_of(file: GGUF) -> Tokenizer:
         ExportError: it is of a kind that cannot be rebuilt, or is not whole.
     """
     kind = file.need(f"{_PREFIX}model", str)
+    name = file.get("general.name", str) or ""
+    if any(part in name.lower() for part in _TAKES_SPACE):
+        raise ExportError(
+            f"{file.path} is of a model named {shown(name)}, whose control tokens take in white space. {_AGAIN}"
+        )
     tokens, kinds = _tokens(file)
     _check_sizes(file, tokens, kinds)
     if kind == "gpt2":
         result, begins = _bytes_of(file, tokens)
     elif kind == "llama":
-        result, begins = _sentencepiece_of(file, tokens), True
+        result, begins = sentencepiece_of(file, tokens, kinds), True
     else:
         raise ExportError(
             f"{file.path} has a tokenizer of the kind {shown(kind)}, which cannot be rebuilt. {_AGAIN}"
         )
-    found = {_CONTROL, _USER_DEFINED} | ({_UNKNOWN} if kind == "llama" else set())
     added = [
-        (token, number) for token, number in zip(tokens, kinds, strict=True) if number in found and token
+        (token, number)
+        for token, number in zip(tokens, kinds, strict=True)
+        if number in FOUND_FIRST and token
     ]
     result.add_tokens(
-        [AddedToken(t, normalized=False, special=number != _USER_DEFINED) for t, number in added]
+        [AddedToken(t, normalized=False, special=number != USER_DEFINED) for t, number in added]
     )
     _frame(result, file, tokens, begins=begins)
     return result
@@ -129,6 +136,8 @@ def tokenizer_files(file: GGUF) -> dict[str, str]:
 
 def _id(file: GGUF, name: str) -> int | None:
     found = file.get(f"{_PREFIX}{name}_token_id", int)
+    if found is None:
+        found = _USUAL_IDS.get(file.need(f"{_PREFIX}model", str), {}).get(name)
     count = len(file.need(f"{_PREFIX}tokens", list))
     return found if found is not None and 0 <= found < count else None
 
@@ -156,7 +165,7 @@ def _check_sizes(file: GGUF, tokens: Sequence[str], kinds: Sequence[int]) -> Non
     Raises:
         ExportError: they are too many or too long.
     """
-    special = [{"content": t, "id": i} for i, t in enumerate(tokens) if kinds[i] in (_CONTROL, _USER_DEFINED)]
+    special = [{"content": t, "id": i} for i, t in enumerate(tokens) if kinds[i] in FOUND_FIRST]
     try:
         check_model({"vocab": {token: i for i, token in enumerate(tokens)}}, f"{_PREFIX}tokens")
         check_added(special, f"{_PREFIX}tokens")
@@ -173,63 +182,13 @@ def _bytes_of(file: GGUF, tokens: Sequence[str]) -> tuple[Tokenizer, bool]:
             f"not known here. {_AGAIN}"
         )
     rule = _RULES[name]
-    merges = [tuple(str(merge).split(" ", 2)) for merge in file.need(f"{_PREFIX}merges", list)]
-    model = _bpe(file, tokens, merges, ignore_merges=rule.whole_words)
+    said = dict.fromkeys(file.need(f"{_PREFIX}merges", list))  # of two that are equal the first counts
+    merges = [tuple(str(merge).split(" ", 2)) for merge in said]
+    model = bpe(file, tokens, merges, ignore_merges=rule.whole_words)
     result = Tokenizer(model)
     result.pre_tokenizer = rule.split()
     result.decoder = decoders.ByteLevel()
     return result, rule.begins
-
-
-def _sentencepiece_of(file: GGUF, tokens: Sequence[str]) -> Tokenizer:
-    """SentencePiece's BPE, which merges the pair that makes the token of the highest score."""
-    scores = file.need(f"{_PREFIX}scores", np.ndarray).tolist()
-    if len(scores) != len(tokens):
-        raise ExportError(
-            f"{file.path} holds {len(scores)} scores for {len(tokens)} tokens. Get the file again."
-        )
-    if sum(len(token) ** 2 for token in tokens) > _MOST_SPLIT:
-        raise ExportError(f"{file.path} has longer {_PREFIX}tokens than any model. Get the file again.")
-    unknown = _id(file, "unknown")
-    model = _bpe(
-        file,
-        tokens,
-        _merges(tokens, scores),
-        byte_fallback=True,
-        fuse_unk=True,
-        unk_token=None if unknown is None else tokens[unknown],
-    )
-    result = Tokenizer(model)
-    prefix = file.get(f"{_PREFIX}add_space_prefix", bool) is not False
-    steps: list[normalizers.Normalizer] = [normalizers.Prepend(_SPACE)] if prefix else []
-    result.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", _SPACE)])
-    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
-    result.decoder = decoders.Sequence(
-        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
-    )
-    return result
-
-
-def _merges(tokens: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
-    """Every way in which two tokens make a third, the best first, as transformers' converters order them."""
-    ids = {token: i for i, token in enumerate(tokens)}
-    found = []
-    for token, score in zip(tokens, scores, strict=True):
-        parts = [(token[:at], token[at:]) for at in range(1, len(token))]
-        pairs = [(left, right) for left, right in parts if left in ids and right in ids]
-        found += [(score, pair) for pair in sorted(pairs, key=lambda pair: (ids[pair[0]], ids[pair[1]]))]
-    found.sort(key=lambda entry: (entry[0], len(entry[1][0]), len(entry[1][1])), reverse=True)
-    return [pair for _, pair in found]
-
-
-def _bpe(file: GGUF, tokens: Sequence[str], merges: Sequence[Any], **options: Any) -> models.BPE:
-    try:
-        return models.BPE({token: i for i, token in enumerate(tokens)}, list(merges), **options)
-    except Exception as error:  # the library raises Exception itself
-        reason = shown(error)
-        raise ExportError(
-            f"{file.path} has a tokenizer that cannot be rebuilt ({reason}). {_AGAIN}"
-        ) from error
 
 
 def _frame(tokenizer: Tokenizer, file: GGUF, tokens: Sequence[str], *, begins: bool) -> None:
@@ -238,9 +197,14 @@ def _frame(tokenizer: Tokenizer, file: GGUF, tokens: Sequence[str], *, begins: b
     ids = {}
     for name, usual in wanted.items():
         said = file.get(f"{_PREFIX}add_{name}_token", bool)
-        number = _id(file, name)
-        if (usual if said is None else said) and number is not None:
-            ids[name] = number
+        if not (usual if said is None else said):
+            continue
+        if (number := _id(file, name)) is None:
+            raise ExportError(
+                f"{file.path} puts a token around texts, but does not say which: there is no {_PREFIX}{name}_token_id. "
+                f"{_AGAIN}"
+            )
+        ids[name] = number
     if not ids:
         return
     before = [tokens[ids["bos"]]] if "bos" in ids else []
