@@ -157,6 +157,35 @@ def test_features_of_very_different_size_become_alike(traced):
     assert np.ptp(np.log(np.abs(after).max(0))) < 0.7 * np.ptp(np.log(np.abs(spread).max(0)))
 
 
+def size(rows):
+    """Root mean square of each feature."""
+    return np.sqrt(np.square(rows).mean(0))
+
+
+def test_a_features_inputs_and_weights_become_of_the_same_size(traced):
+    model = traced.clone()
+    rows = samples(model)
+    name = name_of(nodes(model, "GroupQueryAttention")[0].inputs[0].producer().inputs[0])
+    spread = rows[name] * np.geomspace(1, 100, rows[name].shape[1], dtype=np.float32)
+    after = even_out(model.graph, candidates(model.graph), rows | {name: spread})[name]
+    (reader,) = (each for each in candidates(model.graph) if name_of(each.source) == name)
+    ratio = size(after) / size(reader.matrix())
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=0.1)  # values are turned afterwards
+
+
+def test_what_a_norm_makes_is_turned_where_that_lessens_the_error(traced):
+    """One large feature in each row, another one each time, spreads well; rows of equal ones have nothing to spread."""
+    rows = samples(traced)
+    name = name_of(nodes(traced, "GroupQueryAttention")[0].inputs[0].producer().inputs[0])
+    width = rows[name].shape[1]
+    random = np.random.default_rng(0)
+    spikes = (random.standard_normal((width, width)) + 100 * np.eye(width)).astype(np.float32)
+    for given, expected in ((spikes, True), (np.sign(random.standard_normal((99, width))), False)):
+        model = traced.clone()
+        multiply_integers(model.graph, rows | {name: given.astype(np.float32)})
+        assert (f"{name}_turn" in model.graph.initializers) == expected
+
+
 def test_a_layer_that_whole_numbers_would_harm_stays_as_it_is():
     """One large feature leaves no codes to the others, and its weight is zero, so that only they count."""
     model = small_graph(lambda x, w: [ir.node("MatMul", [x, w])], (64, 48))

@@ -1,6 +1,7 @@
 """Choose the products that are computed in whole numbers, and make them."""
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import onnx_ir as ir
@@ -10,7 +11,7 @@ from llmbuilder.bundle.manifest import LOGITS
 from llmbuilder_export.experts import routers
 from llmbuilder_export.graph import name_of
 from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
-from llmbuilder_export.quantize.makers import maker_of
+from llmbuilder_export.quantize.makers import Maker, maker_of
 from llmbuilder_export.quantize.rows import MOST_INPUTS, RowProducts, relative_error, round_outputs
 from llmbuilder_export.quantize.smooth import even_out
 from llmbuilder_export.quantize.turning import turn_size, turned
@@ -20,6 +21,8 @@ MOST_ERROR = 0.02
 """Layers whose product would be further off, as a share of its size, keep blocks; in blocks it is about 0.01."""
 _MOST_TURNED, _LEAST_TURNED = 64, 8
 """Sizes of groups that are turned while the model runs; larger ones gain little and cost as much more."""
+_WORTH = 0.9
+"""What norms make is turned where at most this share of the error is left: a turn takes time as well."""
 
 
 def candidates(graph: ir.Graph) -> list[Linear]:
@@ -53,7 +56,7 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
     """
     rows = even_out(graph, candidates(graph), rows)
     chosen, products = candidates(graph), RowProducts(graph)
-    turns = _turns(chosen)
+    turns = _turns(chosen, rows)
     left = [
         linear for linear in find_linears(graph) if linear.nodes[0] not in {each.nodes[0] for each in chosen}
     ]
@@ -68,16 +71,31 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
     return left
 
 
-def _turns(linears: list[Linear]) -> dict[Linear, int]:
-    """Size of the groups in which each layer's input is turned while the model runs.
-
-    Inputs that norms make are even already, and values of attention are turned where they are made.
-    """
-    turns: dict[Linear, int] = {}
+def _turns(linears: list[Linear], rows: Mapping[str, FloatArray]) -> dict[Linear, int]:
+    """Size of the groups in which each layer's input is turned while the model runs."""
+    readers: dict[ir.Value, list[Linear]] = defaultdict(list)
     for linear in linears:
-        readers = [each for each in linears if each.source is linear.source]
-        maker = maker_of(linear.source, readers, linears)
-        size = turn_size(linear.shape[1], _MOST_TURNED)
-        even = maker is not None and (maker.turn or isinstance(maker.by, ir.Node))
-        turns[linear] = 0 if even or size < _LEAST_TURNED else size
+        readers[linear.source].append(linear)
+    turns: dict[Linear, int] = {}
+    for source, group in readers.items():
+        size = _turn(maker_of(source, group, linears), group, rows[name_of(source)])
+        turns |= dict.fromkeys(group, size)
     return turns
+
+
+def _turn(maker: Maker | None, readers: list[Linear], rows: FloatArray) -> int:
+    """`_turns` of the layers of one input. Values of attention are turned where they are made."""
+    size = turn_size(readers[0].shape[1], _MOST_TURNED)
+    if size < _LEAST_TURNED or (maker is not None and maker.turn):
+        return 0
+    by_norm = maker is not None and isinstance(maker.by, ir.Node)
+    return size if not by_norm or _left_of_error(readers, rows, size) <= _WORTH else 0
+
+
+def _left_of_error(readers: list[Linear], rows: FloatArray, size: int) -> float:
+    """Error of the products if inputs are turned, as a share of what it is if they are not."""
+    matrices = [linear.matrix() for linear in readers]
+    before = sum(relative_error(rows, matrix) ** 2 for matrix in matrices)
+    inputs = turned(rows, size)
+    after = sum(relative_error(inputs, turned(matrix, size)) ** 2 for matrix in matrices)
+    return math.sqrt(after / before) if before else 1.0

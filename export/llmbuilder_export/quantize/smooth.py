@@ -19,9 +19,6 @@ from llmbuilder_export.quantize.layers import Linear
 from llmbuilder_export.quantize.makers import NORM_WEIGHTS, Maker, maker_of
 from llmbuilder_export.quantize.turning import turned
 
-EXPONENT, NORM_EXPONENT = 0.5, 0.65
-"""How much of the difficulty goes from the inputs to the weights; more of it where a norm makes the inputs, whose large
-features are larger than those of products."""
 _LEAST = 0.01
 """Least size of a feature or weight that counts, as a share of the mean: calibration sees only so much text."""
 
@@ -58,10 +55,7 @@ class _Edge:
 
 
 def even_out(
-    graph: ir.Graph,
-    linears: Collection[Linear],
-    rows: Mapping[str, FloatArray],
-    exponent: float | None = None,
+    graph: ir.Graph, linears: Collection[Linear], rows: Mapping[str, FloatArray]
 ) -> dict[str, FloatArray]:
     """Divide features by how large they are, in place; the graph computes what it did.
 
@@ -69,13 +63,11 @@ def even_out(
         graph: a graph in float32. New weights are lazy: they exist while they are read.
         linears: layers that may be changed, no two of the same weight.
         rows: samples [rows, K] of each layer's input, by name.
-        exponent: from 0, where only weights are evened out, to 1, where only inputs are; None: `NORM_EXPONENT` where
-            a norm makes them, `EXPONENT` elsewhere.
 
     Returns:
         The samples as they are now.
     """
-    edges = _edges(linears, rows, exponent)
+    edges = _edges(linears, rows)
     changes: dict[Linear, list[_Change]] = defaultdict(list)
     outputs: dict[Linear, list[_Change]] = defaultdict(list)
     for edge in edges.values():
@@ -93,9 +85,7 @@ def even_out(
     return {name: edges[name].read(each) if name in edges else each for name, each in rows.items()}
 
 
-def _edges(
-    linears: Collection[Linear], rows: Mapping[str, FloatArray], exponent: float | None
-) -> dict[str, _Edge]:
+def _edges(linears: Collection[Linear], rows: Mapping[str, FloatArray]) -> dict[str, _Edge]:
     """What can be evened out, by the name of the readers' input."""
     readers: dict[ir.Value, list[Linear]] = defaultdict(list)
     for linear in linears:
@@ -104,17 +94,19 @@ def _edges(
     for source, group in readers.items():
         if (maker := maker_of(source, group, linears)) is not None:
             name = name_of(source)
-            usual = NORM_EXPONENT if isinstance(maker.by, ir.Node) else EXPONENT
-            share = usual if exponent is None else exponent
-            found[name] = _Edge(maker, group, _factor(rows[name], group, maker, share))
+            found[name] = _Edge(maker, group, _factor(rows[name], group, maker))
     return found
 
 
-def _factor(rows: FloatArray, readers: Collection[Linear], maker: Maker, exponent: float) -> FloatArray:
-    """What each feature of ``maker`` is divided by, up to the last one read; of geometric mean 1 over the inputs."""
+def _factor(rows: FloatArray, readers: Collection[Linear], maker: Maker) -> FloatArray:
+    """What each feature of ``maker`` is divided by, up to the last one read; of geometric mean 1 over the inputs.
+
+    It leaves inputs and weights of a feature the same size, as root mean squares. If the largest numbers of rows and of
+    outputs stayed what they are, that would make the sum of both errors least.
+    """
     size = _not_small(np.sqrt(np.square(rows).mean(0)))
-    weight = _not_small(np.max([np.abs(linear.matrix()).max(0) for linear in readers], axis=0))
-    logarithm = exponent * np.log(size) - (1 - exponent) * np.log(weight)
+    squares = np.sum([np.square(linear.matrix()).sum(0) for linear in readers], axis=0)
+    logarithm = np.log(size / _not_small(np.sqrt(squares))) / 2
     total, count = np.bincount(maker.features, logarithm), np.bincount(maker.features)
     means = np.where(count > 0, total / np.maximum(count, 1), logarithm.mean())
     factor: FloatArray = np.exp(means - logarithm.mean()).astype(np.float32)
