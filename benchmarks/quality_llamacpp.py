@@ -1,7 +1,8 @@
 """The peer of ``quality.py``: llama.cpp's quantizations of the same weights, in an environment of its own.
 
-``python quality_llamacpp.py MODEL.gguf`` reads texts as lists of windows of token ids (JSON) from stdin and writes one
-JSON object a line for each quantization. The reference is the same file, dequantized to float32 by llama.cpp.
+``python quality_llamacpp.py MODEL.gguf [QUANTIZATION ...]`` reads texts as lists of windows of token ids (JSON) from
+stdin and writes one JSON object a line for each quantization. The reference is the same file, dequantized to float32 by
+llama.cpp.
 """
 
 import ctypes
@@ -21,7 +22,9 @@ QUANTIZATIONS = {
     "Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
     "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
     "Q4_K_M": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+    "Q6_K": llama_cpp.LLAMA_FTYPE_MOSTLY_Q6_K,
 }
+USUAL = ("Q8_0", "Q4_0", "Q4_K_M")
 
 
 def main() -> None:
@@ -32,9 +35,9 @@ def main() -> None:
         convert(Path(sys.argv[1]), original, FLOAT32)
         model = Model(original)
         reference = {name: [model(ids) for ids in cut] for name, cut in texts.items()}
-        for name, kind in QUANTIZATIONS.items():
+        for name in sys.argv[2:] or USUAL:
             path = Path(folder) / f"{name}.gguf"
-            convert(original, path, kind)
+            convert(original, path, QUANTIZATIONS[name])
             for row in measure(path, texts, reference):
                 print(json.dumps({"version": llama_cpp.__version__, "quantization": name} | row), flush=True)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import byte_vocabulary, write_gguf
 from safetensors.torch import load_file, save_file
 from test_huggingface_source import save_model
+from transformers import AutoModelForCausalLM
 
 from llmbuilder.engine.model import Model
 from llmbuilder.errors import ExportError, ModelNotFoundError
@@ -54,6 +56,28 @@ def test_a_merged_model_computes_what_peft_does_with_base_and_adapter(case):
     torch.testing.assert_close(network.reference(IDS)[0], expected, atol=2e-5, rtol=1e-4)
     alone = load_source(base_of(case)).network.reference(IDS)[0]
     assert (alone - expected).abs().max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def gguf_base(tmp_path_factory, byte_bpe_file):
+    """The adapters' base as a GGUF file, under the name of one that is quantized."""
+    model = AutoModelForCausalLM.from_pretrained(FOLDER / "llama")
+    model.config.head_dim = model.config.hidden_size // model.config.num_attention_heads
+    words = byte_vocabulary(json.loads(byte_bpe_file.read_text()))
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "llama-Q8_0.gguf", model, words)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("turned")])
+def test_a_gguf_file_with_an_adapter_merged_computes_what_peft_does(case, gguf_base):
+    source = load_source(gguf_base, adapter=FOLDER / case)
+    expected = load_file(FOLDER / case / "expected.safetensors")["logits"]
+    torch.testing.assert_close(source.network.reference(IDS)[0], expected, atol=2e-5, rtol=1e-4)
+    assert (source.facts.kind, source.facts.adapter) == ("gguf", case)
+
+
+def test_an_adapter_of_another_model_is_not_merged_into_a_gguf_file(adapter, gguf_base):
+    folder = adapter(base_model_name_or_path="org/other")
+    refused(folder, r"adapter for org/other, not for .*\.gguf\. Pass that model", base=gguf_base)
 
 
 def test_the_bundle_of_a_merged_model_names_the_adapter_and_lies_beside_it(tmp_path, byte_bpe_file):
@@ -190,7 +214,11 @@ def test_what_is_no_adapter_is_said_to_be_none(tmp_path, adapter, checkpoint):
         load_source(FOLDER / "llama", adapter=tmp_path / "missing")
     refused(FOLDER / "llama", r"is no adapter: it has no adapter_config\.json")
     refused(adapter() / WEIGHTS, "is a file. Pass the directory")
-    refused(FOLDER / "plain", "adapters are merged into directories", base=checkpoint)
+    refused(
+        FOLDER / "plain",
+        "adapters are merged into directories of Hugging Face models and GGUF files",
+        base=checkpoint,
+    )
     (tmp_path / "adapter" / WEIGHTS).unlink()
     refused(tmp_path / "adapter", r"adapter_model\.safetensors is missing")
 

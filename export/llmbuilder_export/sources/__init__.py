@@ -21,7 +21,7 @@ def load_source(
         path: the directory or file.
         config: configuration file for checkpoints that hold none.
         max_context: most tokens of the window, if fewer than the model has.
-        adapter: directory of a LoRA adapter to merge into a Hugging Face model.
+        adapter: directory of a LoRA adapter to merge into a Hugging Face model or a GGUF file.
 
     Raises:
         ModelNotFoundError: there is nothing at ``path`` or ``adapter``.
@@ -36,12 +36,13 @@ def load_source(
 
         refuse_special(path)
         refuse_other_file(path)
-        if adapter is not None:
+        source = _load_gguf(path, config, max_context, adapter)
+        if source is None and adapter is not None:
             raise ExportError(
-                f"{path} is a file; adapters are merged into directories of Hugging Face models only. "
-                f"Leave --adapter {adapter} out, or pass the directory that it was trained on."
+                f"{path} is a checkpoint; adapters are merged into directories of Hugging Face models and GGUF files "
+                f"only. Leave --adapter {adapter} out, or pass the model that it was trained on."
             )
-        source = _load_gguf(path, config, max_context) or load_llmbuilder(path, config, max_context)
+        source = source or load_llmbuilder(path, config, max_context)
     else:
         from llmbuilder_export.sources.huggingface import load_huggingface
 
@@ -51,7 +52,9 @@ def load_source(
     return source
 
 
-def _load_gguf(path: Path, config: Path | None, max_context: int | None) -> Source | None:
+def _load_gguf(
+    path: Path, config: Path | None, max_context: int | None, adapter: Path | None
+) -> Source | None:
     """The model of a GGUF file, or None if it is no such file."""
     with path.open("rb") as file:
         if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
@@ -62,7 +65,7 @@ def _load_gguf(path: Path, config: Path | None, max_context: int | None) -> Sour
         )
     from llmbuilder_export.sources.gguf_source import load_gguf
 
-    return load_gguf(path, max_context)
+    return load_gguf(path, max_context, adapter)
 
 
 def _check_directory(path: Path, config: Path | None) -> None:

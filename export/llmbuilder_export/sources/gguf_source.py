@@ -15,6 +15,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.userdata import file_sha256
 from llmbuilder_export.networks.adapt import AdaptedNetwork
 from llmbuilder_export.networks.network import Source
+from llmbuilder_export.sources.adapters import load_adapter
 from llmbuilder_export.sources.counts import window_of
 from llmbuilder_export.sources.gguf_models import (
     check_architecture,
@@ -26,6 +27,7 @@ from llmbuilder_export.sources.gguf_models import (
 from llmbuilder_export.sources.gguf_tokenizers import chat_template, tokenizer_files
 from llmbuilder_export.sources.ggufs import GGUF, read_gguf
 from llmbuilder_export.sources.huggingface import check_facts, in_our_words
+from llmbuilder_export.sources.lora import merge_adapter
 from llmbuilder_export.sources.weights import refuse_holes, refuse_larger
 
 _BITS: dict[GGMLQuantizationType, Literal[4, 8]] = {
@@ -34,26 +36,36 @@ _BITS: dict[GGMLQuantizationType, Literal[4, 8]] = {
 }
 
 
-def load_gguf(path: Path, max_context: int | None = None) -> Source:
+def load_gguf(path: Path, max_context: int | None = None, adapter: Path | None = None) -> Source:
     """Load a file; weights become float32.
 
     Args:
         path: the file.
         max_context: most tokens of the window, if fewer than the model has.
+        adapter: directory of a LoRA adapter to merge into it.
 
     Raises:
-        ExportError: it is damaged, or holds what cannot be exported exactly.
+        ModelNotFoundError: there is no adapter.
+        ExportError: it is damaged, holds what cannot be exported exactly, or the adapter does not belong to it.
     """
+    read = None if adapter is None else load_adapter(adapter)
     file = read_gguf(path)
     check_architecture(file)
     window = window_of(model_config(file)["max_position_embeddings"], max_context, str(path))
     files = tokenizer_files(file)
     model = _load_model(file)
+    if read is not None:
+        merge_adapter(model, read, path)
     network = AdaptedNetwork(model, window)
     check_facts(network.facts, model.config)
     return Source(
         network=network,
-        facts=SourceFacts(kind="gguf", name=path.name, sha256=file_sha256(path)),
+        facts=SourceFacts(
+            kind="gguf",
+            name=path.name,
+            sha256=file_sha256(path),
+            adapter=None if adapter is None else adapter.resolve().name,
+        ),
         chat_template=chat_template(file),
         tokenizer_files=files,
         stored_bits=_stored_bits(file),

@@ -22,6 +22,8 @@ from llmbuilder_export.sources.files import listed, read_json, shown
 _PREFIX = "base_model.model."
 _PART = re.compile(r"(.+)\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.weight)?")
 _WRAPPERS = (".base_layer.", ".modules_to_save.")
+_QUANTIZED = re.compile(r"[.-]((I?Q|TQ)\d\w*|B?F16|F32)$", re.IGNORECASE)
+"""What names of GGUF files say of their weights: ``model-Q4_K_M``, ``model.Q8_0``."""
 _PLAIN_NAME = re.compile(r"[\w.]*")
 _PATIENCE = 5.0
 """Seconds that all patterns of an adapter may take together."""
@@ -63,7 +65,12 @@ def _check_base(adapter: Adapter, base: Path) -> None:
     """Refuse a base of another name than the adapter says; shapes alone cannot tell a model from its siblings."""
     wanted = _last(adapter.base)
     place = base.resolve()
-    names = {place.name, place.stem, _last(str(read_json(base / "config.json").get("_name_or_path", "")))}
+    names = {
+        place.name,
+        place.stem,
+        _QUANTIZED.sub("", place.stem),
+        _last(str(read_json(base / "config.json").get("_name_or_path", ""))),
+    }
     names |= {part.rpartition("--")[2] for part in place.parts if part.startswith("models--")}
     if wanted and wanted.casefold() not in {name.casefold() for name in names}:
         raise ExportError(
