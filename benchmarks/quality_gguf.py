@@ -19,11 +19,11 @@ from peers.environments import call
 from peers.places import MODELS, PYTHONPATH
 from quality import GGUF, Bundle, row, texts
 
-from llmbuilder.bundle.manifest import WEIGHTS_NAME
+from llmbuilder.bundle.manifest import WEIGHTS_NAME, Quantization
 from llmbuilder_export import export_model
 
 KINDS = ("Q6_K", "Q4_K_M")
-QUANTIZATIONS = ("none", "int8", "int4")
+QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "int4")
 FOLDER = MODELS / "llama"
 
 
