@@ -91,7 +91,7 @@ def test_weights_that_are_made_unsigned_have_the_same_bits(exported, monkeypatch
     """As on processors where sums of signed ones would overflow; elsewhere ONNX Runtime may leave them signed."""
     found = []
     for overflow in (False, True):
-        monkeypatch.setattr("llmbuilder.engine.session.sums_overflow", lambda chosen=overflow: chosen)
+        monkeypatch.setattr("llmbuilder.engine.products.sums_overflow", lambda chosen=overflow: chosen)
         found.append(steps(load_engine(exported.path).model.decoder(rows=2), [[1, 2, 3], [4]]))
     assert np.array_equal(*found)
 
@@ -148,12 +148,16 @@ def test_evening_out_leaves_what_is_computed(name, tmp_path):
         np.testing.assert_allclose(measured, after[source], atol=2e-3 * np.abs(measured).max())
 
 
-def test_features_of_very_different_size_become_alike(traced):
-    model = traced.clone()
+def evened(model, most):
+    """Name of the first attention's input, its samples with features up to so much larger, and evened out."""
     rows = samples(model)
     name = name_of(nodes(model, "GroupQueryAttention")[0].inputs[0].producer().inputs[0])
-    spread = rows[name] * np.geomspace(1, 1000, rows[name].shape[1], dtype=np.float32)
-    after = even_out(model.graph, candidates(model.graph), rows | {name: spread})[name]
+    spread = rows[name] * np.geomspace(1, most, rows[name].shape[1], dtype=np.float32)
+    return name, spread, even_out(model.graph, candidates(model.graph), rows | {name: spread})[name]
+
+
+def test_features_of_very_different_size_become_alike(traced):
+    _, spread, after = evened(traced.clone(), 1000)
     assert np.ptp(np.log(np.abs(after).max(0))) < 0.7 * np.ptp(np.log(np.abs(spread).max(0)))
 
 
@@ -164,10 +168,7 @@ def size(rows):
 
 def test_a_features_inputs_and_weights_become_of_the_same_size(traced):
     model = traced.clone()
-    rows = samples(model)
-    name = name_of(nodes(model, "GroupQueryAttention")[0].inputs[0].producer().inputs[0])
-    spread = rows[name] * np.geomspace(1, 100, rows[name].shape[1], dtype=np.float32)
-    after = even_out(model.graph, candidates(model.graph), rows | {name: spread})[name]
+    name, _, after = evened(model, 100)
     (reader,) = (each for each in candidates(model.graph) if name_of(each.source) == name)
     ratio = size(after) / size(reader.matrix())
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=0.1)  # values are turned afterwards

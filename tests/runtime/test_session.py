@@ -1,5 +1,6 @@
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
+from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine import products
 from llmbuilder.engine.installation import BUILDS, check_installation, runtime_name
 from llmbuilder.engine.loading import load_engine
-from llmbuilder.engine.session import open_session
+from llmbuilder.engine.model import Model
+from llmbuilder.engine.session import WIDENED, open_session
 from llmbuilder.errors import BundleError, ConfigError, DeviceError
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
@@ -277,13 +280,18 @@ class TestWholeNumbers:
     """Signed weights are made unsigned where ONNX Runtime's sums would overflow, and nowhere else."""
 
     @pytest.mark.parametrize("overflow", [False, True])
-    @pytest.mark.parametrize("whole_numbers", [False, True])
-    def test_are_widened_where_they_would_overflow(
-        self, runtime, graph, monkeypatch, overflow, whole_numbers
-    ):
-        monkeypatch.setattr("llmbuilder.engine.session.sums_overflow", lambda: overflow)
-        session = opened(graph, whole_numbers=whole_numbers)
-        assert (products.WIDENED in session.options.entries) == (overflow and whole_numbers)
+    @pytest.mark.parametrize("quantization", ["int8", "w8a8"])
+    def test_are_widened_where_they_would_overflow(self, monkeypatch, overflow, quantization):
+        asked = []
+        monkeypatch.setattr("llmbuilder.engine.products.sums_overflow", lambda: overflow)
+        monkeypatch.setattr("llmbuilder.engine.session.widen_weights", asked.append)
+        bundle = open_bundle(DEMO)
+        Model.open(DEMO, replace(bundle.manifest, quantization=quantization))
+        assert len(asked) == (overflow and quantization == "w8a8")
+
+    @pytest.mark.parametrize("widened", [False, True])
+    def test_are_widened_by_an_option(self, runtime, graph, widened):
+        assert (WIDENED in opened(graph, widened=widened).options.entries) == widened
 
     @pytest.mark.parametrize("overflow", [False, True])
     def test_are_exact_once_widened(self, monkeypatch, overflow):

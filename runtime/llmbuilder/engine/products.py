@@ -12,13 +12,11 @@ import numpy.typing as npt
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.engine.onnxbytes import Node, Value, write_model
+from llmbuilder.engine.session import session_options, widen_weights
 
 ROWS, INPUTS, OUTPUTS = 5, 67, 35
 """Sizes that are no multiples of what a processor multiplies at once."""
-WIDENED = "session.x64quantprecision"
-"""ONNX Runtime's option that makes signed weights unsigned where sums would overflow."""
 _MIDDLE = 128
-_FATAL_ONLY = 4
 
 
 @cache
@@ -51,11 +49,9 @@ def _different(*, widened: bool) -> int:
 def _multiplied(codes: npt.NDArray[np.uint8], weight: npt.NDArray[np.int8], *, widened: bool) -> FloatArray:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = _FATAL_ONLY
+    options = session_options(ort, 1)
     if widened:
-        options.add_session_config_entry(WIDENED, "1")
+        widen_weights(options)
     session = ort.InferenceSession(_graph(weight), options, providers=["CPUExecutionProvider"])
     result: FloatArray = session.run(None, {"x": codes})[0]
     return result

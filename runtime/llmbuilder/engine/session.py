@@ -9,7 +9,6 @@ from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.checks import is_whole, shown
 from llmbuilder.engine.limits import available_threads, recent_memory
 from llmbuilder.engine.mapped import give_back_mapped
-from llmbuilder.engine.products import WIDENED, sums_overflow
 from llmbuilder.errors import BundleError, ConfigError, DeviceError, translated
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ Device = str
 _DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>\d{1,3}))?")
 
 _FATAL_ONLY = 4  # errors are raised, and would be printed besides
+WIDENED = "session.x64quantprecision"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _FEW_THREADS = 2
 _COPIES = 4
@@ -35,7 +35,7 @@ def open_session(
     threads: int | None,
     content: bytes | None = None,
     deterministic: bool = True,
-    whole_numbers: bool = False,
+    widened: bool = False,
 ) -> "onnxruntime.InferenceSession":
     """Load a graph for execution.
 
@@ -46,7 +46,7 @@ def open_session(
         threads: CPU threads, at least 1; None: as many as this process may use.
         content: the file's, to be loaded in its place; None: ONNX Runtime reads the file.
         deterministic: on a card, take the attention whose results are the same from run to run.
-        whole_numbers: the graph has products of signed 8-bit weights, which must be exact on this processor too.
+        widened: on the CPU, make signed 8-bit weights unsigned, see `llmbuilder.engine.products`.
 
     Raises:
         ConfigError: no such device, or no such number of threads.
@@ -58,8 +58,8 @@ def open_session(
     if index is None:
         with translated(BundleError, _failure(graph), "Export the model again with this release."):
             settings = _settings(graph, threads)
-            if whole_numbers and sums_overflow():
-                settings.add_session_config_entry(WIDENED, "1")
+            if widened:
+                widen_weights(settings)
             session = _load(graph, content, ["CPUExecutionProvider"], settings)
         give_back_mapped(graph.parent / WEIGHTS_NAME)
         return session
@@ -168,3 +168,8 @@ def session_options(ort: "onnxruntime", threads: int | None = None) -> "onnxrunt
     # Threads must not spin on the cores while NumPy samples between two runs (onnxruntime issue 13808).
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
+
+
+def widen_weights(options: "onnxruntime.SessionOptions") -> None:
+    """Let ONNX Runtime make signed weights unsigned, whose products it adds in 32 bits on any processor."""
+    options.add_session_config_entry(WIDENED, "1")
