@@ -23,6 +23,9 @@ class TextState(NamedTuple):
     pending: tuple[int, ...]
 
 
+_NOTHING = TextState((), "", ())
+
+
 class Detokenizer:
     """Turns token ids into text one at a time; the state is a value, so that beams may share and branch it."""
 
@@ -33,6 +36,11 @@ class Detokenizer:
         self.spelling = functools.lru_cache(_KNOWN_TEXTS)(tokenizer.spelling)
         """How a control token is spelled, which adds nothing to the text; empty for all others."""
 
+    @property
+    def joins_bytes(self) -> bool:
+        """See `Tokenizer`: then no token before can change a text, and none can fail to have one."""
+        return self._tokenizer.joins_bytes
+
     def start(self, prompt_ids: Sequence[int]) -> TextState:
         """The state before the first new token after ``prompt_ids``."""
         context = tuple(prompt_ids)
@@ -41,6 +49,11 @@ class Detokenizer:
     def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
         """Add one token; return the text it completes (often, but not always, its own) and the new state."""
         pending = (*state.pending, token)
+        if self.joins_bytes and not state.before.endswith(_UNFINISHED):
+            piece = self._decode_again(pending)  # nothing before it can change it
+            if not piece or piece.endswith(_UNFINISHED):
+                return "", state._replace(pending=pending)
+            return piece, TextState(pending, piece, ())
         after = self._tokenizer.decode(state.context + pending)
         if after.endswith(_UNFINISHED):
             return "", state._replace(pending=pending)
@@ -51,6 +64,18 @@ class Detokenizer:
         if alone.isspace() or not alone:  # SentencePiece drops spaces that nothing stands before
             return piece, TextState(state.context + pending, after, ())
         return piece, TextState(pending, alone, ())
+
+    def advance_by(self, state: TextState, tokens: Sequence[int]) -> tuple[str, TextState]:
+        """Add several tokens; return the text they complete and the new state."""
+        if self.joins_bytes and not state.before.endswith(_UNFINISHED):
+            text = self._tokenizer.decode((*state.pending, *tokens))
+            if text and not text.endswith(_UNFINISHED):
+                return text, _NOTHING
+        pieces = []
+        for token in tokens:
+            piece, state = self.advance(state, token)
+            pieces.append(piece)
+        return "".join(pieces), state
 
     def finish(self, state: TextState) -> str:
         """The text of what is still pending, unfinished characters included."""

@@ -26,6 +26,7 @@ class ByteTokenizer:
     """One id for each byte of UTF-8, then BOS (256) and EOS (257)."""
 
     vocab_size = BYTE_VOCAB
+    joins_bytes = True
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """UTF-8 bytes; ``</s>`` is EOS when special tokens are parsed."""

@@ -42,6 +42,11 @@ class Tokenizer(Protocol):
         """Number of ids the tokenizer knows, special ones included."""
         ...
 
+    @property
+    def joins_bytes(self) -> bool:
+        """Whether the text of some ids is what their `pieces` are together, whatever stands before."""
+        ...
+
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:
         """Token ids of ``text``.
 
@@ -92,6 +97,11 @@ class SentencePieceTokenizer:
     def vocab_size(self) -> int:
         """Number of pieces."""
         return self._vocab_size
+
+    @property
+    def joins_bytes(self) -> bool:
+        """No: spaces at the beginning of a text are dropped."""
+        return False
 
     def encode(self, text: str, parse_special: bool = True, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
         """Token ids; SentencePiece never turns text into control tokens and adds none: the options change nothing."""
@@ -157,7 +167,7 @@ class JsonTokenizer:
         }
         # Asked for at every prompt, and slow to list.
         self._vocab_size = 1 + max([highest, *added])
-        self._is_byte_level = type(self._parsing.decoder).__name__ == "ByteLevel"
+        self.joins_bytes = type(self._parsing.decoder).__name__ == "ByteLevel"
         self._bytes = functools.lru_cache(None)(self._bytes_of)
 
     @property
@@ -174,7 +184,7 @@ class JsonTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens."""
         with self._translated:
-            if self._is_byte_level:
+            if self.joins_bytes:
                 return b"".join([self._bytes(i) for i in ids]).decode(errors="replace")
             return str(self._parsing.decode([int(i) for i in ids], skip_special_tokens=True))
 

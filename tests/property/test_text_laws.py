@@ -44,6 +44,19 @@ def test_joined_pieces_are_what_the_new_ids_add_to_the_prompts_text(tokenizer, d
 
 
 @often
+@given(st.data())
+def test_tokens_together_add_what_they_add_one_by_one(tokenizer, data):
+    prompt, new = data.draw(ids(tokenizer)), data.draw(ids(tokenizer))
+    detokenizer, shown, rest = Detokenizer(tokenizer), [], new
+    state = detokenizer.start(prompt)
+    while rest:
+        count = data.draw(st.integers(1, len(rest)))
+        piece, state = detokenizer.advance_by(state, rest[:count])
+        shown, rest = [*shown, piece], rest[count:]
+    assert "".join([*shown, detokenizer.finish(state)]) == "".join(pieces(tokenizer, prompt, new))
+
+
+@often
 @given(st.data(), st.text(max_size=8), st.text(max_size=8))
 def test_of_valid_text_no_piece_holds_half_a_character(tokenizer, data, prompt, text):
     whole = tokenizer.encode(prompt + text)

@@ -100,7 +100,7 @@ class Search:
         logprobs = parent.logprobs
         if wanted is not None:
             logprobs += (token_logprobs(row, candidate.token, wanted),)
-        stream = replace(parent.stream)
+        stream = parent.stream.branch()
         constraint = parent.constraint
         if constraint is not None:
             constraint = constraint.advance(candidate.token)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,43 +19,68 @@ from llmbuilder.errors import ConstraintError
 
 @dataclass(slots=True)
 class TextStream:
-    """The text of a continuation as its tokens arrive; ``text`` is what is certain of it."""
+    """The text of a continuation as its tokens arrive."""
 
     detokenizer: Detokenizer
     matcher: StopMatcher
     state: TextState
     place: Place = BEGINNING
-    text: str = ""
+    _text: str = ""
     _taken: int = 0
+    _late: list[int] = field(default_factory=list)
+    """Tokens whose text nobody has asked for yet, where it cannot end the continuation."""
+    _may_wait: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """See whether tokens decide anything by their text."""
+        self._may_wait = self.matcher.is_idle and self.detokenizer.joins_bytes
+
+    @property
+    def text(self) -> str:
+        """What is certain of the text."""
+        if self._late:
+            late, self._late = self._late, []
+            piece, self.state = self.detokenizer.advance_by(self.state, late)
+            self._text += piece
+        return self._text
+
+    def branch(self) -> "TextStream":
+        """Another stream that goes on from here."""
+        return replace(self, _text=self.text, _late=[])
 
     def push(self, token: int) -> bool:
         """Add a token; return whether a stop string is complete."""
+        if self._may_wait:
+            self._late.append(token)
+            return False
         piece, self.state = self.detokenizer.advance(self.state, token)
         control = self.detokenizer.spelling(token)
         if not control:
             return self._append(piece)
-        whole = len(self.text) + len(self.place.held) + len(piece)
+        whole = len(self._text) + len(self.place.held) + len(piece)
         stopped = self._append(piece, control)
-        if stopped and len(self.text) == whole:
+        if stopped and len(self._text) == whole:
             # Half a character that stands before the control token is text, too.
-            self.text += self.detokenizer.finish(self.state)
+            self._text += self.detokenizer.finish(self.state)
         return stopped
 
     def finish(self) -> bool:
         """Release what was held back: nothing more can come. Return whether that completes a stop string."""
+        self._text = self.text
         stopped = self._append(self.detokenizer.finish(self.state))
-        self.text, self.place = self.text + self.place.held, BEGINNING
+        self._text, self.place = self._text + self.place.held, BEGINNING
         return stopped
 
     def take(self) -> str:
         """The text that became certain since the last call."""
-        piece = self.text[self._taken :]
-        self._taken = len(self.text)
+        text = self.text
+        piece = text[self._taken :]
+        self._taken = len(text)
         return piece
 
     def _append(self, piece: str, control: str = "") -> bool:
         matched = self.matcher.advance(self.place, piece, control)
-        self.text += matched.text
+        self._text += matched.text
         self.place = matched.place
         return matched.stopped
 

@@ -21,7 +21,7 @@ class RemoteRow(ABC):
 
     @abstractmethod
     def likeliest(self) -> int | None:
-        """The token of the highest one; None if several are as high, or one is NaN or +inf."""
+        """The token of the highest one, the lowest of equals; None if one of all is NaN or infinite."""
 
     @abstractmethod
     def largest(self) -> tuple[Ids, Scores] | None:
@@ -62,4 +62,4 @@ LogitRows = FloatArray | RemoteRows
 
 def whole(row: LogitRow) -> FloatArray:
     """The logits [V] of a row, here."""
-    return row.whole() if isinstance(row, RemoteRow) else row
+    return row if isinstance(row, np.ndarray) else row.whole()

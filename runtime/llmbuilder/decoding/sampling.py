@@ -41,7 +41,7 @@ from llmbuilder.arrays import Ids, Scores
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding import logits as rules
 from llmbuilder.decoding.drawing import Draw
-from llmbuilder.decoding.remote import LogitRow, RemoteRow, whole
+from llmbuilder.decoding.remote import LogitRow, whole
 from llmbuilder.errors import LLMBuilderError
 
 Processor = Callable[[Scores, Ids], Scores]
@@ -86,7 +86,7 @@ def make_sampler(
     draw = Draw(config, sequence_index) if config.do_sample else None
 
     def sample(logits: LogitRow, new_ids: Sequence[int]) -> int:
-        if not steps and isinstance(logits, RemoteRow):
+        if not steps and not isinstance(logits, np.ndarray):
             quick = logits.likeliest() if draw is None else draw.among_largest(logits, vocab_size)
             if quick is not None and quick < vocab_size:
                 return quick

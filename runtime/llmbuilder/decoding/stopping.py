@@ -48,6 +48,11 @@ class StopMatcher:
         """Watch for ``stop_strings``, none of them empty."""
         self._machine = _machine(tuple(stop_strings)) if stop_strings else None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to watch for."""
+        return self._machine is None
+
     def advance(self, place: Place, piece: str, control: str = "") -> Matched:
         """Add ``piece`` to a stream, and then a control token that is spelled ``control`` but is no text.
 

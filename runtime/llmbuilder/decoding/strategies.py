@@ -84,7 +84,7 @@ class GroupMaker:
             return BeamGroup(prompt, self._stream(prompt), scorer, tag=tag)
         start = self._stream(prompt)
         continuations = [
-            self._continuation(prompt, replace(start), k) for k in range(prompt.config.num_return_sequences)
+            self._continuation(prompt, start.branch(), k) for k in range(prompt.config.num_return_sequences)
         ]
         strategy = SampleGroup if prompt.config.prompt_lookup_num_tokens is None else LookupGroup
         return strategy(prompt, continuations, tag=tag)
