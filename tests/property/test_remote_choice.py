@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from llmbuilder.config import GenerationConfig
 from llmbuilder.decoding.sampling import make_sampler
-from llmbuilder.engine.cuda.choice import StepLogits, StepOutput, TopKSessions
+from llmbuilder.engine.cuda.choice import ChoiceSessions, StepLogits, StepOutput
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.errors import LLMBuilderError
 
 VOCAB, ROWS = 80, 3
-SESSIONS = TopKSessions(Place("cpu"), VOCAB)
+SESSIONS = ChoiceSessions(Place("cpu"), VOCAB)
 
 LEVELS = np.array([0.0, -0.0, 1.0, 1.0000001, 2.5, -7.0, 30.0, 3e38, -3e38, 1e-40], np.float32)
 DAMAGE = np.array([np.nan, np.inf, -np.inf], np.float32)

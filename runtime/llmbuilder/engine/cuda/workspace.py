@@ -14,7 +14,7 @@ import numpy as np
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder.bundle.manifest import ATTENTION_MASK, INPUT_IDS, LOGITS, POSITION_IDS
-from llmbuilder.engine.cuda.choice import StepOutput, TopKSessions
+from llmbuilder.engine.cuda.choice import ChoiceSessions, StepOutput
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.engine.cuda.slab import Mover, Slab
 from llmbuilder.engine.feeding import bind_arrays, chunk_feeds
@@ -42,7 +42,7 @@ class Workspace:
         self,
         graph: "LoadedGraph",
         place: Place,
-        top_k: TopKSessions,
+        choices: ChoiceSessions,
         slots: int,
         capacity: int,
         number: int,
@@ -59,7 +59,7 @@ class Workspace:
         self._written = np.zeros((2, slots, 1), np.int64)
         self._mask = place.empty([1, slots, capacity], np.int64)  # only its width is read
         self._logits = place.empty([slots, 1, graph.facts.vocab_size], np.float32)
-        self._output = StepOutput(top_k, self._logits, number)
+        self._output = StepOutput(choices, self._logits, number)
         self._step_options = place.run_options(number)
         self._chunk_options = place.run_options(_NO_GRAPH)
         self._step = self._bound_step()
@@ -156,7 +156,7 @@ class Workspaces:
         self.lock = threading.RLock()
         self.place = place
         self.mover = Mover(place, graph.layout)
-        self._top_k = TopKSessions(place, graph.facts.vocab_size)
+        self._choices = ChoiceSessions(place, graph.facts.vocab_size)
         self._graph = graph
         self.deterministic = deterministic
         self._made: list[Workspace] = []
@@ -226,7 +226,7 @@ class Workspaces:
         return self._idle
 
     def _make(self, slots: int, capacity: int) -> Workspace:
-        workspace = Workspace(self._graph, self.place, self._top_k, slots, capacity, next(self._numbers))
+        workspace = Workspace(self._graph, self.place, self._choices, slots, capacity, next(self._numbers))
         self.mover.clear(workspace.slab)
         self._made.append(workspace)
         return workspace
