@@ -212,6 +212,11 @@ class TestDevice:
         assert session.settings.get("sdpa_kernel") == kernel
         assert session.settings["enable_cuda_graph"] == "1"
 
+    @pytest.mark.parametrize(("deterministic", "tried"), [(True, None), (False, "1")])
+    def test_kernels_are_tried_out_only_where_results_may_differ(self, cuda, graph, deterministic, tried):
+        options = opened(graph, built_for="cuda", deterministic=deterministic).options
+        assert options.entries.get("ep.cuda.enable_gemm_auto_tune") == tried
+
     def test_a_graph_that_cannot_be_loaded_is_named(self, runtime, tmp_path):
         with pytest.raises(
             BundleError, match=r"ONNX Runtime 1\.30\.0 cannot load .*gone\.onnx \(NO_SUCHFILE.*Export"

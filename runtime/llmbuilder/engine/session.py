@@ -74,9 +74,12 @@ def open_session(
             f"{graph.parent} was exported for cuda. {error} With device='cpu' it runs without a card, slowly."
         ) from error
     provider = (starting.PROVIDER, starting.provider_options(index, deterministic=deterministic))
+    settings = _settings(graph, threads)
+    if not deterministic:
+        starting.try_products(settings)
     advice = "Where memory is short, free some, export with --quantize int8, or take another card (cuda:N)."
     with starting.quietly(ort), translated(DeviceError, f"{_failure(graph)} on cuda:{index}", advice):
-        session = _load(graph, content, [provider], _settings(graph, threads), enable_fallback=False)
+        session = _load(graph, content, [provider], settings, enable_fallback=False)
     starting.check_started(session, index)
     return session
 

@@ -62,6 +62,14 @@ def provider_options(index: int, *, deterministic: bool) -> dict[str, str]:
     return options | ({"sdpa_kernel": _FLASH_ATTENTION} if deterministic else {})
 
 
+def try_products(settings: "onnxruntime.SessionOptions") -> None:
+    """Let ONNX Runtime measure which of its kernels multiplies fewest rows fastest, and take that for this process.
+
+    Which one wins may differ from process to process, and with it the last bits.
+    """
+    settings.add_session_config_entry("ep.cuda.enable_gemm_auto_tune", "1")
+
+
 @contextlib.contextmanager
 def quietly(ort: "onnxruntime") -> Iterator[None]:
     """Let ONNX Runtime's default logger, which writes to stderr, say nothing: what it would say is raised."""
