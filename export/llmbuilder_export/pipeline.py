@@ -28,7 +28,7 @@ from llmbuilder.engine.installation import check_installation
 from llmbuilder.showing import write_aside
 from llmbuilder_export.cache import cache_in_int8, refuse_unfit
 from llmbuilder_export.choices import check_options, place_of
-from llmbuilder_export.cuda import for_cuda
+from llmbuilder_export.cuda import fill_groups, for_cuda
 from llmbuilder_export.fuse import fuse
 from llmbuilder_export.networks.network import Source
 from llmbuilder_export.networks.refusals import in_a_sentence
@@ -149,6 +149,8 @@ def export_model(  # noqa: PLR0913 (the public signature)
     traced = _trace(load, where, _path(tokenizer), stage, verify=verify)
     family = traced.draft.model.architecture
     with stage("quantize"), in_a_sentence(family, _REWRITING):
+        if device == "cuda":
+            fill_groups(traced.model.graph)
         if asked is None and device == "cpu" and traced.stored_bits is not None:
             quantization = "int4" if traced.stored_bits == 4 else "int8"
             model = keep_blocks(traced.model, traced.stored_bits, progress)

@@ -176,8 +176,8 @@ KINDS = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 """Every family of transformers that has a causal language model."""
 
 
-def configure(name: str) -> PretrainedConfig:
-    """The tiny configuration of a family, or of its variant: ``llama`` or ``llama+tied``.
+def configure(name: str, **sizes: int) -> PretrainedConfig:
+    """The tiny configuration of a family, or of its variant: ``llama`` or ``llama+tied``; some ``sizes`` may be other.
 
     Raises:
         Exception: whatever its class raises if the common sizes do not fit it.
@@ -186,7 +186,7 @@ def configure(name: str) -> PretrainedConfig:
     made = CONFIG_MAPPING[kind]
     usual = made().to_dict()
     options = {key: size for key, size in _SIZES.items() if key in usual}
-    options |= _layers(usual, options) | SPECIAL.get(kind, {}) | VARIANTS.get(name, {})
+    options |= _layers(usual, options) | SPECIAL.get(kind, {}) | VARIANTS.get(name, {}) | sizes
     return made(**options)
 
 
@@ -197,13 +197,13 @@ def _layers(usual: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, l
     return {"layer_types": kinds[-options.get("num_hidden_layers", 2) :]} if len(kinds) > 1 else {}
 
 
-def save_family(name: str, directory: Path, seed: int = 0) -> None:
-    """Write a model of a family with random weights large enough to matter.
+def save_family(name: str, directory: Path, seed: int = 0, **sizes: int) -> None:
+    """Write a model of a family, of `configure`, with random weights large enough to matter.
 
     Raises:
         ValueError: its sizes are other ones than the common: it is not tiny.
     """
-    config = configure(name)
+    config = configure(name, **sizes)
     with torch.device("meta"):
         size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     if size > _MOST_PARAMETERS:

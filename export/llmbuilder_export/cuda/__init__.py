@@ -2,10 +2,13 @@
 
 import onnx_ir as ir
 
+from llmbuilder_export.cuda.groups import fill_groups
 from llmbuilder_export.cuda.half import to_half
 from llmbuilder_export.cuda.kernels import refuse_missing
 from llmbuilder_export.cuda.lengths import lengths_from_positions
 from llmbuilder_export.cuda.places import refuse_copies
+
+__all__ = ["fill_groups", "for_cuda"]
 
 
 def for_cuda(model: ir.Model, architecture: str) -> None:
