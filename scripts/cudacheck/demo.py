@@ -13,6 +13,7 @@ class Demo:
 
     def __init__(self, setup: Setup, section: Section, engine: Engine) -> None:
         """Check ``engine``."""
+        self.setup = setup
         self.section = section
         self.engine = engine
         self.generator = TextGenerator(engine)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from cudacheck.demo import Demo
-from cudacheck.interruptions import cancelled_groups, cancelled_tasks, streams
+from cudacheck.interruptions import cancelled_groups, cancelled_tasks, forked_children, streams
 from cudacheck.report import Section
 from cudacheck.setup import Setup, fetched, samples
 from llmbuilder.chat.interface import ChatInterface
 from llmbuilder.constraints.constrained import ConstrainedGenerator
+from llmbuilder.engine.cuda.choice import ChoiceSessions, StepOutput
+from llmbuilder.engine.cuda.place import Place
 from llmbuilder.generator import TextGenerator
 
 Check = Callable[[Demo], None]
@@ -48,6 +50,19 @@ def greedy_is_the_likeliest(demo: Demo) -> None:
         tokens.append(int(logits[: demo.engine.usable_vocab].argmax()))
         logits = fetched(decoder.step(tokens[-1:])[0])
     demo.section.check("greedy tokens are those of whole rows", tuple(tokens) == completion.token_ids)
+
+
+def ties(demo: Demo) -> None:
+    """Of equal scores the lowest token is chosen in the graph, and rows that hold no numbers are told."""
+    place = Place("cuda" if demo.setup.on_card else "cpu")
+    levels = np.random.default_rng(1).normal(0, 2, (32, 1, 49_152)).round().clip(-3, 3).astype(np.float32)
+    levels[3, 0, 77], levels[9, 0, 40_000], levels[20, 0, 5] = np.nan, np.inf, -np.inf
+    logits = place.empty(levels.shape, np.float32)
+    logits.update_inplace(levels)
+    found = StepOutput(ChoiceSessions(place, levels.shape[-1]), logits, 1).likeliest()
+    wanted = [int(row.argmax()) if np.isfinite(row).all() else None for row in levels[:, 0]]
+    equal = int((levels[0] == levels[0].max()).sum())
+    demo.section.check("the lowest of equals", found == wanted, equal_in_a_row=equal)
 
 
 def samples_of_whole_rows(demo: Demo) -> None:
@@ -126,6 +141,7 @@ def scores(demo: Demo) -> None:
 
 CHECKS: dict[str, Check] = {
     "greedy is the likeliest": greedy_is_the_likeliest,
+    "ties": ties,
     "samples of whole rows": samples_of_whole_rows,
     "several sequences": same_seed_same_text,
     "sliding": sliding,
@@ -136,4 +152,5 @@ CHECKS: dict[str, Check] = {
     "cancelled groups": cancelled_groups,
     "prompt lookup": guesses,
     "scores": scores,
+    "forked children": forked_children,
 }

@@ -1,10 +1,15 @@
-"""Streams and tasks, and what others say when some of them are given up."""
+"""Streams, tasks and forked children, and what others say when some of them are given up."""
 
 import asyncio
+import multiprocessing
 from typing import Any
 
 from cudacheck.demo import Demo
+from llmbuilder.errors import DeviceError
 from llmbuilder.scheduling.asynchronous import AsyncTextGenerator
+
+_PATIENCE = 20
+"""Seconds after which a child is taken to hang."""
 
 
 def streams(demo: Demo) -> None:
@@ -55,3 +60,25 @@ def cancelled_groups(demo: Demo) -> None:
     alone = demo.generator.generate(demo.prompts[1], **options)
     reason = first.completions()[0].finish_reason
     demo.section.check("a cancelled group", completion.text == alone and reason == "cancelled", reason=reason)
+
+
+def forked_children(demo: Demo) -> None:
+    """A child is told that a card cannot be used in it, and ends; its parent goes on."""
+    options: dict[str, Any] = {"seed": 8, "max_new_tokens": demo.tokens}
+    before = demo.generator.generate(demo.prompts[0], **options)
+    forking = multiprocessing.get_context("fork")
+    receiver, sender = forking.Pipe(duplex=False)
+
+    def child() -> None:
+        try:
+            sender.send(demo.generator.generate(demo.prompts[0], **options))
+        except DeviceError as error:
+            sender.send(str(error))
+
+    process = forking.Process(target=child)
+    process.start()
+    told = str(receiver.recv()) if receiver.poll(_PATIENCE) else "nothing"
+    process.join(_PATIENCE)
+    after = demo.generator.generate(demo.prompts[0], **options)
+    passed = "after the fork" in told and process.exitcode == 0 and after == before
+    demo.section.check("a forked child", passed, told=told, exit_code=process.exitcode)

@@ -1,6 +1,7 @@
-"""How many kernels a step is, seen by torch's profiler, which sees those of the whole process."""
+"""How many kernels a step is and how long they take, by torch's profiler, which sees those of the whole process."""
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from cudacheck.report import Section
@@ -23,15 +24,28 @@ def run(setup: Setup, section: Section) -> None:
                 if not kernels:
                     section.leave_out(label, "the profiler saw no kernels")
                     continue
-                count = kernels.total() / _STEPS
-                often = {kernel[:60]: n / _STEPS for kernel, n in kernels.most_common(12)}
+                count = sum(len(each) for each in kernels.values()) / _STEPS
+                facts = _facts(kernels)
                 if name == "135M":
-                    section.target(f"kernels a step: {label}", count, most=KERNELS, kernels=often)
+                    section.target(f"kernels a step: {label}", count, most=KERNELS, **facts)
                 else:
-                    section.measure(f"kernels a step: {label}", value=count, kernels=often)
+                    section.measure(f"kernels a step: {label}", value=count, **facts)
 
 
-def _kernels(setup: Setup, name: str, *, deterministic: bool) -> "Counter[str]":
+def _facts(kernels: Mapping[str, list[float]]) -> dict[str, Any]:
+    """The time of all in a step, and number and time of those that take most."""
+    most = sorted(kernels.items(), key=lambda pair: -sum(pair[1]))[:14]
+    return {
+        "microseconds": sum(map(sum, kernels.values())) / _STEPS,
+        "kernels": {
+            name[:60]: {"count": len(each) / _STEPS, "microseconds": sum(each) / _STEPS}
+            for name, each in most
+        },
+    }
+
+
+def _kernels(setup: Setup, name: str, *, deterministic: bool) -> dict[str, list[float]]:
+    """Microseconds of every kernel of some steps, by name."""
     from torch.profiler import ProfilerActivity, profile
 
     engine = setup.engine(name, deterministic=deterministic)
@@ -42,5 +56,8 @@ def _kernels(setup: Setup, name: str, *, deterministic: bool) -> "Counter[str]":
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         for _ in range(_STEPS):
             decoder.step([5])
-    names = [event.name for event in seen.events() or ()]
-    return Counter(event for event in names if not event.startswith(("Memcpy", "Memset", "cuda")))
+    found: dict[str, list[float]] = defaultdict(list)
+    for event in seen.events() or ():
+        if not event.name.startswith(("Memcpy", "Memset", "cuda", "Activity")):
+            found[event.name].append(event.device_time_total)
+    return found
