@@ -16,14 +16,14 @@ _LONGEST = 3000
 
 def run(setup: Setup, section: Section) -> None:
     """``info``, ``verify`` and ``bench`` of the demo and of the smaller shape."""
-    device: dict[str, Any] = {"device": "cpu"} if setup.rehearse else {}
+    where = {"device": "cpu" if setup.rehearse else "auto", "threads": None}
     size = {"prompt_tokens": 16, "new_tokens": 4, "repeat": 1} if setup.rehearse else {}
     rows = setup.pick("1,8,32", "1,2")
     for name in ("demo", "135M"):
         bundle = str(setup.work / name)
         _call(section, name, "info", bundle, {})
-        _call(section, name, "verify", bundle, device)
-        _call(section, name, "bench", bundle, {"as_json": True, "rows": rows, **device, **size})
+        _call(section, name, "verify", bundle, where)
+        _call(section, name, "bench", bundle, {"as_json": True, "rows": rows, **where, **size})
 
 
 def _call(section: Section, name: str, command: str, bundle: str, options: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from cudacheck.rows import Rows, rotations
 from cudacheck.setup import Setup, difference, equal, fetched, random_ids
 from cudacheck.shells import Array
 
-SMALL, LARGE = (2, 3, 8), (9, 16, 31, 32)
+SMALL, LARGE = (2, 3, 8), ((9, 16), (31, 32))
 """Numbers of rows that are promised to be as one alone, and those that are promised to be as each other."""
 RERUNS = 8
 GROWTH = 100
@@ -48,17 +48,23 @@ def _rows(setup: Setup, name: str, *, deterministic: bool = True) -> Rows:
 
 def _batches(setup: Setup, section: Section, name: str, rows: Rows) -> None:
     _small(section, name, rows, setup.pick(8, 2))
-    found = [(places, rows.run(places)) for n in LARGE for places in rotations(40, n, setup.pick(4, 1), n)]
+    for counts in LARGE:
+        _large(section, name, rows, counts, setup.pick(4, 1))
+
+
+def _large(section: Section, name: str, rows: Rows, counts: Sequence[int], turns: int) -> None:
+    """Batches that are computed as so many rows, other neighbours and places each time; whether as alone, is told."""
     first: dict[int, Array] = {}
     same = total = 0
-    for places, results in found:
-        for number, result in zip(places, results, strict=True):
+    for places in [each for count in counts for each in rotations(40, count, turns, count)]:
+        for number, result in zip(places, rows.run(places), strict=True):
             total += 1
             same += equal(first.setdefault(number, result), result)
-    section.check(f"{name}: the same in 9 to 32 rows, anywhere", same == total, rows=total, equal=same)
+    label = f"in {counts[0]} to {counts[-1]} rows"
+    section.check(f"{name}: the same {label}, anywhere", same == total, rows=total, equal=same)
     alone = {number: rows.alone(number) for number in list(first)[:8]}
     as_alone = sum(equal(alone[number], first[number]) for number in alone)
-    section.measure(f"{name}: in 9 to 32 rows as alone", rows=len(alone), equal=as_alone)
+    section.measure(f"{name}: {label} as alone", rows=len(alone), equal=as_alone)
 
 
 def _small(section: Section, name: str, rows: Rows, turns: int) -> None:

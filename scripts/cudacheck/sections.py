@@ -34,7 +34,7 @@ SECTIONS: Mapping[str, Plan] = {
     "speed 1B": Plan("speed", "large", 50),
     "memory": Plan("memory", "run", 30),
     "decoders": Plan("pool", "run", 45),
-    "transformers": Plan("peers", "run", 150),
     "commands": Plan("commands", "run", 40),
     "kernels": Plan("kernels", "run", 30),
+    "transformers": Plan("peers", "run", 170),
 }

@@ -9,7 +9,7 @@ import cudacheck.shells
 import numpy as np
 import pytest
 import torch
-from cudacheck import running
+from cudacheck import commands, running
 from cudacheck.filling import checkpoint_tensors, fill_shell
 from cudacheck.report import Section
 from cudacheck.rows import rotations
@@ -153,6 +153,16 @@ def test_a_section_that_dies_loses_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("plan", SECTIONS.values(), ids=SECTIONS)
 def test_every_section_can_be_loaded(plan):
     assert callable(plan.load())
+
+
+def test_commands_are_called_as_they_are(half, tmp_path):
+    (tmp_path / "demo").symlink_to(half)
+    (tmp_path / "135M").symlink_to(half)
+    section = Section("commands", tmp_path / "state.json", seconds=300, card="")
+    commands.run(Setup(tmp_path, tmp_path, FAKE, rehearse=True), section)
+    told = json.loads((tmp_path / "state.json").read_text())["checks"]
+    assert len(told) == 6
+    assert [check for check in told if not check["passed"]] == []
 
 
 def test_the_program_runs_a_section_of_a_rehearsal(half, tmp_path):
