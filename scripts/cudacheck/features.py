@@ -1,6 +1,5 @@
 """Everything that generates runs on the card, and says there what it should: the same alone and among others."""
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,11 @@ from llmbuilder.constraints.constrained import ConstrainedGenerator
 from llmbuilder.engine.cuda.choice import ChoiceSessions, StepOutput
 from llmbuilder.engine.cuda.place import Place
 from llmbuilder.generator import TextGenerator
+from llmbuilder.installed import version
 
 Check = Callable[[Demo], None]
+_LLGUIDANCE = (1, 7)
+"""The lowest version that our extra takes."""
 
 
 BATCHES: dict[str, dict[str, Any]] = {
@@ -113,8 +115,8 @@ def constraints(demo: Demo) -> None:
         words = ConstrainedGenerator(TextGenerator(demo.engine), required_words=["moon"], max_length=60)
         text = words.generate(demo.prompts[0], seed=1)
         demo.section.check("required words", "moon" in text.lower())
-    if importlib.util.find_spec("llguidance") is None:
-        demo.section.leave_out("grammars", "llguidance is not installed")
+    if (found := version("llguidance")) is None or tuple(map(int, found.split(".")[:2])) < _LLGUIDANCE:
+        demo.section.leave_out("grammars", f"llguidance here is {found}")
         return
     chooser = ConstrainedGenerator(TextGenerator(demo.engine), choices=["the sea", "a red fox"])
     texts = chooser.generate_batch(demo.prompts[:4], seed=1)
