@@ -43,9 +43,11 @@ test-torch-free: .venv/.tests ## Run the tests of runtime and command line in an
 test-with-torch: .venv-dev/.everything ## Run the tests of export, and those that compare with other implementations
 	$(DEV)/$(PYTEST) $(WITH_TORCH)
 
+# Old versions use what newer ones of others deprecate.
+OLD = -W default::DeprecationWarning
 test-lowest: .venv-lowest/.tests .venv-lowest-dev/.everything ## Run the suite with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/$(PYTEST) $(TORCH_FREE)
-	.venv-lowest-dev/bin/$(PYTEST) $(WITH_TORCH)
+	.venv-lowest/bin/$(PYTEST) $(OLD) $(TORCH_FREE)
+	.venv-lowest-dev/bin/$(PYTEST) $(OLD) $(WITH_TORCH)
 
 prove: .venv/.tests .venv-dev/.everything .venv-oracle/.transformers ## Run the long proofs that have no result yet, or PART="name ..."
 	$(DEV)/python scripts/prove.py $(PART); status=$$?; $(DEV)/python scripts/families_page.py; exit $$status

@@ -34,7 +34,7 @@ def install_line(extra: str) -> str:
 
 
 def packages(extra: str) -> list[str]:
-    """The requirements of an extra, such as ``onnxruntime<2,>=1.26``; a checkout names itself."""
+    """The requirements of an extra, such as ``onnxruntime<2,>=1.28``; a checkout names itself."""
     try:
         required = metadata.requires(NAME) or []
     except metadata.PackageNotFoundError:
