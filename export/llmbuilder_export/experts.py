@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder_export.graph import (
-    add_initializer,
+    add_lazy,
     describe,
     name_of,
     nodes_of,
@@ -62,17 +62,12 @@ def _ordered_bias(bias: FloatArray) -> FloatArray:
 
 
 def _reorder(graph: ir.Graph, node: ir.Node, index: int, change: Callable[[FloatArray], FloatArray]) -> None:
-    """Put a weight in another order in the place of one; it exists only while it is read."""
+    """Put a weight in another order in the place of one."""
     old = required(node.inputs[index])
     tensor, name = tensor_of(old), f"{name_of(old)}_{node.name}_ordered"
-    experts, *sizes = shape_of(old)
-    lazy = ir.LazyTensor(
-        lambda: ir.tensor(np.ascontiguousarray(change(tensor.numpy()))),
-        dtype=tensor.dtype,
-        shape=ir.Shape(change(np.broadcast_to(np.float32(0), (experts, *sizes))).shape),
-        name=name,
-    )
-    node.replace_input_with(index, add_initializer(graph, name, lazy))
+    shape = change(np.broadcast_to(np.float32(0), shape_of(old))).shape
+    lazy = add_lazy(graph, name, lambda: np.ascontiguousarray(change(tensor.numpy())), shape)
+    node.replace_input_with(index, lazy)
 
 
 def pair_rows(graph: ir.Graph, node: ir.Node) -> None:

@@ -25,6 +25,7 @@ from llmbuilder_export.experts import order_experts, routers
 from llmbuilder_export.graph import (
     MICROSOFT,
     add_initializer,
+    add_lazy,
     addition_of,
     describe,
     is_weight,
@@ -209,13 +210,8 @@ def _joined(graph: ir.Graph, name: str, values: Sequence[ir.Value]) -> ir.Value:
     """
     parts = [tensor_of(value) for value in values]
     shapes = [shape_of(value) for value in values]
-    tensor = ir.LazyTensor(
-        lambda: ir.tensor(np.concatenate([part.numpy() for part in parts], axis=-1)),
-        dtype=parts[0].dtype,
-        shape=ir.Shape([*shapes[0][:-1], sum(shape[-1] for shape in shapes)]),
-        name=name,
-    )
-    return add_initializer(graph, name, tensor)
+    shape = [*shapes[0][:-1], sum(shape[-1] for shape in shapes)]
+    return add_lazy(graph, name, lambda: np.concatenate([part.numpy() for part in parts], axis=-1), shape)
 
 
 def _layout_steps(value: ir.Value) -> Iterator[ir.Node]:

@@ -1,6 +1,6 @@
 """What all passes over a traced graph need: its weights, and one node in the place of another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,16 @@ def add_initializer(
     value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def add_lazy(
+    graph: ir.Graph, name: str, made: Callable[[], npt.NDArray[np.float32]], shape: Sequence[int]
+) -> ir.Value:
+    """Register a weight that exists only while it is read: no second copy of the model is ever in memory."""
+    tensor = ir.LazyTensor(
+        lambda: ir.tensor(made()), dtype=ir.DataType.FLOAT, shape=ir.Shape(shape), name=name
+    )
+    return add_initializer(graph, name, tensor)
 
 
 def drop_unread(graph: ir.Graph, weight: ir.Value) -> bool:

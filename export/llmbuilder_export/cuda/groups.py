@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
 from llmbuilder_export.graph import (
-    add_initializer,
+    add_lazy,
     name_of,
     nodes_of,
     optional,
@@ -97,13 +97,7 @@ def _fill(graph: ir.Graph, groups: _Groups, node: ir.Node, weight: ir.Value, axi
     narrow, shape = tensor_of(weight), list(shape_of(weight))
     shape[axis] += groups.grown
     name = f"{node.name}_{name_of(weight)}_filled"
-    tensor = ir.LazyTensor(
-        lambda: ir.tensor(groups.filled(narrow.numpy(), axis)),
-        dtype=narrow.dtype,
-        shape=ir.Shape(shape),
-        name=name,
-    )
-    wide = add_initializer(graph, name, tensor)
+    wide = add_lazy(graph, name, lambda: groups.filled(narrow.numpy(), axis), shape)
     for index, value in enumerate(node.inputs):
         if value is weight:
             node.replace_input_with(index, wide)

@@ -14,7 +14,15 @@ import numpy as np
 import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder_export.graph import add_initializer, drop_unread, name_of, optional, shape_of, tensor_of
+from llmbuilder_export.graph import (
+    add_initializer,
+    add_lazy,
+    drop_unread,
+    name_of,
+    optional,
+    shape_of,
+    tensor_of,
+)
 from llmbuilder_export.quantize.layers import Linear
 from llmbuilder_export.quantize.makers import NORM_WEIGHTS, Maker, maker_of
 from llmbuilder_export.quantize.turning import turned
@@ -132,15 +140,14 @@ def _change_weight(graph: ir.Graph, linear: Linear, steps: list[_Change]) -> Non
     """Let a layer read its weight as it is after all ``steps``, each from [N, K] to [N, K]."""
     node, old = linear.nodes[0], linear.weight
 
-    def made() -> ir.TensorProtocol:
+    def made() -> FloatArray:
         matrix = linear.matrix()
         for step in steps:
             matrix = step(matrix)
-        return ir.tensor(np.ascontiguousarray(matrix if linear.rows_are_outputs else matrix.T))
+        return np.ascontiguousarray(matrix if linear.rows_are_outputs else matrix.T)
 
     name = f"{name_of(linear.result)}_weights_evened"
-    lazy = ir.LazyTensor(made, dtype=ir.DataType.FLOAT, shape=ir.Shape(shape_of(old)), name=name)
-    node.replace_input_with(1, add_initializer(graph, name, lazy))
+    node.replace_input_with(1, add_lazy(graph, name, made, shape_of(old)))
     drop_unread(graph, old)  # its tensor stays with ``linear``
 
 
