@@ -23,7 +23,8 @@ class TextState(NamedTuple):
     pending: tuple[int, ...]
 
 
-_NOTHING = TextState((), "", ())
+_BETWEEN = TextState((), "", ())
+"""Between two characters, where tokens' bytes are joined: what stands before changes nothing."""
 
 
 class Detokenizer:
@@ -49,11 +50,11 @@ class Detokenizer:
     def advance(self, state: TextState, token: int) -> tuple[str, TextState]:
         """Add one token; return the text it completes (often, but not always, its own) and the new state."""
         pending = (*state.pending, token)
-        if self.joins_bytes and not state.before.endswith(_UNFINISHED):
-            piece = self._decode_again(pending)  # nothing before it can change it
+        if self._stands_alone(state):
+            piece = self._decode_again(pending)
             if not piece or piece.endswith(_UNFINISHED):
                 return "", state._replace(pending=pending)
-            return piece, TextState(pending, piece, ())
+            return piece, _BETWEEN
         after = self._tokenizer.decode(state.context + pending)
         if after.endswith(_UNFINISHED):
             return "", state._replace(pending=pending)
@@ -67,10 +68,10 @@ class Detokenizer:
 
     def advance_by(self, state: TextState, tokens: Sequence[int]) -> tuple[str, TextState]:
         """Add several tokens; return the text they complete and the new state."""
-        if self.joins_bytes and not state.before.endswith(_UNFINISHED):
+        if self._stands_alone(state):
             text = self._tokenizer.decode((*state.pending, *tokens))
             if text and not text.endswith(_UNFINISHED):
-                return text, _NOTHING
+                return text, _BETWEEN
         pieces = []
         for token in tokens:
             piece, state = self.advance(state, token)
@@ -82,6 +83,10 @@ class Detokenizer:
         if not state.pending:
             return ""
         return _added(state.before, self._tokenizer.decode(state.context + state.pending))
+
+    def _stands_alone(self, state: TextState) -> bool:
+        """Whether the text before cannot change that of what is pending and comes next."""
+        return self.joins_bytes and not state.before.endswith(_UNFINISHED)
 
 
 def _added(before: str, after: str) -> str:

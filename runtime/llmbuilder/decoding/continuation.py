@@ -38,15 +38,13 @@ class TextStream:
     @property
     def text(self) -> str:
         """What is certain of the text."""
-        if self._late:
-            late, self._late = self._late, []
-            piece, self.state = self.detokenizer.advance_by(self.state, late)
-            self._text += piece
+        self._catch_up()
         return self._text
 
     def branch(self) -> "TextStream":
         """Another stream that goes on from here."""
-        return replace(self, _text=self.text, _late=[])
+        self._catch_up()
+        return replace(self, _late=[])
 
     def push(self, token: int) -> bool:
         """Add a token; return whether a stop string is complete."""
@@ -66,7 +64,7 @@ class TextStream:
 
     def finish(self) -> bool:
         """Release what was held back: nothing more can come. Return whether that completes a stop string."""
-        self._text = self.text
+        self._catch_up()
         stopped = self._append(self.detokenizer.finish(self.state))
         self._text, self.place = self._text + self.place.held, BEGINNING
         return stopped
@@ -77,6 +75,12 @@ class TextStream:
         piece = text[self._taken :]
         self._taken = len(text)
         return piece
+
+    def _catch_up(self) -> None:
+        if self._late:
+            late, self._late = self._late, []
+            piece, self.state = self.detokenizer.advance_by(self.state, late)
+            self._text += piece
 
     def _append(self, piece: str, control: str = "") -> bool:
         matched = self.matcher.advance(self.place, piece, control)

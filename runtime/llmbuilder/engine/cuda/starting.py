@@ -63,7 +63,7 @@ def provider_options(index: int, *, deterministic: bool) -> dict[str, str]:
 
 
 def try_products(settings: "onnxruntime.SessionOptions") -> None:
-    """Let ONNX Runtime measure which of its kernels multiplies fewest rows fastest, and take that for this process.
+    """Let ONNX Runtime measure which of its kernels multiplies a few rows fastest, and take that for this process.
 
     Which one wins may differ from process to process, and with it the last bits.
     """
