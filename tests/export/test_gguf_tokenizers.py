@@ -8,6 +8,7 @@ from llmbuilder_export.sources.gguf_tokenizers import special_ids, tokenizer_of
 from llmbuilder_export.sources.ggufs import read_gguf
 
 NORMAL, CONTROL, UNKNOWN, BYTE = TokenType.NORMAL, TokenType.CONTROL, TokenType.UNKNOWN, TokenType.BYTE
+USER_DEFINED = TokenType.USER_DEFINED
 FIRST = [
     ("<unk>", UNKNOWN),
     ("<s>", CONTROL),
@@ -20,8 +21,9 @@ FIRST = [
 def file(tmp_path):
     """Write a SentencePiece vocabulary of pieces with scores, or a byte-level one, and read it."""
 
-    def make(pieces=(), *, kind="llama", name=None, merges=None, **facts):
+    def make(pieces=(), *, kind="llama", name=None, merges=None, found_first=(), **facts):
         tokens = [*FIRST, *((piece, NORMAL) for piece, _ in pieces)]
+        tokens += [(token, USER_DEFINED) for token in found_first]
         writer = GGUFWriter(tmp_path / "v.gguf", "llama")
         if name:
             writer.add_name(name)
@@ -29,7 +31,9 @@ def file(tmp_path):
         writer.add_tokenizer_pre("gpt-2")
         writer.add_token_list([token for token, _ in tokens])
         writer.add_token_types([kind for _, kind in tokens])
-        writer.add_token_scores([0.0] * len(FIRST) + [score for _, score in pieces])
+        writer.add_token_scores(
+            [0.0] * len(FIRST) + [score for _, score in pieces] + [0.0] * len(found_first)
+        )
         if merges is not None:
             writer.add_token_merges(merges)
         for key, value in facts.items():
@@ -98,3 +102,21 @@ def test_models_whose_control_tokens_take_in_white_space_are_refused(file):
         ExportError, match="a model named Phi-3 mini, whose control tokens take in white space"
     ):
         tokenizer_of(file(LETTERS, name="Phi-3 mini"))
+
+
+@pytest.mark.parametrize("tokens", [("<a", "a>>"), ("<a", "a>"), ("<a>", "<a", "a>b>")])
+def test_tokens_of_which_one_begins_in_another_are_refused(file, tokens):
+    """llama.cpp takes the longest of a text first, the library the leftmost."""
+    with pytest.raises(ExportError, match="one begins before the other ends, where"):
+        tokenizer_of(file(LETTERS, found_first=tokens))
+
+
+@pytest.mark.parametrize("tokens", [["\n" * n for n in range(1, 32)], ["<a>", "<a", "c"], ["aba"]])
+def test_tokens_that_are_the_same_from_the_left_and_by_length_are_taken(file, tokens):
+    text = "".join(tokens) * 2
+    found = tokenizer_of(file(LETTERS, found_first=tokens)).encode(text, add_special_tokens=False).tokens
+    expected, rest = [], text
+    while rest:  # longest first and leftmost first
+        expected.append(next(t for t in sorted(tokens, key=len, reverse=True) if rest.startswith(t)))
+        rest = rest.removeprefix(expected[-1])
+    assert [piece for piece in found if piece != "▁"] == expected

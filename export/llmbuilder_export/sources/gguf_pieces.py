@@ -16,8 +16,6 @@ FOUND_FIRST = frozenset({2, 3, USER_DEFINED})
 """Kinds of tokens that are found in a text before it is split (``gguf.TokenType``): unknown, control, user-defined."""
 _PREFIX = "tokenizer.ggml."
 _SPACE = "\u2581"
-_MOST_SPLIT = 1 << 27
-"""Characters of all halves into which tokens are cut to find their merges: of 262,144 tokens of 22 characters each."""
 _AGAIN = "Export the model from its Hugging Face directory instead."
 
 
@@ -38,8 +36,6 @@ def sentencepiece_of(file: GGUF, tokens: Sequence[str], kinds: Sequence[int]) ->
         raise ExportError(
             f"{file.path} holds {len(scores)} scores for {len(tokens)} tokens. Get the file again."
         )
-    if sum(len(token) ** 2 for token in tokens) > _MOST_SPLIT:
-        raise ExportError(f"{file.path} has longer {_PREFIX}tokens than any model. Get the file again.")
     inside = {t: s for t, s, kind in zip(tokens, scores, kinds, strict=True) if kind not in FOUND_FIRST and t}
     _check_letters(file, inside, set(tokens))
     merges = _merges(tokens, scores)

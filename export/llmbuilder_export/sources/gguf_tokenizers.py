@@ -16,6 +16,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.tokenizerfile.places import RefusedError
 from llmbuilder.tokenizerfile.vocabulary import check_added, check_model
 from llmbuilder_export.sources.files import shown
+from llmbuilder_export.sources.gguf_overlaps import overlap
 from llmbuilder_export.sources.gguf_pieces import FOUND_FIRST, USER_DEFINED, bpe, sentencepiece_of
 from llmbuilder_export.sources.ggufs import GGUF
 
@@ -24,6 +25,8 @@ _USUAL_IDS = {"llama": {"bos": 1, "eos": 2, "unknown": 0}}
 """Those of a kind of tokenizer, where a file does not say them."""
 _TAKES_SPACE = ("phi-3", "phi3")
 """Parts of models' names for which llama.cpp lets control tokens take in the white space behind them."""
+_MOST_SPLIT = 1 << 27
+"""Characters of all halves into which tokens can be cut: of 262,144 tokens of 22 characters each."""
 _AGAIN = "Export the model from its Hugging Face directory instead."
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"
@@ -102,6 +105,7 @@ def tokenizer_of(file: GGUF) -> Tokenizer:
         for token, number in zip(tokens, kinds, strict=True)
         if number in FOUND_FIRST and token
     ]
+    _check_overlaps(file, [token for token, _ in added])
     result.add_tokens(
         [AddedToken(t, normalized=False, special=number != USER_DEFINED) for t, number in added]
     )
@@ -171,6 +175,17 @@ def _check_sizes(file: GGUF, tokens: Sequence[str], kinds: Sequence[int]) -> Non
         check_added(special, f"{_PREFIX}tokens")
     except RefusedError as error:
         raise ExportError(f"{file.path} {error}, which no model has. Get the file again.") from None
+    if sum(len(token) ** 2 for token in tokens) > _MOST_SPLIT:
+        raise ExportError(f"{file.path} has longer {_PREFIX}tokens than any model. Get the file again.")
+
+
+def _check_overlaps(file: GGUF, found_first: Sequence[str]) -> None:
+    if two := overlap(found_first):
+        one, other = map(shown, two)
+        raise ExportError(
+            f"{file.path} has the tokens {one} and {other}, of which in a text one begins before the other ends, "
+            f"where llama.cpp takes the longer first, which is not done here. {_AGAIN}"
+        )
 
 
 def _bytes_of(file: GGUF, tokens: Sequence[str]) -> tuple[Tokenizer, bool]:
