@@ -56,7 +56,7 @@ class ScheduledGenerator:
     def load(self) -> tuple[int, int]:
         """How many requests run, and how many wait."""
         lane = self._lane
-        return (0, 0) if lane is None else (lane.running, lane.waiting)
+        return (0, 0) if lane is None else lane.load
 
     async def generate(
         self,

@@ -42,16 +42,11 @@ class Lane:
         self._closed = False
 
     @property
-    def waiting(self) -> int:
-        """Requests that have not joined yet."""
+    def load(self) -> tuple[int, int]:
+        """How many requests have joined and are not done, and how many have not joined yet."""
         with self._changed:
-            return sum(request.waits for request in self._live.values())
-
-    @property
-    def running(self) -> int:
-        """Requests that have joined and are not done."""
-        with self._changed:
-            return sum(not request.waits for request in self._live.values())
+            waiting = sum(request.waits for request in self._live.values())
+            return len(self._live) - waiting, waiting
 
     def submit(self, group: Group, listener: Listener) -> Request:
         """Let a group join the others in its turn.
@@ -133,15 +128,18 @@ class Lane:
 
     def _check_room(self, rows: int) -> None:
         most = self.limits.max_waiting
-        waiting = self.waiting
+        _, waiting = self.load
         taken = sum(request.rows for request in self._live.values())
         if most is not None and waiting >= most and taken + rows > self.limits.max_rows:
             raise BusyError(f"{waiting} requests are waiting already, as many as may. Try again in a while.")
 
     def _note_joined(self, loop: Loop) -> None:
         """Tell those that wait from those that run, and end those that have waited too long."""
-        waiting, now = {id(group) for group in loop.waiting}, self._clock()
-        for request in self._requests():
+        now = self._clock()
+        with self._changed:
+            requests, come = list(self._live.values()), list(self._come)  # since this turn began
+        waiting = {id(group) for group in loop.waiting} | {id(request.group) for request in come}
+        for request in requests:
             if request.waits:
                 request.waits = id(request.group) in waiting
                 if request.waits and self._is_late(request, now):
