@@ -63,7 +63,10 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
 
 
 def rank_of(value: ir.Value) -> int:
-    """Dimensions of what layers read: 3, or 2 where networks put the tokens of all sequences one below the other."""
+    """Dimensions of what layers read: 3, or 2 where networks put the tokens of all sequences one below the other.
+
+    4 where they put what they share before its heads.
+    """
     while (node := value.producer()) is not None and node.op_type not in _IN_SEQUENCES:
         if node.op_type == "Reshape":
             return _entries(required(node.inputs[1]))

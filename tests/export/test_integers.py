@@ -242,3 +242,20 @@ def test_turning_twice_changes_nothing_and_once_spreads_what_is_large():
 def test_the_vocabulary_stays_one_table(exported):
     (lookup,) = nodes(graph_of(exported), "GatherBlockQuantized")
     assert lookup.inputs[0].shape[0] >= VOCABULARY or exported.manifest.model.vocab_size < VOCABULARY
+
+
+def test_inputs_of_any_number_of_dimensions_are_turned_in_one_graph():
+    """MiniCPM 3 puts the part of keys that all heads share into a dimension of its own."""
+
+    def two_forms(x, one, other, shape):
+        apart = ir.node("Reshape", [x, shape])
+        products = [ir.node("MatMul", [x, one]), ir.node("MatMul", [apart.outputs[0], other])]
+        return [apart, *products, ir.node("Add", [each.outputs[0] for each in products])]
+
+    model = small_graph(two_forms, (64, 48), (64, 48), (4,))
+    model.graph.initializers["w2"].const_value = ir.tensor(np.array([0, 1, -1, 64]), name="w2")
+    one, other = (linear.matrix().copy() for linear in find_linears(model.graph))
+    x = np.random.default_rng(2).standard_normal((1, 5, 64)).astype(np.float32)
+    samples_of_both = {name_of(linear.source): x.reshape(-1, 64) for linear in find_linears(model.graph)}
+    assert not multiply_integers(model.graph, samples_of_both)
+    np.testing.assert_allclose(run(model, x)[0], x @ (one + other).T, atol=1)

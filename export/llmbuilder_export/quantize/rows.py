@@ -134,11 +134,10 @@ class RowProducts:
         """Nodes that turn groups of ``size`` features. Each has a matrix of its own, as graphs are checked."""
         matrix = add_initializer(self._graph, f"{name_of(source)}_turn", hadamard(size))
         kept = [0] * (rank_of(source) - 1)
-        form = "_of_rows" if len(kept) == 1 else ""
-        parts = self._constant(f"groups_of_{size}{form}", np.array([*kept, -1, size]))
+        parts = self._constant(f"groups_of_{size}_behind_{len(kept)}", np.array([*kept, -1, size]))
         groups = ir.node("Reshape", [source, parts])
         product = ir.node("MatMul", [groups.outputs[0], matrix])
-        whole = self._constant(f"whole{form}", np.array([*kept, -1]))
+        whole = self._constant(f"whole_behind_{len(kept)}", np.array([*kept, -1]))
         return [groups, product, ir.node("Reshape", [product.outputs[0], whole])]
 
     def _middle(self) -> ir.Value:
