@@ -7,14 +7,13 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder.bundle.manifest import LOGITS
 from llmbuilder_export.experts import routers
 from llmbuilder_export.graph import name_of
-from llmbuilder_export.quantize.layers import Linear, feeding, find_embedding, find_linears
+from llmbuilder_export.quantize.layers import Linear, find_embedding, find_linears
 from llmbuilder_export.quantize.makers import Maker, maker_of
-from llmbuilder_export.quantize.rows import MOST_INPUTS, RowProducts, relative_error, round_outputs
+from llmbuilder_export.quantize.rows import MOST_INPUTS, RowProducts, relative_error
 from llmbuilder_export.quantize.smooth import even_out
-from llmbuilder_export.quantize.turning import turn_size, turned
+from llmbuilder_export.quantize.turning import turn_size
 from llmbuilder_export.tracking import tracked
 
 MOST_ERROR = 0.02
@@ -26,18 +25,19 @@ _WORTH = 0.9
 
 
 def candidates(graph: ir.Graph) -> list[Linear]:
-    """Layers whose product may be in whole numbers: not the output head, what chooses experts, or shares a weight."""
-    linears, lookup = find_linears(graph), find_embedding(graph)
-    left = feeding([value for value in graph.outputs if value.name == LOGITS], linears) | routers(
-        graph, linears
-    )
-    users = Counter(linear.weight for linear in linears)
-    if lookup is not None and lookup.inputs[0] is not None:
-        users[lookup.inputs[0]] += 1
+    """Layers whose product may be in whole numbers: not what chooses experts, or shares a weight with another layer.
+
+    An output head may share its weight with the embedding.
+    """
+    linears, table = find_linears(graph), _table(graph)
+    left, users = routers(graph, linears), Counter(linear.weight for linear in linears)
     return [
         linear
         for linear in linears
-        if linear not in left and users[linear.weight] == 1 and linear.shape[1] <= MOST_INPUTS
+        if linear not in left
+        and users[linear.weight] == 1
+        and (linear.rows_are_outputs or linear.weight is not table)
+        and linear.shape[1] <= MOST_INPUTS
     ]
 
 
@@ -54,21 +54,45 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
     Raises:
         ExportError: a weight is not finite.
     """
-    rows = even_out(graph, candidates(graph), rows)
-    chosen, products = candidates(graph), RowProducts(graph)
-    turns = _turns(chosen, rows)
-    left = [
-        linear for linear in find_linears(graph) if linear.nodes[0] not in {each.nodes[0] for each in chosen}
-    ]
+    tied = _tied(graph, rows)
+    evened = even_out(graph, _alone(graph, tied), rows)
+    chosen, linears, products = _alone(graph, tied), find_linears(graph), RowProducts(graph)
+    turns, done = _turns(chosen, evened.rows), set[ir.Node]()
     for linear in tracked(chosen, "weights"):
-        turn, matrix, inputs = turns[linear], linear.matrix(), rows[name_of(linear.source)]
-        if turn:
-            matrix, inputs = turned(matrix, turn), turned(inputs, turn)
-        if relative_error(inputs, matrix) > MOST_ERROR:
-            left.append(linear)
-        else:
-            products.multiply(linear, round_outputs(matrix), turn)
-    return left
+        node, name, turn = linear.nodes[0], name_of(linear.source), turns[linear]
+        if node is not tied and relative_error(evened.rows[name], linear.matrix(), turn) > MOST_ERROR:
+            continue
+        stored = products.store(linear, turn)
+        if node is tied and (lookup := find_embedding(graph)) is not None:
+            products.look_up(lookup, stored, evened.factors.get(name))
+        products.multiply(linear, stored)
+        done.add(node)
+    return [linear for linear in linears if linear.nodes[0] not in done]
+
+
+def _tied(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> ir.Node | None:
+    """The product of an output head that shares its weight with the embedding, if it is exact enough.
+
+    That is asked first: where it is evened out, the table must be the head's.
+    """
+    for linear in candidates(graph):
+        if linear.weight is _table(graph):
+            turn = _turn_size(linear)
+            exact = relative_error(rows[name_of(linear.source)], linear.matrix(), turn) <= MOST_ERROR
+            return linear.nodes[0] if exact else None
+    return None
+
+
+def _alone(graph: ir.Graph, tied: ir.Node | None) -> list[Linear]:
+    """Layers with a weight of their own, and ``tied``."""
+    table = _table(graph)
+    return [each for each in candidates(graph) if each.weight is not table or each.nodes[0] is tied]
+
+
+def _table(graph: ir.Graph) -> ir.Value | None:
+    """The embedding's weight, if there is one."""
+    lookup = find_embedding(graph)
+    return None if lookup is None else lookup.inputs[0]
 
 
 def _turns(linears: list[Linear], rows: Mapping[str, FloatArray]) -> dict[Linear, int]:
@@ -85,17 +109,21 @@ def _turns(linears: list[Linear], rows: Mapping[str, FloatArray]) -> dict[Linear
 
 def _turn(maker: Maker | None, readers: list[Linear], rows: FloatArray) -> int:
     """`_turns` of the layers of one input. Values of attention are turned where they are made."""
-    size = turn_size(readers[0].shape[1], _MOST_TURNED)
-    if size < _LEAST_TURNED or (maker is not None and maker.turn):
+    size = _turn_size(readers[0])
+    if not size or (maker is not None and maker.turn):
         return 0
     by_norm = maker is not None and isinstance(maker.by, ir.Node)
     return size if not by_norm or _left_of_error(readers, rows, size) <= _WORTH else 0
 
 
+def _turn_size(linear: Linear) -> int:
+    """The size of groups in which a layer's input can be turned; 0 where too small ones would do too little."""
+    size = turn_size(linear.shape[1], _MOST_TURNED)
+    return size if size >= _LEAST_TURNED else 0
+
+
 def _left_of_error(readers: list[Linear], rows: FloatArray, size: int) -> float:
     """Error of the products if inputs are turned, as a share of what it is if they are not."""
     matrices = [linear.matrix() for linear in readers]
-    before = sum(relative_error(rows, matrix) ** 2 for matrix in matrices)
-    inputs = turned(rows, size)
-    after = sum(relative_error(inputs, turned(matrix, size)) ** 2 for matrix in matrices)
+    before, after = (sum(relative_error(rows, each, turn) ** 2 for each in matrices) for turn in (0, size))
     return math.sqrt(after / before) if before else 1.0

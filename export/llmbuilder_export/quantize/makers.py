@@ -99,13 +99,21 @@ def _sizes(split: ir.Node, width: int) -> list[int]:
 
 
 def _before_views(value: ir.Value) -> ir.Value:
-    """What ``value`` was before it was laid out for its product; its last dimension stays the same."""
-    while (node := value.producer()) is not None and node.op_type in ("Reshape", "Flatten"):
+    """What ``value`` was before it was laid out for its product, or before only its last tokens were taken."""
+    while (node := value.producer()) is not None and (
+        node.op_type in ("Reshape", "Flatten") or _takes_tokens(node)
+    ):
         before = required(node.inputs[0])
         if not _is_used_once(before):
             break
         value = before
     return value
+
+
+def _takes_tokens(node: ir.Node) -> bool:
+    """Whether a node leaves out tokens, as before an output head, and no features."""
+    axes = optional(node, 3) if node.op_type == "Slice" else None
+    return axes is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [1]
 
 
 def _is_used_once(value: ir.Value) -> bool:

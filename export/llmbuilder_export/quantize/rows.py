@@ -8,6 +8,8 @@ products in 16 bits, which overflow, so the runtime has ONNX Runtime turn the we
 (`llmbuilder.engine.products`).
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +17,18 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from llmbuilder.arrays import FloatArray
-from llmbuilder_export.graph import MICROSOFT, add_initializer, drop_unread, name_of, rank_of, replace
+from llmbuilder_export.graph import (
+    MICROSOFT,
+    add_initializer,
+    drop_unread,
+    name_of,
+    rank_of,
+    replace,
+    required,
+)
 from llmbuilder_export.quantize.blocks import refuse_infinite
 from llmbuilder_export.quantize.layers import Linear
-from llmbuilder_export.quantize.turning import hadamard
+from llmbuilder_export.quantize.turning import hadamard, turned
 
 LARGEST = 127
 """Largest code, less that of zero: codes go as far below as above."""
@@ -26,6 +36,8 @@ MIDDLE = 128
 """The code of an input that stands for zero."""
 MOST_INPUTS = 1 << 16
 """Inputs whose products, of at most 255 by 127, add up to less than 2 ** 31."""
+_OUTPUTS = 8192
+"""Outputs of a weight that are rounded at a time."""
 SignedArray = npt.NDArray[np.int8]
 
 
@@ -42,28 +54,63 @@ class RowCodes:
     scales: FloatArray
 
 
-def round_outputs(weight: FloatArray) -> RowCodes:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Initializers of `RowCodes`.
+
+    Attributes:
+        codes: [K, N].
+        scales: [N], over `LARGEST`: an input's scale is its largest number over that, and that part is in here.
+        turn: size of the groups of features that are turned; 0: none are.
+    """
+
+    codes: ir.Value
+    scales: ir.Value
+    turn: int
+
+
+def round_outputs(weight: FloatArray, turn: int = 0) -> RowCodes:
     """Quantize weight [N, K]: the largest weight of an output gets code 127 or -127.
+
+    Args:
+        weight: rounded some outputs at a time, so that a head of many outputs is never copied whole.
+        turn: size of the groups of features that are turned first; 0: none are.
 
     Raises:
         ExportError: the weight holds infinities or NaN.
     """
     refuse_infinite(weight)
-    levels, scales = _levels(weight)
-    return RowCodes(levels.T.astype(np.int8), scales)
+    codes, scales = np.empty(weight.shape, np.int8), np.empty(len(weight), np.float32)
+    for part in _outputs(weight):
+        codes[part], scales[part] = _levels(_turned(weight[part], turn))
+    return RowCodes(codes.T, scales)
 
 
-def relative_error(rows: FloatArray, weight: FloatArray) -> float:
+def relative_error(rows: FloatArray, weight: FloatArray, turn: int = 0) -> float:
     """How far products in whole numbers are from ``rows @ weight.T``, as a share of its root mean square.
 
     Args:
         rows: inputs [rows, K].
         weight: [N, K].
+        turn: size of the groups of features that are turned in both; 0: none are.
     """
-    exact = rows @ weight.T
-    rounded = _rounded(rows) @ _rounded(weight).T
-    size = np.square(exact).mean()
-    return float(np.sqrt(np.square(rounded - exact).mean() / size)) if size > 0 else 0.0
+    inputs = _turned(rows, turn)
+    rounded, size, error = _rounded(inputs), 0.0, 0.0
+    for part in _outputs(weight):
+        matrix = _turned(weight[part], turn)
+        exact = inputs @ matrix.T
+        size += float(np.square(exact).sum())
+        error += float(np.square(rounded @ _rounded(matrix).T - exact).sum())
+    return math.sqrt(error / size) if size > 0 else 0.0
+
+
+def _outputs(weight: FloatArray) -> Iterator[slice]:
+    """Parts of a weight's outputs."""
+    return (slice(start, start + _OUTPUTS) for start in range(0, len(weight), _OUTPUTS))
+
+
+def _turned(rows: FloatArray, size: int) -> FloatArray:
+    return turned(rows, size) if size else rows
 
 
 def _rounded(rows: FloatArray) -> FloatArray:
@@ -87,29 +134,60 @@ class RowProducts:
         self._constants: dict[str, ir.Value] = {}
         self._rounded: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
-    def multiply(self, linear: Linear, weight: RowCodes, turn: int) -> None:
-        """Put a product in the place of a linear layer.
+    def store(self, linear: Linear, turn: int) -> Stored:
+        """Round a layer's weight and keep it.
 
         Args:
             linear: the layer.
-            weight: its weight, turned where the input is.
             turn: size of the groups of features that are turned before they are rounded; 0: none are.
+
+        Raises:
+            ExportError: the weight holds infinities or NaN.
         """
-        name = name_of(linear.result)
+        name, weight = name_of(linear.result), round_outputs(linear.matrix(), turn)
         codes = add_initializer(self._graph, f"{name}_codes", weight.codes)
-        # An input's scale is its largest number over 127; that part of it is in the weight's.
         scales = add_initializer(self._graph, f"{name}_scales", weight.scales / np.float32(LARGEST))
-        rounded, largest = self._round(linear, turn)
+        return Stored(codes, scales, turn)
+
+    def multiply(self, linear: Linear, weight: Stored) -> None:
+        """Put a product in the place of a linear layer."""
+        rounded, largest = self._round(linear, weight.turn)
         one = self._constant("one", np.float32(1))
         # One for each product: ONNX Runtime, where it makes weights unsigned, makes the zero so as often as it is read.
-        zero = add_initializer(self._graph, f"{name}_zero", np.array(0, np.int8))
-        operands = [rounded, codes, one, scales, self._middle(), zero]
+        zero = add_initializer(self._graph, f"{name_of(linear.result)}_zero", np.array(0, np.int8))
+        operands = [rounded, weight.codes, one, weight.scales, self._middle(), zero]
         product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT, name=linear.nodes[0].name)
         nodes = [product, ir.node("Mul", [product.outputs[0], largest])]
         if linear.bias is not None:
             nodes.append(ir.node("Add", [nodes[-1].outputs[0], linear.bias]))
         replace(self._graph, linear.nodes, nodes)
         drop_unread(self._graph, linear.weight)
+
+    def look_up(self, gather: ir.Node, table: Stored, factor: FloatArray | None) -> None:
+        """Put outputs of a head's weight in the place of rows of an embedding, which had the same one.
+
+        Args:
+            gather: looks ids [batch, sequence] up.
+            table: codes [K, N], turned as the head's inputs are; turning twice changes nothing.
+            factor: what features [K] of the head's weight were multiplied by; None: nothing.
+        """
+        name, weight, ids = name_of(gather.outputs[0]), required(gather.inputs[0]), gather.inputs[1]
+        columns = ir.node("Gather", [table.codes, ids], {"axis": 1})
+        rows = ir.node("Transpose", [columns.outputs[0]], {"perm": [1, 2, 0]})
+        numbers = ir.node("Cast", [rows.outputs[0]], {"to": ir.DataType.FLOAT})
+        scales = ir.node("Gather", [table.scales, ids])
+        each = ir.node("Unsqueeze", [scales.outputs[0], self._constant("last", np.array([-1]))])
+        whole = ir.node("Mul", [each.outputs[0], self._constant("largest", np.float32(LARGEST))])
+        nodes = [columns, rows, numbers, scales, each, whole]
+        nodes.append(ir.node("Mul", [numbers.outputs[0], whole.outputs[0]]))
+        nodes[-1].outputs[0].name = f"{name}_rows"
+        if table.turn:
+            nodes += self._turn(nodes[-1].outputs[0], table.turn)
+        if factor is not None:
+            back = add_initializer(self._graph, f"{name}_factors", 1 / factor)
+            nodes.append(ir.node("Mul", [nodes[-1].outputs[0], back]))
+        replace(self._graph, [gather], nodes)
+        drop_unread(self._graph, weight)
 
     def _round(self, linear: Linear, turn: int) -> tuple[ir.Value, ir.Value]:
         """A layer's input in codes [..., K], and its largest number [..., 1].

@@ -62,18 +62,23 @@ class _Edge:
         return turned(rows, self.maker.turn) if self.maker.turn else rows
 
 
-def even_out(
-    graph: ir.Graph, linears: Collection[Linear], rows: Mapping[str, FloatArray]
-) -> dict[str, FloatArray]:
+@dataclass(frozen=True, slots=True)
+class Evened:
+    """What became of the inputs of linear layers."""
+
+    rows: Mapping[str, FloatArray]
+    """Samples [rows, K] as they are now, by the name of the input."""
+    factors: Mapping[str, FloatArray]
+    """What features [K] were divided by, by the name of the input they belong to."""
+
+
+def even_out(graph: ir.Graph, linears: Collection[Linear], rows: Mapping[str, FloatArray]) -> Evened:
     """Divide features by how large they are, in place; the graph computes what it did.
 
     Args:
         graph: a graph in float32. New weights are lazy: they exist while they are read.
         linears: layers that may be changed, no two of the same weight.
         rows: samples [rows, K] of each layer's input, by name.
-
-    Returns:
-        The samples as they are now.
     """
     edges = _edges(linears, rows)
     changes: dict[Linear, list[_Change]] = defaultdict(list)
@@ -90,7 +95,10 @@ def even_out(
         _change_weight(graph, linear, steps)
     for linear, steps in outputs.items():
         _change_bias(graph, linear, steps)
-    return {name: edges[name].read(each) if name in edges else each for name, each in rows.items()}
+    return Evened(
+        {name: edges[name].read(each) if name in edges else each for name, each in rows.items()},
+        {name: edge.factor[edge.maker.features] for name, edge in edges.items()},
+    )
 
 
 def _edges(linears: Collection[Linear], rows: Mapping[str, FloatArray]) -> dict[str, _Edge]:
