@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import families
 import numpy as np
 import onnx
 import pytest
@@ -124,6 +125,13 @@ def test_families_without_positions_say_their_window_under_a_name_of_their_own(k
     assert load_source(tmp_path).network.facts.context_length == 40
     assert load_source(tmp_path, max_context=32).network.facts.context_length == 32
     assert load_source(tmp_path, max_context=64).network.facts.context_length == 40
+
+
+def test_a_window_ends_where_transformers_cache_forgets_what_attention_would_see(tmp_path):
+    families.save_family("moshi", tmp_path)
+    assert load_source(tmp_path).network.facts.context_length == 64
+    families.save_family("mistral", tmp_path)  # whose attention has the cache's window
+    assert load_source(tmp_path).network.facts.context_length == families.WINDOW
 
 
 @pytest.mark.parametrize("window", [None, "long", 0, True])

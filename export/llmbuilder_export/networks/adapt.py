@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from llmbuilder.bundle.manifest import ModelFacts
 from llmbuilder_export.judge import allowed_difference
@@ -32,7 +32,7 @@ class AdaptedNetwork(Network):
 
         Args:
             model: the model, in float32 and evaluation mode.
-            context_length: tokens of the window.
+            context_length: tokens of the window; fewer where transformers' cache forgets what attention would see.
 
         Raises:
             ExportError: the model attends in a way that a bundle cannot express.
@@ -52,6 +52,7 @@ class AdaptedNetwork(Network):
             heads, vocab_size = self._try()
         with in_a_sentence(family, WITHOUT_CACHE):
             self._refuse_sight()
+        context_length = min([context_length, *_forgotten(model, heads)])
         self.facts = ModelFacts(
             architecture=family,
             vocab_size=vocab_size,
@@ -128,6 +129,18 @@ class AdaptedNetwork(Network):
                 family_of(self.model),
                 "it reads a text in both directions, so that each further token would change what came before",
             )
+
+
+def _forgotten(model: PreTrainedModel, heads: list[Heads]) -> list[int]:
+    """Tokens after which transformers' cache forgets the first ones of a layer that attends to all there are.
+
+    Beyond them a model such as Moshi computes one thing with its cache, and another without.
+    """
+    layers = DynamicCache(config=model.config).layers
+    if len(layers) != len(heads):
+        return []
+    windows = [getattr(layer, "sliding_window", None) for layer in layers]
+    return [window for window, seen in zip(windows, heads, strict=True) if window and seen.window is None]
 
 
 @contextmanager
