@@ -54,7 +54,7 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
     Raises:
         ExportError: a weight is not finite.
     """
-    tied = _tied(graph, rows)
+    lookup, tied = find_embedding(graph), _tied(graph, rows)
     evened = even_out(graph, _alone(graph, tied), rows)
     chosen, linears, products = _alone(graph, tied), find_linears(graph), RowProducts(graph)
     turns, done = _turns(chosen, evened.rows), set[ir.Node]()
@@ -63,7 +63,7 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
         if node is not tied and relative_error(evened.rows[name], linear.matrix(), turn) > MOST_ERROR:
             continue
         stored = products.store(linear, turn)
-        if node is tied and (lookup := find_embedding(graph)) is not None:
+        if lookup is not None and node is tied:
             products.look_up(lookup, stored, evened.factors.get(name))
         products.multiply(linear, stored)
         done.add(node)
@@ -75,12 +75,12 @@ def _tied(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> ir.Node | None:
 
     That is asked first: where it is evened out, the table must be the head's.
     """
-    for linear in candidates(graph):
-        if linear.weight is _table(graph):
-            turn = _turn_size(linear)
-            exact = relative_error(rows[name_of(linear.source)], linear.matrix(), turn) <= MOST_ERROR
-            return linear.nodes[0] if exact else None
-    return None
+    table = _table(graph)
+    head = next((linear for linear in candidates(graph) if linear.weight is table), None)
+    if head is None:
+        return None
+    error = relative_error(rows[name_of(head.source)], head.matrix(), _turn_size(head))
+    return head.nodes[0] if error <= MOST_ERROR else None
 
 
 def _alone(graph: ir.Graph, tied: ir.Node | None) -> list[Linear]:

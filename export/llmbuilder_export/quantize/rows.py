@@ -82,7 +82,7 @@ def round_outputs(weight: FloatArray, turn: int = 0) -> RowCodes:
     refuse_infinite(weight)
     codes, scales = np.empty(weight.shape, np.int8), np.empty(len(weight), np.float32)
     for part in _outputs(weight):
-        codes[part], scales[part] = _levels(_turned(weight[part], turn))
+        codes[part], scales[part] = _levels(turned(weight[part], turn))
     return RowCodes(codes.T, scales)
 
 
@@ -94,10 +94,10 @@ def relative_error(rows: FloatArray, weight: FloatArray, turn: int = 0) -> float
         weight: [N, K].
         turn: size of the groups of features that are turned in both; 0: none are.
     """
-    inputs = _turned(rows, turn)
+    inputs = turned(rows, turn)
     rounded, size, error = _rounded(inputs), 0.0, 0.0
     for part in _outputs(weight):
-        matrix = _turned(weight[part], turn)
+        matrix = turned(weight[part], turn)
         exact = inputs @ matrix.T
         size += float(np.square(exact).sum())
         error += float(np.square(rounded @ _rounded(matrix).T - exact).sum())
@@ -107,10 +107,6 @@ def relative_error(rows: FloatArray, weight: FloatArray, turn: int = 0) -> float
 def _outputs(weight: FloatArray) -> Iterator[slice]:
     """Parts of a weight's outputs."""
     return (slice(start, start + _OUTPUTS) for start in range(0, len(weight), _OUTPUTS))
-
-
-def _turned(rows: FloatArray, size: int) -> FloatArray:
-    return turned(rows, size) if size else rows
 
 
 def _rounded(rows: FloatArray) -> FloatArray:

@@ -44,22 +44,19 @@ class _Edge:
 
     def read(self, rows: FloatArray) -> FloatArray:
         """Inputs [rows, K] as they will be."""
-        return self._turn(rows / self.factor[self.maker.features])
+        return turned(rows / self.factor[self.maker.features], self.maker.turn)
 
     def reading(self, weight: FloatArray) -> FloatArray:
         """The weight [N, K] of a reader as it must be."""
-        return self._turn(weight * self.factor[self.maker.features])
+        return turned(weight * self.factor[self.maker.features], self.maker.turn)
 
     def making(self, outputs: FloatArray) -> FloatArray:
         """The weight [N, K] or bias [N] of the linear layer that makes them."""
         made = np.unique(self.maker.features)
         changed = outputs.copy()
         part = outputs[made].T / self.factor[made]
-        changed[made] = self._turn(part).T
+        changed[made] = turned(part, self.maker.turn).T
         return changed
-
-    def _turn(self, rows: FloatArray) -> FloatArray:
-        return turned(rows, self.maker.turn) if self.maker.turn else rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,10 @@ def turned(rows: FloatArray, size: int) -> FloatArray:
 
     Args:
         rows: any number of them.
-        size: a power of two that divides K.
+        size: a power of two that divides K; 0: nothing is turned.
     """
+    if not size:
+        return rows
     groups = rows.reshape(*rows.shape[:-1], -1, size) @ hadamard(size)
     result: FloatArray = groups.reshape(rows.shape)
     return result

@@ -137,7 +137,7 @@ class Lane:
         """Tell those that wait from those that run, and end those that have waited too long."""
         now = self._clock()
         with self._changed:
-            requests, come = list(self._live.values()), list(self._come)  # since this turn began
+            requests, come = self._requests(), list(self._come)  # since this turn began
         waiting = {id(group) for group in loop.waiting} | {id(request.group) for request in come}
         for request in requests:
             if request.waits:
