@@ -62,8 +62,9 @@ def multiply_integers(graph: ir.Graph, rows: Mapping[str, FloatArray]) -> list[L
         node, name, turn = linear.nodes[0], name_of(linear.source), turns[linear]
         if node is not tied and relative_error(evened.rows[name], linear.matrix(), turn) > MOST_ERROR:
             continue
-        stored = products.store(linear, turn)
-        if lookup is not None and node is tied:
+        is_table = node is tied
+        stored = products.store(linear, turn, is_table)
+        if lookup is not None and is_table:
             products.look_up(lookup, stored, evened.factors.get(name))
         products.multiply(linear, stored)
         done.add(node)

@@ -59,14 +59,16 @@ class Stored:
     """Initializers of `RowCodes`.
 
     Attributes:
-        codes: [K, N].
+        codes: [K, N]; of a table [N, K], as an embedding reads it.
         scales: [N], over `LARGEST`: an input's scale is its largest number over that, and that part is in here.
         turn: size of the groups of features that are turned; 0: none are.
+        is_table: whether an embedding reads the codes too.
     """
 
     codes: ir.Value
     scales: ir.Value
     turn: int
+    is_table: bool
 
 
 def round_outputs(weight: FloatArray, turn: int = 0) -> RowCodes:
@@ -130,20 +132,21 @@ class RowProducts:
         self._constants: dict[str, ir.Value] = {}
         self._rounded: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
-    def store(self, linear: Linear, turn: int) -> Stored:
+    def store(self, linear: Linear, turn: int, is_table: bool = False) -> Stored:
         """Round a layer's weight and keep it.
 
         Args:
             linear: the layer.
             turn: size of the groups of features that are turned before they are rounded; 0: none are.
+            is_table: whether an embedding will read it too.
 
         Raises:
             ExportError: the weight holds infinities or NaN.
         """
         name, weight = name_of(linear.result), round_outputs(linear.matrix(), turn)
-        codes = add_initializer(self._graph, f"{name}_codes", weight.codes)
+        codes = add_initializer(self._graph, f"{name}_codes", weight.codes.T if is_table else weight.codes)
         scales = add_initializer(self._graph, f"{name}_scales", weight.scales / np.float32(LARGEST))
-        return Stored(codes, scales, turn)
+        return Stored(codes, scales, turn, is_table)
 
     def multiply(self, linear: Linear, weight: Stored) -> None:
         """Put a product in the place of a linear layer."""
@@ -151,37 +154,38 @@ class RowProducts:
         one = self._constant("one", np.float32(1))
         # One for each product: ONNX Runtime, where it makes weights unsigned, makes the zero so as often as it is read.
         zero = add_initializer(self._graph, f"{name_of(linear.result)}_zero", np.array(0, np.int8))
-        operands = [rounded, weight.codes, one, weight.scales, self._middle(), zero]
+        # ONNX Runtime turns a table once, while it loads.
+        laid = [ir.node("Transpose", [weight.codes], {"perm": [1, 0]})] if weight.is_table else []
+        codes = laid[0].outputs[0] if laid else weight.codes
+        operands = [rounded, codes, one, weight.scales, self._middle(), zero]
         product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT, name=linear.nodes[0].name)
-        nodes = [product, ir.node("Mul", [product.outputs[0], largest])]
+        nodes = [*laid, product, ir.node("Mul", [product.outputs[0], largest])]
         if linear.bias is not None:
             nodes.append(ir.node("Add", [nodes[-1].outputs[0], linear.bias]))
         replace(self._graph, linear.nodes, nodes)
         drop_unread(self._graph, linear.weight)
 
     def look_up(self, gather: ir.Node, table: Stored, factor: FloatArray | None) -> None:
-        """Put outputs of a head's weight in the place of rows of an embedding, which had the same one.
+        """Put rows of a head's table in the place of those of an embedding, which had the same weight.
 
         Args:
             gather: looks ids [batch, sequence] up.
-            table: codes [K, N], turned as the head's inputs are; turning twice changes nothing.
+            table: codes [N, K], turned as the head's inputs are; turning twice changes nothing.
             factor: what features [K] of the head's weight were multiplied by; None: nothing.
         """
         name, weight, ids = name_of(gather.outputs[0]), required(gather.inputs[0]), gather.inputs[1]
-        columns = ir.node("Gather", [table.codes, ids], {"axis": 1})
-        rows = ir.node("Transpose", [columns.outputs[0]], {"perm": [1, 2, 0]})
-        numbers = ir.node("Cast", [rows.outputs[0]], {"to": ir.DataType.FLOAT})
+        codes = ir.node("Gather", [table.codes, ids])
+        numbers = ir.node("Cast", [codes.outputs[0]], {"to": ir.DataType.FLOAT})
         scales = ir.node("Gather", [table.scales, ids])
         each = ir.node("Unsqueeze", [scales.outputs[0], self._constant("last", np.array([-1]))])
-        whole = ir.node("Mul", [each.outputs[0], self._constant("largest", np.float32(LARGEST))])
-        nodes = [columns, rows, numbers, scales, each, whole]
-        nodes.append(ir.node("Mul", [numbers.outputs[0], whole.outputs[0]]))
-        nodes[-1].outputs[0].name = f"{name}_rows"
+        rows = ir.node("Mul", [numbers.outputs[0], each.outputs[0]])
+        rows.outputs[0].name = f"{name}_rows"
+        nodes = [codes, numbers, scales, each, rows]
         if table.turn:
-            nodes += self._turn(nodes[-1].outputs[0], table.turn)
-        if factor is not None:
-            back = add_initializer(self._graph, f"{name}_factors", 1 / factor)
-            nodes.append(ir.node("Mul", [nodes[-1].outputs[0], back]))
+            nodes += self._turn(rows.outputs[0], table.turn)
+        back = np.float32(LARGEST) / (np.ones(1, np.float32) if factor is None else factor)
+        whole = add_initializer(self._graph, f"{name}_factors", back)
+        nodes.append(ir.node("Mul", [nodes[-1].outputs[0], whole]))
         replace(self._graph, [gather], nodes)
         drop_unread(self._graph, weight)
 

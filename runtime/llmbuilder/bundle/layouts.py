@@ -156,12 +156,13 @@ def reshape(call: Call) -> list[Value]:
 
 
 def transpose(call: Call) -> list[Value]:
-    """Dimensions in another order."""
-    shape = call.shape()
+    """Dimensions in another order. A weight stays one: it is laid out anew once, while the graph loads."""
+    data = call.input(0)
+    shape = data.shape
     order = call.attributes.get("perm", list(reversed(range(len(shape)))))
     if sorted(order) != list(range(len(shape))):
         raise ShapeError(f"{len(shape)} dimensions cannot be ordered as {order[:MOST_DIMENSIONS]}")
-    return [value([shape[axis] for axis in order])]
+    return [Value(tuple(shape[axis] for axis in order), is_weight=data.is_weight)]
 
 
 def expand(call: Call) -> list[Value]:
