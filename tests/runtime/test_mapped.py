@@ -11,6 +11,7 @@ import pytest
 
 from llmbuilder.bundle.manifest import WEIGHTS_NAME
 from llmbuilder.engine import mapped
+from llmbuilder.engine.addresses import entries, mappings
 from llmbuilder.engine.loading import load_engine
 from llmbuilder.engine.mapped import give_back_freed, give_back_mapped
 
@@ -21,8 +22,8 @@ DEMO = Path(__file__).parents[2] / "artifacts" / "storyteller" / "bundle"
 
 def resident(path):
     """Bytes of a file's mappings that are in memory."""
-    entries = [mapped._entries(*ends) for ends in mapped._mappings(path)]
-    return sum(mmap.PAGESIZE * int(np.count_nonzero(each >> np.uint64(63))) for each in entries)
+    pages = [entries(start, end) for start, end, name in mappings() if name == str(path)]
+    return sum(mmap.PAGESIZE * int(np.count_nonzero(each >> np.uint64(63))) for each in pages)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_other_files_stay(path, pages, tmp_path):
     assert resident(path) == len(pages)
 
 
-@pytest.mark.parametrize("kept", ["_mappings", "_entries"])
+@pytest.mark.parametrize("kept", ["mappings", "entries"])
 def test_where_the_system_tells_nothing_everything_stays(path, pages, monkeypatch, kept):
     def refuse(*_):
         raise PermissionError

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from llmbuilder import forking
 from llmbuilder.bundle.manifest import CacheType, ModelFacts
 from llmbuilder.engine.head import find_head
+from llmbuilder.engine.hugepages import HugePages
 from llmbuilder.engine.layout import read_layout
 from llmbuilder.errors import DeviceError
 
@@ -25,6 +26,7 @@ class LoadedGraph:
         where: object = "the model",
         cache_type: CacheType = "float32",
         load_anew: "Callable[[], onnxruntime.InferenceSession] | None" = None,
+        pages: HugePages | None = None,
     ) -> None:
         """Check that the session's inputs and outputs are those of a bundle's graph.
 
@@ -34,6 +36,7 @@ class LoadedGraph:
             where: the bundle, for messages.
             cache_type: type of the cache in the manifest.
             load_anew: makes another such session, for a forked child; None: there the graph cannot be used.
+            pages: what the session filled, to be moved to huge pages; None: nothing.
 
         Raises:
             BundleError: graph and manifest contradict each other.
@@ -43,6 +46,7 @@ class LoadedGraph:
         self.where = where
         self.layout = read_layout(session, facts, cache_type, where)
         self.head = find_head(session, where)
+        self.pages = pages or HugePages()
         self._load_anew = load_anew
         self._has_forked = False
         forking.tell(self)

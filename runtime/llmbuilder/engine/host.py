@@ -4,6 +4,7 @@ All inputs and outputs of a decoding step are bound once for each number of rows
 a step costs nothing in Python beyond the call itself.
 """
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,7 @@ class HostDecoder(Decoder):
         self._reserve(last, max(self.cache.lengths[first:last]) + 1)
         buffers, binding = self._bound(first, count)
         buffers.write([*[0] * (count - rows), *tokens], self.cache.lengths, first)
-        with self._running:
-            self._session.run_with_iobinding(binding)
+        self._run(binding)
         self.cache.extend(self._idle, rows, 1)
         return buffers.logits[self._idle : last, 0]
 
@@ -84,10 +84,17 @@ class HostDecoder(Decoder):
             binding = self._session.io_binding()
             bind_arrays(binding, feeds, logits)
             self.cache.bind(binding, slot, 1)
-            self._session.run_with_iobinding(binding)
+        self._run(binding)
         self.cache.extend(slot, 1, len(ids))
         last: FloatArray = logits[0]
         return last
+
+    def _run(self, binding: "onnxruntime.IOBinding") -> None:
+        self.graph.pages.spend()
+        started = time.perf_counter()
+        with self._running:
+            self._session.run_with_iobinding(binding)
+        self.graph.pages.earn(time.perf_counter() - started)
 
     def _catch_up(self) -> None:
         """Go on with the model's present session; bindings belong to the one they were made for."""

@@ -1,5 +1,6 @@
 """A loaded graph that computes, shared between threads; every call makes its own `Decoder` over it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +11,7 @@ from llmbuilder.bundle.opening import open_bundle
 from llmbuilder.engine.cache import HostCache
 from llmbuilder.engine.graph import LoadedGraph
 from llmbuilder.engine.host import HostDecoder
+from llmbuilder.engine.hugepages import HugePages
 from llmbuilder.engine.session import Device, card_index, check_execution, open_session
 from llmbuilder.engine.threads import usable_threads
 from llmbuilder.errors import BundleError, DeviceError
@@ -83,18 +85,19 @@ class Model(LoadedGraph):
             DeviceError, BundleError: see `open_session`; or the graph is not the one the manifest describes.
         """
         check_execution(device, threads)
-        index = card_index(directory, manifest.device, device)
+        index, pages = card_index(directory, manifest.device, device), HugePages()
 
         def load(content: bytes | None) -> "onnxruntime.InferenceSession":
-            return open_session(
-                directory / GRAPH_NAME,
-                built_for=manifest.device,
-                device=device,
-                threads=threads if index is not None else usable_threads(manifest.model, threads),
-                content=content,
-                deterministic=deterministic,
-                widened=_widened(manifest),
-            )
+            with pages.filled() if index is None else nullcontext():
+                return open_session(
+                    directory / GRAPH_NAME,
+                    built_for=manifest.device,
+                    device=device,
+                    threads=threads if index is not None else usable_threads(manifest.model, threads),
+                    content=content,
+                    deterministic=deterministic,
+                    widened=_widened(manifest),
+                )
 
         def load_anew() -> "onnxruntime.InferenceSession":
             if index is not None:
@@ -121,6 +124,7 @@ class Model(LoadedGraph):
             place=None if index is None else _card(index),
             deterministic=deterministic,
             load_anew=load_anew,
+            pages=pages,
         )
         if index is None:
             model.idle_rows = int(manifest.quantization == "int4" and alone_differs(model))
