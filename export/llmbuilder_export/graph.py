@@ -120,6 +120,12 @@ def add_lazy(
     return add_initializer(graph, name, tensor)
 
 
+def name_nodes(graph: ir.Graph) -> None:
+    """Name nodes by what they do and where they stand; a tracer's numbers tell what else the process has traced."""
+    for index, node in enumerate(graph):
+        node.name = f"{node.op_type}_{index}"
+
+
 def drop_unread(graph: ir.Graph, weight: ir.Value) -> bool:
     """Take an initializer out of the graph if nothing reads it; return whether nothing did."""
     if weight.uses():

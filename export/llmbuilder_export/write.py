@@ -17,6 +17,7 @@ from llmbuilder.bundle.manifest import (
     Manifest,
 )
 from llmbuilder.userdata import file_sha256
+from llmbuilder_export.graph import name_nodes
 from llmbuilder_export.staging import named, sync
 
 if TYPE_CHECKING:  # writing needs no torch
@@ -32,11 +33,14 @@ def write_files(
 ) -> dict[str, FileEntry]:
     """Write everything but the manifest into ``folder``; weights are streamed, one tensor at a time.
 
+    Nodes are named anew, so that one model has the same bytes whatever the process did before.
+
     Licenses that lie in the directory ``source`` are taken over, as files that may be missing later.
 
     Returns:
         Size and hash of each file by its name.
     """
+    name_nodes(model.graph)
     with named(folder / WEIGHTS_NAME):
         ir.save(
             model, folder / GRAPH_NAME, external_data=WEIGHTS_NAME, size_threshold_bytes=_SMALLEST_EXTERNAL

@@ -79,6 +79,15 @@ def test_the_graph_says_nothing_of_the_machine_it_was_made_on(report):
     assert bytes(Path.cwd()) not in content
 
 
+def test_a_bundle_is_the_same_whatever_the_process_traced_before(export, traced, tmp_path):
+    hashes = []
+    for number in range(2):
+        for node in traced.model.graph:
+            node.name = f"{node.op_type}_after_{number}_others"
+        hashes.append(export(output=tmp_path / str(number)).manifest.files)
+    assert hashes[0] == hashes[1]
+
+
 def test_the_output_lies_beside_the_source_unless_told(checkpoint):
     assert pipeline.default_output(checkpoint) == checkpoint.parent / "model-onnx"
     assert pipeline.default_output(checkpoint.parent) == checkpoint.parent.with_name(

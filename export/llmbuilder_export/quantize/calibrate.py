@@ -124,19 +124,22 @@ def second_moments(model: ir.Model, values: Collection[str], text: Ids) -> dict[
         An array [features, features] for each value's name.
     """
     names = sorted(values)
-    session, weights = _session(model, partial(_show, names=names, only=True))
+    session, weights = _session(model, partial(_show, names=names, only=True), packed=False)
     count = text.shape[1]
     feeds = _no_past(session, 1) | {
         ATTENTION_MASK: np.ones((1, count), np.int64),
         POSITION_IDS: np.arange(count)[None],
     }
-    sums: list[FloatArray] = [np.zeros((), np.float32)] * len(names)
+    sums: dict[str, FloatArray] = {}
     for row in text:
-        measured = session.run(names, feeds | {INPUT_IDS: row[None]})
-        rows = (each.reshape(-1, each.shape[-1]) for each in measured)
-        sums = [total + each.T @ each for total, each in zip(sums, rows, strict=True)]
+        for name, each in zip(names, session.run(names, feeds | {INPUT_IDS: row[None]}), strict=True):
+            rows = each.reshape(-1, each.shape[-1])
+            total = sums.setdefault(name, np.zeros((rows.shape[1],) * 2, np.float32))
+            total += rows.T @ rows
     del session, weights
-    return {name: total / np.float32(text.size) for name, total in zip(names, sums, strict=True)}
+    for name in names:
+        sums[name] /= np.float32(text.size)
+    return sums
 
 
 def _no_past(session: "ort.InferenceSession", rows: int = ROWS) -> Weights:
@@ -179,9 +182,14 @@ def _sample(
 
 
 def _session(
-    model: ir.Model, extend: Callable[[onnx.GraphProto], None]
+    model: ir.Model, extend: Callable[[onnx.GraphProto], None], *, packed: bool = True
 ) -> "tuple[ort.InferenceSession, Weights]":
     """A session over ``model`` with the outputs that ``extend`` adds.
+
+    Args:
+        model: a graph with the inputs and outputs of every bundle.
+        extend: changes a copy of it.
+        packed: whether weights are packed, which makes single steps fast and takes as much memory once more.
 
     Returns:
         The session and the weights it reads, which must live as long.
@@ -194,6 +202,8 @@ def _session(
     proto, weights = _split(model)
     extend(proto.graph)
     options = session_options(ort)
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), shared)
     return ort.InferenceSession(

@@ -35,9 +35,9 @@ class HugePages:
     def filled(self) -> Iterator[None]:
         """Of the blocks that the body fills; those of any other thread meanwhile count as well."""
         self._size = _block_size()
-        before = set(_full(self._size))
+        before = set(_filled(self._size))
         yield
-        self._blocks = [block for block in _full(self._size) if block not in before]
+        self._blocks = [block for block in _filled(self._size) if block not in before]
 
     def earn(self, seconds: float) -> None:
         """Allow some time for what a computation took."""
@@ -52,6 +52,8 @@ class HugePages:
             self._seconds -= time.perf_counter() - started
 
     def _move(self, block: int) -> None:
+        if not any(_full(block, block + self._size, self._size)):
+            return  # a part has been freed since, and would be taken again
         if not advise(block, self._size, _COLLAPSE):
             advise(block, self._size, mmap.MADV_HUGEPAGE)
 
@@ -66,14 +68,25 @@ def _block_size() -> int:
         return 0
 
 
-def _full(size: int) -> Iterator[int]:
+def _filled(size: int) -> Iterator[int]:
     """Addresses of all blocks that are in memory whole, so that moving them takes no more of it."""
     if not size:
         return
     with suppress(OSError, ValueError):  # no /proc, or one that is kept from us
         for start, end, name in list(mappings()):
-            first, last = -(-start // size) * size, end // size * size
-            if first < last and (name in {"", "[heap]"} or name.startswith("[anon:")):
-                pages = entries(first, last).reshape(-1, size // mmap.PAGESIZE)
-                full = (pages & np.uint64(PRESENT) != 0).all(1)
-                yield from (first + size * int(index) for index in np.flatnonzero(full))
+            if name in {"", "[heap]"} or name.startswith("[anon:"):
+                yield from _full(start, end, size)
+
+
+def _full(start: int, end: int, size: int) -> list[int]:
+    """Addresses of the blocks between two that are in memory whole.
+
+    Raises:
+        OSError, ValueError: the system does not tell.
+    """
+    first, last = -(-start // size) * size, end // size * size
+    if first >= last:
+        return []
+    pages = entries(first, last).reshape(-1, size // mmap.PAGESIZE)
+    full = (pages & np.uint64(PRESENT) != 0).all(1)
+    return [first + size * int(index) for index in np.flatnonzero(full)]
