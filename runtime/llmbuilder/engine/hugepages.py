@@ -15,7 +15,7 @@ import numpy as np
 
 from llmbuilder.engine.addresses import PRESENT, advise, entries, mappings
 
-SHARE = 1 / 8
+SHARE = 1 / 4
 """Of the time that is spent on computing, which blocks may take. Moving pays off within as much as it takes."""
 _SYSTEM = Path("/sys/kernel/mm/transparent_hugepage")
 _COLLAPSE = 25
