@@ -32,10 +32,6 @@ def facts(completions):
     return [(c.text, c.token_ids, c.logprobs, c.finish_reason) for c in completions]
 
 
-def lane_of(generator):
-    return generator._lane
-
-
 async def until(condition):
     while not condition():  # noqa: ASYNC110 (what decodes is a thread)
         await asyncio.sleep(0.001)
