@@ -120,6 +120,28 @@ def test_where_the_system_tells_nothing_nothing_is_moved(system, advised, monkey
     assert not advised.calls
 
 
+def test_a_computation_goes_on_where_the_system_tells_nothing_any_more(system, advised, monkeypatch):
+    def refuse(*_):
+        raise OSError("Too many open files")
+
+    pages, _ = filled(2)
+    monkeypatch.setattr(hugepages, "entries", refuse)
+    pages.earn(1000 / SHARE)
+    pages.spend()
+    assert not advised.calls
+
+
+def test_what_was_freed_meanwhile_is_not_taken_again(system, advised):
+    pages, array = filled(4)
+    memory = array.base
+    while not isinstance(memory, mmap.mmap):
+        memory = memory.base if hasattr(memory, "base") else memory.obj
+    memory.madvise(mmap.MADV_DONTNEED)
+    pages.earn(1000 / SHARE)
+    pages.spend()
+    assert not within(advised.calls, array)
+
+
 def test_where_there_are_none_loading_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(hugepages, "_SYSTEM", tmp_path / "none")
     pages, _ = filled(1)

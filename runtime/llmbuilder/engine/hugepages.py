@@ -47,7 +47,9 @@ class HugePages:
         """Move blocks for as long as is allowed."""
         while self._seconds > 0 and self._blocks:
             started = time.perf_counter()
-            with suppress(IndexError):  # another thread has moved the last one
+            with suppress(
+                IndexError, OSError, ValueError
+            ):  # another thread took the last one, or no /proc any more
                 self._move(self._blocks.pop())
             self._seconds -= time.perf_counter() - started
 
