@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,18 @@ def test_the_graph_says_nothing_of_the_machine_it_was_made_on(report):
     assert bytes(Path.cwd()) not in content
 
 
-def test_a_bundle_is_the_same_whatever_the_process_traced_before(export, traced, tmp_path):
+@pytest.mark.parametrize("kv_cache", ["float32", "int8"])
+def test_a_bundle_is_the_same_whatever_the_process_traced_before(
+    export, traced, monkeypatch, tmp_path, kv_cache
+):
     hashes = []
     for number in range(2):
-        for node in traced.model.graph:
-            node.name = f"{node.op_type}_after_{number}_others"
-        hashes.append(export(output=tmp_path / str(number)).manifest.files)
+        model = traced.model.clone()
+        for index, node in enumerate(model.graph):
+            node.name = f"{node.op_type}_{1000 * number + index}"
+        numbered = replace(traced, model=model)
+        monkeypatch.setattr(pipeline, "_trace", lambda *_, numbered=numbered, **__: numbered)
+        hashes.append(export(output=tmp_path / str(number), kv_cache=kv_cache).manifest.files)
     assert hashes[0] == hashes[1]
 
 

@@ -35,7 +35,7 @@ class Chunks:
             attention: the node over a cache in float32.
             scales: of keys and of values, [1].
         """
-        made = _Branch(attention.name or "attention")
+        made = _Branch(name_of(attention.outputs[0]))
         count, shared = (attention.attributes.get_int(name, 0) for name in ("num_heads", "kv_num_heads"))
         size = _head_size(required(attention.inputs[_PAST_KEY]))
         query, *new = self._parts(made, attention, [count * size, shared * size, shared * size])

@@ -40,7 +40,7 @@ def rewrite(graph: ir.Graph, scales: Mapping[str, np.float32]) -> None:
             for past in pasts
         ]
         branches = {"then_branch": chunks.branch(attention, steps), "else_branch": _step(attention, steps)}
-        choice = ir.node("If", [is_chunk], branches, num_outputs=3, name=f"{attention.name}_cached")
+        choice = ir.node("If", [is_chunk], branches, num_outputs=3)
         for past in pasts:
             past.type = _CODES
         _put_in_place(graph, attention, choice)
@@ -62,12 +62,11 @@ def _step(attention: ir.Node, scales: list[ir.Value]) -> ir.Graph:
     """Attention of one token over codes."""
     inputs = [*attention.inputs, *[None] * (_SCALES_INPUT - len(attention.inputs)), *scales]
     attributes = [*attention.attributes.values(), *ir.convenience.convert_attributes(_QUANTIZED)]
-    node = ir.Node(
-        MICROSOFT, "GroupQueryAttention", inputs, attributes, num_outputs=3, name=f"{attention.name}_step"
-    )
+    name = f"{name_of(attention.outputs[0])}_step"
+    node = ir.Node(MICROSOFT, "GroupQueryAttention", inputs, attributes, num_outputs=3, name=name)
     for index, value in enumerate(node.outputs):
-        value.name = f"{node.name}_{index}"
-    return ir.Graph([], node.outputs, nodes=[node], name=f"{node.name}_graph")
+        value.name = f"{name}_{index}"
+    return ir.Graph([], node.outputs, nodes=[node], name=f"{name}_graph")
 
 
 def _put_in_place(graph: ir.Graph, attention: ir.Node, choice: ir.Node) -> None:
