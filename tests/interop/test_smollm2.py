@@ -50,7 +50,6 @@ GENERATE = """
 import json, sys
 from pathlib import Path
 from llmbuilder import TextGenerator
-from llmbuilder.bundle.manifest import GRAPH_NAME
 with TextGenerator(sys.argv[1]) as generator:
     text = generator.generate("The capital of France is", max_new_tokens=8, do_sample=False)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -132,7 +132,7 @@ class RowProducts:
         self._constants: dict[str, ir.Value] = {}
         self._rounded: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
-    def store(self, linear: Linear, turn: int, is_table: bool = False) -> Stored:
+    def store(self, linear: Linear, turn: int, is_table: bool) -> Stored:
         """Round a layer's weight and keep it.
 
         Args:

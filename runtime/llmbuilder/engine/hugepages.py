@@ -47,14 +47,13 @@ class HugePages:
         """Move blocks for as long as is allowed."""
         while self._seconds > 0 and self._blocks:
             started = time.perf_counter()
-            with suppress(
-                IndexError, OSError, ValueError
-            ):  # another thread took the last one, or no /proc any more
+            # Another thread may have taken the last one, and /proc may tell nothing any more.
+            with suppress(IndexError, OSError, ValueError):
                 self._move(self._blocks.pop())
             self._seconds -= time.perf_counter() - started
 
     def _move(self, block: int) -> None:
-        if not any(_full(block, block + self._size, self._size)):
+        if not _full(block, block + self._size, self._size):
             return  # a part has been freed since, and would be taken again
         if not advise(block, self._size, _COLLAPSE):
             advise(block, self._size, mmap.MADV_HUGEPAGE)
